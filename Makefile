@@ -1,0 +1,55 @@
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := nncf_mcq openvino_eval
+SOURCES := $(PACKAGES) $(wildcard recipes) tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format clean
+
+# NNCF and OpenVINO send telemetry unless they see a CI: neither tests nor the demo may depend on a network.
+demo test test-all: export CI := true
+demo test test-all: export NNCF_CI := 1
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Create .venv with the locked dependencies (again only if pyproject.toml or the lock changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x $(BIN)/python ]; then \
+		for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+			if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+				echo "creating $(VENV) with $$($$candidate --version)"; \
+				$$candidate -m venv $(VENV) || exit 1; \
+				break; \
+			fi; \
+		done; \
+		[ -x $(BIN)/python ] || { echo "error: Python 3.11 or newer is needed; name one: make install PYTHON=..." >&2; exit 1; }; \
+	fi
+	@echo "installing dependencies (the first time takes minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## Quantize a small trained network, end to end, offline
+	@$(BIN)/python recipes/fashion_mnist/demo.py --output build/demo
+
+lint: install  ## Check style and types
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet --check $(SOURCES) || { echo "error: unformatted files, run: make format" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@echo "lint and types: ok"
+
+test: lint  ## Lint, types and the fast tests
+	@$(BIN)/python -m pytest -q
+
+test-all: lint  ## The same with the slow tests, which need ../shared/data
+	@$(BIN)/python -m pytest -q -m ""
+
+format: install  ## Format the code and fix what can be fixed safely
+	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)
+	@$(BIN)/ruff format --quiet $(SOURCES)
+
+clean:  ## Remove what was built; keeps .venv
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	@find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,37 @@
+"""What every test relies on: no telemetry, few threads, reproducible property tests, and where the shared data is."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports nncf or openvino: both report usage over the network unless they see a CI.
+os.environ["CI"] = "true"
+os.environ["NNCF_CI"] = "1"
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = PROJECT_ROOT.parent / "shared" / "data"
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+hypothesis.settings.register_profile("nncf_mcq", deadline=None, max_examples=30, derandomize=True)
+hypothesis.settings.load_profile("nncf_mcq")
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The folder of `pyproject.toml`."""
+    return PROJECT_ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of data sets that the project never contains; the test is skipped where it is missing."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the data sets in {SHARED_DATA}")
+    return SHARED_DATA
