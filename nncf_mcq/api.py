@@ -1,0 +1,131 @@
+"""`quantize`: the whole journey from a float model to a verified low-bit IR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nncf
+import openvino as ov
+
+from nncf_mcq.config import Config, load_config
+from nncf_mcq.inputs import collect_images
+from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.evaluator import Evaluator, Score
+from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
+from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
+from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
+from nncf_mcq.runtime import compile_model, run, torch_threads
+from nncf_mcq.task.models import to_openvino
+from nncf_mcq.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+
+VERIFICATION_IMAGES = 16
+"""Calibration images on which a saved file must equal the scored model."""
+
+Evaluate = Callable[[ov.CompiledModel], Mapping[str, float]]
+"""Metrics of a compiled model by name, e.g. `{"top1": 0.76}`; called for the float and the quantized model."""
+
+
+def quantize(
+    model: torch.nn.Module | ov.Model,
+    calibration_dataset: nncf.Dataset,
+    config: Config | Mapping[str, Any] | str | Path | None = None,
+    *,
+    example_input: Any = None,
+    search_dataset: nncf.Dataset | None = None,
+    report_dataset: nncf.Dataset | None = None,
+    evaluate: Evaluate | None = None,
+    score: Score | None = None,
+    progress: ProgressReporter | None = None,
+) -> QuantizationResult:
+    """Quantizes a convolutional network to mixed precision. No labels are needed.
+
+    Args:
+        model: A torch module or a float `openvino.Model` with one input; not edited.
+        calibration_dataset: Inputs for the statistics; the first `num_init_samples` images are used.
+        config: The configuration, as a path, a mapping or typed; only its `compression`, `input_info` and `runtime` are
+            read. Default: uniform 8 bits.
+        example_input: Tensor to trace a torch module with; zeros of `input_info.sample_size` by default.
+        search_dataset: Inputs that policies are scored on; those of the calibration by default.
+        report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
+        evaluate: Metrics of the caller's own, for the result.
+        score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
+            classifiers, else the relative squared error.
+        progress: Shows progress; silent by default.
+
+    Returns:
+        The model, its policy and what was measured; `save(directory)` writes the IR and verifies it.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+        BudgetError: No policy meets the budget.
+        QuantizationError: The model or the data cannot be quantized.
+    """
+    settings = load_config(config if config is not None else {})
+    initializer, runtime = settings.compression.initializer, settings.runtime
+    stages = Stages(progress or SilentProgress())
+    range_initializer = RANGE_INITIALIZERS.create(initializer.range)
+    precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
+    sample_size = settings.input_info.sample_size if settings.input_info is not None else None
+    float_model = to_openvino(model, sample_size, example_input)
+    shape = tuple(float_model.input(0).get_shape())
+    calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
+    search = calibration if search_dataset is None else collect_images(search_dataset, None, shape)
+
+    with torch_threads(runtime.threads):
+        workspace = Workspace.prepare(float_model, calibration, settings, stages)
+        bits = tuple(settings.compression.weights.bits)
+        table = workspace.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
+        with stages.stage("float reference"):
+            reference = run(float_model, search, threads=runtime.threads, batch_size=runtime.batch_size)
+        evaluator = Evaluator(
+            lambda policy: workspace.build(policy, table),
+            search,
+            reference,
+            threads=runtime.threads,
+            batch_size=runtime.batch_size,
+            score=score,
+        )
+        costs = workspace.costs(table)
+        task = PrecisionTask(
+            quantizable=workspace.quantizable,
+            bits=bits,
+            activation_bits=settings.compression.activations.bits,
+            weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
+            costs=costs,
+            evaluator=evaluator,
+            progress=lambda done, total, _: stages.report(done, total),
+        )
+        with stages.stage("precision search"):
+            found = precision_initializer.find_policy(task)
+            search_score = evaluator.score(found.policy)
+        quantized = workspace.build(found.policy, table)
+        metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
+        metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
+        with stages.stage("report"):
+            if report_dataset is not None:
+                images = collect_images(report_dataset, None, shape)
+                outputs, expected = (
+                    run(item, images, threads=runtime.threads, batch_size=runtime.batch_size)
+                    for item in (quantized, float_model)
+                )
+                metrics["quantized"] |= label_free_metrics(outputs, expected)
+            if evaluate is not None:
+                metrics["float"] |= evaluate(compile_model(float_model, runtime.threads))
+                metrics["quantized"] |= evaluate(compile_model(quantized, runtime.threads))
+
+    return QuantizationResult(
+        model=quantized,
+        float_model=float_model,
+        policy=found.policy,
+        config=settings,
+        metrics=metrics,
+        layers=describe_layers(workspace.quantizable, found.policy, table, costs),
+        search=search_report(initializer.precision, found, evaluator, search_score, len(search)),
+        seconds=stages.seconds,
+        verification_images=calibration[:VERIFICATION_IMAGES],
+    )

@@ -1,0 +1,218 @@
+"""`nncf-mcq`: the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nncf_mcq import config as configuration
+from nncf_mcq.config import Config
+from nncf_mcq.errors import ConfigError, NncfMcqError
+from nncf_mcq.job import Job
+from nncf_mcq.layers import QuantizableModel, find_layers
+from nncf_mcq.recipes import find_config, recipe_names
+from nncf_mcq.registry import load_plugins
+from nncf_mcq.result import QuantizationResult
+
+application = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None
+)
+_console = Console()
+if not _console.is_terminal:
+    # A pipe has no width: lines as wide as they need, rather than names cut at 80 columns.
+    _console = Console(width=200)
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
+]
+
+
+class ConsoleProgress:
+    """A bar for each stage."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=_console,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ConsoleProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """Adds the stage's bar."""
+        self._task = self._progress.add_task(stage, total=total)
+
+    def update(self, done: int, total: int) -> None:
+        """Moves the bar."""
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def finish(self) -> None:
+        """Fills the bar and stops its clock."""
+        if self._task is not None:
+            total = self._progress.tasks[self._task].total
+            self._progress.update(self._task, completed=total)
+            self._progress.stop_task(self._task)
+
+
+@application.command()
+def quantize(
+    config: ConfigArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the IR and its reports.")],
+    overrides: OverrideOption = None,
+) -> None:
+    """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json."""
+    job = _read(config, overrides)
+    if output.exists() and not output.is_dir():
+        raise ConfigError("--output", str(output), "a folder")
+    with ConsoleProgress() as progress:
+        result = job.run(progress)
+    xml = result.save(output)
+    _print_result(result)
+    _console.print(f"IR: {xml}\nResult: {output / 'result.json'}", soft_wrap=True, highlight=False)
+
+
+@application.command()
+def layers(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
+) -> None:
+    """List what would be quantized in the model of CONFIG, and which budgets can be reached."""
+    job = _read(config, overrides)
+    quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
+        return
+    _print_layers(quantizable)
+    _print_reachable(quantizable, job.config)
+
+
+@application.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    print(json.dumps(configuration.json_schema(), indent=2))
+
+
+@application.command()
+def recipes() -> None:
+    """List the recipes that ship with the package; each name can stand in the place of CONFIG."""
+    for name in recipe_names():
+        print(name)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message on standard error and exit code 2."""
+    try:
+        load_plugins()
+        application()
+    except NncfMcqError as error:
+        _errors.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _errors.print("interrupted")
+        sys.exit(130)
+
+
+def _read(config: str, overrides: list[str] | None) -> Job:
+    return Job.read(find_config(config), dict(_parse_override(item) for item in overrides or []))
+
+
+def _parse_override(item: str) -> tuple[str, Any]:
+    path, separator, value = item.partition("=")
+    if not separator or not path:
+        raise ConfigError("--set", item, "PATH=VALUE, e.g. compression.activations.bits=8")
+    try:
+        return path, json.loads(value)
+    except ValueError:
+        return path, value
+
+
+def _print_layers(quantizable: QuantizableModel) -> None:
+    table = Table(title=f"{len(quantizable.layers)} quantizable layers", title_justify="left")
+    table.add_column("layer", overflow="fold", ratio=2)
+    table.add_column("kind", no_wrap=True)
+    for heading in ("weights", "shape", "size %", "MMACs", "MACs %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("activation quantizer", overflow="ellipsis", no_wrap=True, ratio=2)
+    shared = any(layer.group != layer.name for layer in quantizable.layers)
+    if shared:
+        table.add_column("shares bits with", overflow="fold", ratio=1)
+    weights, macs = quantizable.quantizable_weights, sum(layer.macs for layer in quantizable.layers)
+    for layer in quantizable.layers:
+        table.add_row(
+            layer.name,
+            layer.kind.replace("_convolution", ""),
+            f"{layer.weights:,}",
+            "x".join(map(str, layer.weight_shape)),
+            f"{100 * layer.weights / weights:.2f}",
+            f"{layer.macs / 1e6:.2f}",
+            f"{100 * layer.macs / macs:.2f}",
+            ", ".join(layer.activation_quantizers) or "float",
+            *([layer.group if layer.group != layer.name else ""] if shared else []),
+        )
+    _console.print(table)
+
+
+def _print_reachable(quantizable: QuantizableModel, config: Config) -> None:
+    bits, activation_bits = config.compression.weights.bits, config.compression.activations.bits
+    weights = quantizable.quantizable_weights
+    at_int8 = sum(layer.macs for layer in quantizable.layers) * 64
+    table = Table(title="Reachable budgets", title_justify="left")
+    table.add_column("budget")
+    for width in (min(bits), max(bits)):
+        table.add_column(f"all at {width} bits", justify="right")
+    low, high = min(bits), max(bits)
+    table.add_row("weight_size.average_bits", str(low), str(high))
+    table.add_row("weight_size.ratio", f"{low / 32:.4f}", f"{high / 32:.4f}")
+    table.add_row("bytes of the packed weights", *(f"{weights * w // 8:,}" for w in (low, high)))
+    bops = [sum(layer.macs for layer in quantizable.layers) * width * activation_bits for width in (low, high)]
+    table.add_row("bops.total", *(f"{value:.4g}" for value in bops))
+    table.add_row("bops.ratio", *(f"{value / at_int8:.4f}" for value in bops))
+    _console.print(table)
+
+
+def _print_result(result: QuantizationResult) -> None:
+    table = Table(title_justify="left")
+    table.add_column("")
+    names = list(dict.fromkeys([*result.metrics["float"], *result.metrics["quantized"]]))
+    for name in names:
+        table.add_column(name, justify="right")
+    for kind, values in result.metrics.items():
+        table.add_row(kind, *(_format(values.get(name)) for name in names))
+    _console.print(table)
+    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
+    _console.print(
+        f"{result.search['evaluations']} policies scored on {result.search['images']} images; {seconds}",
+        highlight=False,
+    )
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) and abs(value) > 100 else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()

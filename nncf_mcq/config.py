@@ -1,0 +1,207 @@
+"""The configuration: JSON in NNCF's vocabulary <-> typed values; the only place that knows the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from nncf_mcq.config_errors import to_config_error
+from nncf_mcq.config_types import Bits
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.policy import SUPPORTED_BITS
+from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, Parameters, Registry
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Registered:
+    """Field annotation: an object whose `type` names a class of a registry and whose other keys are its parameters."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump()),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {"oneOf": [handler(self.registry[name].Parameters.__pydantic_core_schema__) for name in self.registry]}
+
+    def _validate(self, value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            value = value.model_dump()
+        if isinstance(value, str):
+            value = {"type": value}
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("registered_object", "an object with a type, or the type's name")
+        name = value.get("type")
+        if not isinstance(name, str) or name not in self.registry:
+            allowed = ", ".join(self.registry)
+            # The location cannot be extended from here, so the key is carried in the context.
+            raise PydanticCustomError(
+                "registered_type", f"a {self.registry.kind}: {allowed}", {"key": "type", "found": name}
+            )
+        try:
+            return self.registry[name].Parameters.model_validate(value)
+        except ValidationError as error:
+            # Pydantic flattens a nested error into text; the locations travel in the context instead.
+            raise PydanticCustomError(
+                "registered_parameters",
+                "{reason}",
+                {"reason": str(error), "error": error, "model": self.registry[name].Parameters},
+            ) from error
+
+
+class InputInfo(Parameters):
+    """One input of the model, as in NNCF's `input_info`."""
+
+    sample_size: list[PositiveInt] = Field(
+        description="Shape of one input with the batch dimension, e.g. [1, 3, 224, 224]."
+    )
+
+
+class WeightsConfig(Parameters):
+    """How weights are quantized."""
+
+    bits: list[Bits] = Field(
+        default=list(SUPPORTED_BITS), min_length=1, description="Widths that a precision initializer may choose from."
+    )
+    per_channel: bool = Field(default=True, description="One scale per output channel rather than one per tensor.")
+    mode: Literal["symmetric", "asymmetric"] = Field(
+        default="asymmetric",
+        description="symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels and an integer zero point; "
+        "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
+    )
+
+    @field_validator("bits")
+    @classmethod
+    def _sorted_unique(cls, bits: list[int]) -> list[int]:
+        return sorted(set(bits))
+
+
+class ActivationsConfig(Parameters):
+    """How activations are quantized."""
+
+    bits: Bits = Field(default=8, description="Width of every activation quantizer that the policy does not override.")
+    range: Literal["max", "mean_max", "mse"] = Field(
+        default="mse",
+        description="max: largest value seen. mean_max: mean over images of the largest value. mse: the threshold of "
+        "least squared error at the width.",
+    )
+
+
+class CorrectionConfig(Parameters):
+    """What is done to the quantized weights so that the layer's output keeps its moments."""
+
+    rounding: Literal["nearest", "error_compensated"] = Field(
+        default="error_compensated",
+        description="nearest: round to nearest. error_compensated: each rounding error is carried on to the weights "
+        "not yet rounded, weighted by the layer's input second moments.",
+    )
+    bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")
+    gain: bool = Field(default=True, description="Scale each output channel so that its output's variance is kept.")
+
+
+class InitializerConfig(Parameters):
+    """NNCF's `initializer` section."""
+
+    range: Annotated[Any, _Registered(RANGE_INITIALIZERS)] = Field(
+        default="mixed_clipping", validate_default=True, description="How the weights' clipping thresholds are found."
+    )
+    precision: Annotated[Any, _Registered(PRECISION_INITIALIZERS)] = Field(
+        default="uniform", validate_default=True, description="How each layer's bit-width is found."
+    )
+    num_init_samples: PositiveInt = Field(
+        default=128, description="Calibration images used for the layers' statistics and the activations' ranges."
+    )
+
+
+class CompressionConfig(Parameters):
+    """NNCF's `compression` section."""
+
+    algorithm: Literal["mixed_clipping_quantization"] = "mixed_clipping_quantization"
+    weights: WeightsConfig = WeightsConfig()
+    activations: ActivationsConfig = ActivationsConfig()
+    correction: CorrectionConfig = CorrectionConfig()
+    initializer: InitializerConfig = Field(default_factory=InitializerConfig)
+    ignored_scopes: list[str] = Field(
+        default=[], description="Layers left in floating point: names, or regular expressions written {re}PATTERN."
+    )
+
+
+class RuntimeConfig(Parameters):
+    """How candidate models are run on this machine; it does not change the product."""
+
+    threads: PositiveInt = Field(default=2, description="Threads of OpenVINO and PyTorch.")
+    batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")
+
+
+class Config(Parameters):
+    """The whole configuration. Paths in it are relative to the file's folder."""
+
+    model: str | None = Field(
+        default=None,
+        description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or an .xml or .onnx file.",
+    )
+    model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
+    pretrained: bool = Field(default=False, description="Pass weights='DEFAULT' to a torchvision model builder.")
+    checkpoint: str | None = Field(default=None, description="A file with the state dict of the torch model.")
+    input_info: InputInfo | None = None
+    dataset: dict[str, Any] | None = Field(default=None, description="The images: `type`, and what that type needs.")
+    metric: str | None = Field(default=None, description="Name of the metric of the report, e.g. top1.")
+    target_device: Literal["CPU"] = "CPU"
+    compression: CompressionConfig = Field(default_factory=CompressionConfig)
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved configuration as JSON values, every default written out; `load_config` reads it back."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def load_config(source: Config | Mapping[str, Any] | str | Path) -> Config:
+    """Reads and checks a configuration.
+
+    Args:
+        source: A typed configuration, a mapping of JSON values, or the path of a JSON file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a value cannot be used; names the path, the value and what is allowed.
+    """
+    if isinstance(source, Config):
+        return source
+    if isinstance(source, str | Path):
+        try:
+            data = json.loads(Path(source).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError("config", str(source), f"a readable JSON file ({error.strerror})") from error
+        except ValueError as error:
+            raise ConfigError("config", str(source), f"valid JSON ({error})") from error
+    else:
+        data = source
+    if not isinstance(data, Mapping):
+        raise ConfigError("config", type(data).__name__, "a JSON object")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise to_config_error(error, Config) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration, registered third-party types included."""
+    schema = Config.model_json_schema()
+    return {"$schema": SCHEMA_DIALECT, "title": "nncf_mcq configuration", **schema}

@@ -1,0 +1,74 @@
+"""Turns a pydantic error into one message: the path in the JSON, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from nncf_mcq.errors import ConfigError
+
+
+def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...] = ()) -> ConfigError:
+    """The first problem of a validation error, in the words of `ConfigError`.
+
+    Args:
+        error: What pydantic raised while validating `model`.
+        model: The model that was validated; names the keys that are allowed.
+        prefix: Where the validated object stands in the whole JSON.
+    """
+    # An unknown key is reported before anything it may have caused, such as a missing value.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    location, kind, context = first["loc"], first["type"], first.get("ctx", {})
+    if kind == "registered_parameters":
+        nested: ValidationError = context["error"]
+        return to_config_error(nested, context["model"], (*prefix, *location))
+    if kind == "registered_type":
+        return ConfigError(format_path((*prefix, *location, context["key"])), context["found"], first["msg"])
+    path = format_path((*prefix, *location))
+    if kind == "extra_forbidden":
+        return ConfigError(path, _unknown_key(location), _allowed_keys(model, location[:-1]))
+    if kind == "missing":
+        return ConfigError(path, None, "a value: the key is required")
+    if kind == "value_error":
+        return ConfigError(path or "config", first["input"], str(context["error"]))
+    return ConfigError(path or "config", first["input"], _lower_first(first["msg"]))
+
+
+def format_path(location: Iterable[str | int]) -> str:
+    """`("compression", "weights", "bits", 2)` -> `compression.weights.bits[2]`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+def _unknown_key(location: tuple[str | int, ...]) -> str:
+    return f"unknown key {location[-1]}"
+
+
+def _allowed_keys(model: type[BaseModel], location: Iterable[str | int]) -> str:
+    current: Any = model
+    for part in location:
+        field = current.model_fields.get(part) if _is_model(current) else None
+        current = _model_in(field.annotation) if field is not None else None
+    if not _is_model(current):
+        return "no such key"
+    return "one of the keys " + ", ".join(current.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model in an annotation such as `Model | None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((argument for argument in get_args(annotation) if _is_model(argument)), None)
+    return annotation
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _lower_first(message: str) -> str:
+    return message[:1].lower() + message[1:]

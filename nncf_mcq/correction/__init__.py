@@ -1,0 +1,1 @@
+"""Corrections without which low bits collapse: rounding, bias and gain."""

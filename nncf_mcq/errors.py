@@ -1,0 +1,35 @@
+"""The errors that a user can cause: each says what was found, where, and what is allowed."""
+
+from __future__ import annotations
+
+
+class NncfMcqError(Exception):
+    """Base of every error raised on bad input; the CLI prints its message and exits with a non-zero code."""
+
+
+class ConfigError(NncfMcqError):
+    """A value of the configuration that cannot be used.
+
+    Args:
+        path: Where, as a path in the JSON, e.g. `compression.weights.bits[2]`.
+        found: The value found there.
+        allowed: What may stand there instead, in words.
+    """
+
+    def __init__(self, path: str, found: object, allowed: str) -> None:
+        super().__init__(f"{path}: found {found!r}, allowed: {allowed}")
+        self.path = path
+        self.found = found
+        self.allowed = allowed
+
+
+class BudgetError(NncfMcqError):
+    """A budget that no policy can meet; the message names the reachable range."""
+
+
+class QuantizationError(NncfMcqError):
+    """A model or its data that cannot be quantized, e.g. non-finite weights."""
+
+
+class VerificationError(NncfMcqError):
+    """A written IR that does not run as the scored model did."""

@@ -1,0 +1,64 @@
+"""Images out of what users of NNCF have: an `nncf.Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import nncf
+import numpy as np
+from numpy.typing import NDArray
+
+from nncf_mcq.errors import QuantizationError
+
+
+def collect_images(
+    dataset: nncf.Dataset | Iterable[Any], limit: int | None, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Reads the first inputs of a data set into one array.
+
+    Args:
+        dataset: Its inference data are arrays or tensors of one batch each, or mappings or sequences of one such value.
+        limit: Largest number of images; None for all.
+        shape: Shape of one input with batch dimension 1.
+
+    Returns:
+        (N, ...) float32 images.
+
+    Raises:
+        QuantizationError: The data set is empty, or an image has another shape than the model's input.
+    """
+    items = dataset.get_inference_data() if isinstance(dataset, nncf.Dataset) else dataset
+    found: list[NDArray[np.float32]] = []
+    count = 0
+    for index, item in enumerate(islice(items, limit)):
+        batch = _to_array(item, index)
+        if batch.shape[1:] != shape[1:]:
+            allowed = ", ".join(map(str, shape[1:]))
+            raise QuantizationError(
+                f"item {index} of the data set: found shape {batch.shape}, allowed: (batch, {allowed})"
+            )
+        found.append(batch)
+        count += len(batch)
+        if limit is not None and count >= limit:
+            break
+    if not found:
+        raise QuantizationError("the data set is empty: give at least one image")
+    images = np.concatenate(found)
+    return images if limit is None else images[:limit]
+
+
+def _to_array(item: Any, index: int) -> NDArray[np.float32]:
+    if isinstance(item, dict):
+        item = list(item.values())
+    if isinstance(item, list | tuple):
+        if len(item) != 1:
+            raise QuantizationError(
+                f"item {index} of the data set: found {len(item)} values, allowed: the one input of the model "
+                "(give nncf.Dataset a transform_func that drops the target)"
+            )
+        item = item[0]
+    if hasattr(item, "detach"):
+        item = item.detach().cpu().numpy()
+    return np.asarray(item, dtype=np.float32)

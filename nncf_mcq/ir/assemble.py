@@ -1,0 +1,97 @@
+"""From a policy and the weight table to the model that is scored and shipped: one look-up per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as opset
+
+from nncf_mcq.graph import consumers, operations_by_name, source
+from nncf_mcq.ir.packing import packed_bytes, packed_weight
+from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.weight_table import QuantizedWeight, WeightTable
+
+
+def assemble(template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable) -> ov.Model:
+    """Puts the packed weights and corrected biases of a policy into a copy of the template.
+
+    Args:
+        template: The model with its activation quantizers in place; not edited.
+        quantizable: Its layers.
+        policy: Bits of every layer; its activation bits are already in the template.
+        table: Quantized weights of every layer at every width that the policy uses.
+
+    Returns:
+        The model that is scored and, saved, shipped.
+    """
+    model = template.clone()
+    operations = operations_by_name(model)
+    for members in quantizable.groups.values():
+        entry = table[members[0].name, policy.weight_bits[members[0].name]]
+        packed = _packed(members[0], entry)
+        for member in members:
+            operation = operations[member.name]
+            operation.input(member.weight_port).replace_source_output(packed.output(0))
+            shift = table[member.name, entry.bits].bias_shift
+            if np.any(shift):
+                _shift_bias(operation, member, shift.reshape(-1))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def fixed_bytes(
+    build: Callable[[Policy], ov.Model],
+    quantizable: QuantizableModel,
+    bits: Sequence[int],
+    activation_bits: Mapping[str, int],
+) -> int:
+    """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
+
+    Args:
+        build: Makes the model of a policy.
+        quantizable: Its layers.
+        bits: Widths that the policy can choose from.
+        activation_bits: Width of each activation quantizer.
+    """
+    width = min(bits)
+    model = build(Policy({layer.name: width for layer in quantizable.layers}, activation_bits))
+    packed = sum(packed_bytes(members[0].weights, width) for members in quantizable.groups.values())
+    with TemporaryDirectory() as directory:
+        xml = save_atomically(model, Path(directory))
+        return xml.with_suffix(".bin").stat().st_size - packed
+
+
+def _packed(layer: QuantizableLayer, entry: QuantizedWeight) -> ov.Node:
+    shape = layer.channel_shape()
+    scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
+    if np.all(scale == scale.flat[0]):
+        scale = scale.flat[:1].reshape(())
+    if np.all(zero_point == zero_point.flat[0]):
+        zero_point = zero_point.flat[:1].reshape(())
+    return packed_weight(layer.from_matrices(entry.levels), entry.bits, scale, zero_point)
+
+
+def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) -> None:
+    """Adds to the constant that is added to the layer's output, or inserts such an addition."""
+    shape = [1, layer.output_channels, *(1 for _ in list(operation.get_output_partial_shape(0))[2:])]
+    if layer.kind == "matmul":
+        shape = [*(1 for _ in list(operation.get_output_partial_shape(0))[1:]), layer.output_channels]
+    shift = shift.reshape(shape)
+    readers = list(consumers(operation.output(0)))
+    if len(readers) == 1 and readers[0][0].get_type_name() == "Add":
+        addition, port = readers[0]
+        constant = source(addition, 1 - port)
+        if constant.get_type_name() == "Constant" and constant.get_data().size in (1, layer.output_channels):
+            bias = np.broadcast_to(constant.get_data(dtype=np.float32), shape) + shift
+            addition.input(1 - port).replace_source_output(opset.constant(bias.astype(np.float32)).output(0))
+            return
+    targets = list(operation.output(0).get_target_inputs())
+    addition = opset.add(operation, opset.constant(shift.astype(np.float32)), name=f"{layer.name}/bias")
+    for target in targets:
+        target.replace_source_output(addition.output(0))

@@ -1,0 +1,281 @@
+"""Integer weights as constants of their true bit-width, in a form that the CPU plugin runs on int8 kernels.
+
+The plugin folds everything up to the last `Convert` into one int8 constant when a model is compiled, so a packed weight
+costs nothing at inference; only the file keeps the packed form::
+
+    u2/u3/u4/u6 constant -> Convert(i8) -> Add(-zero point, i8) -> Convert(f32) -> Multiply(scale)
+
+The arithmetic is done in int8 rather than in float: it needs one node less in the XML, and a quarter of the memory
+while the model is compiled. Two details are what keeps the int8 kernels:
+
+* A `Multiply` on the integer side is taken for the dequantization, and the layer falls back to float. The upper bit
+  plane of 5 and 7 bits is therefore a `Select` between two integers and not a product.
+* A zero point that is left to the plugin costs the int8 kernel at 8 bits. Here it is absorbed: what reaches the kernel
+  is a symmetric int8 constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as opset
+
+from nncf_mcq.errors import QuantizationError
+
+IntegerArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
+
+# Width to the widths of its bit planes, lowest first. OpenVINO has no u5 and no u7.
+_PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (6,), 7: (6, 1), 8: (8,)}
+
+# Width of a packed element to (elements, bytes) of its smallest block: u3 and u6 come in blocks of three bytes.
+_BLOCKS: dict[int, tuple[int, int]] = {1: (8, 1), 2: (4, 1), 3: (8, 3), 4: (2, 1), 6: (4, 3), 8: (1, 1)}
+
+_TYPES: dict[int, ov.Type] = {
+    1: ov.Type.u1,
+    2: ov.Type.u2,
+    3: ov.Type.u3,
+    4: ov.Type.u4,
+    6: ov.Type.u6,
+    8: ov.Type.u8,
+}
+
+_SIGNED_ZERO_POINT = 128
+
+
+@dataclass(frozen=True)
+class UnpackedWeight:
+    """A weight as it was given to `packed_weight`.
+
+    Attributes:
+        levels: Unsigned integers in [0, 2**bits - 1], in the weight's shape.
+        bits: Width of the levels.
+        scale: float32, broadcastable to the weight's shape.
+        zero_point: Integers, broadcastable to the weight's shape.
+    """
+
+    levels: IntegerArray
+    bits: int
+    scale: FloatArray
+    zero_point: IntegerArray
+
+    @property
+    def values(self) -> FloatArray:
+        """The float32 weight that the kernels compute with: scale * (levels - zero_point)."""
+        integers = self.levels.astype(np.int32) - self.zero_point.astype(np.int32)
+        return integers.astype(np.float32) * self.scale.astype(np.float32)
+
+
+def packed_weight(
+    levels: IntegerArray,
+    bits: int,
+    scale: FloatArray | float,
+    zero_point: IntegerArray | int,
+) -> ov.Node:
+    """Builds the subgraph scale * (levels - zero_point) with the levels stored at their true width.
+
+    Args:
+        levels: Unsigned integers in [0, 2**bits - 1], in the shape of the weight input they are for: Convolution
+            (O, I, *kernel), GroupConvolution (G, O/G, I/G, *kernel), MatMul (O, I) with `transpose_b` or (I, O).
+        bits: 2 to 8.
+        scale: Scalar, or one value per output channel in the weight's rank, e.g. (O, 1, 1, 1) or (G, O/G, 1, 1, 1).
+            A scale per input channel or per group of weights would run in float.
+        zero_point: Scalar, or one value per output channel in the weight's rank; from 2**bits - 128 to 128, so that
+            every difference fits int8. At 8 bits that leaves 128, which is signed symmetric.
+
+    Returns:
+        A node of element type f32 and the shape of `levels`, to be wired into the weight input.
+
+    Raises:
+        QuantizationError: The levels do not fit the width, the difference to the zero point does not fit int8, or a
+            scale or zero point does not broadcast or is not finite.
+    """
+    levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
+    scale_constant = opset.constant(scales, dtype=ov.Type.f32)
+    if bits == 8:
+        signed = (levels.astype(np.int16) - _SIGNED_ZERO_POINT).astype(np.int8)
+        return opset.multiply(opset.convert(opset.constant(signed), "f32"), scale_constant)
+
+    low_width, *high_widths = _PLANES[bits]
+    integers = opset.convert(_unsigned(levels & (2**low_width - 1), low_width), "i8")
+    zero_point_is_scalar = int(zero_points.min()) == int(zero_points.max())
+    if high_widths:
+        # One Select brings the upper plane and, where it is the same everywhere, the zero point too.
+        offset = int(zero_points.min()) if zero_point_is_scalar else 0
+        upper_plane = opset.convert(_unsigned(levels >> low_width, 1), "boolean")
+        # First operand: this is how `unpack_weight` tells a bit plane from zero points.
+        integers = opset.add(opset.select(upper_plane, _int8(2**low_width - offset), _int8(-offset)), integers)
+    if not (high_widths and zero_point_is_scalar):
+        integers = opset.add(integers, _negated_zero_points(zero_points))
+    return opset.multiply(opset.convert(integers, "f32"), scale_constant)
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes of the constants that hold `count` levels of a width: `count * bits / 8`, rounded up to whole blocks.
+
+    Args:
+        count: Number of levels.
+        bits: Width, 1 to 8.
+
+    Returns:
+        Bytes, without scale and zero point. A block is one byte, and three bytes at 3 and 6 bits.
+    """
+    total = 0
+    for width in _PLANES.get(bits, (bits,)):
+        elements, size = _BLOCKS[width]
+        total += math.ceil(count / elements) * size
+    return total
+
+
+def bytes_on_disk(
+    shape: Sequence[int],
+    bits: int,
+    scale_count: int = 0,
+    zero_point: IntegerArray | int = 0,
+) -> int:
+    """Bytes that a packed weight takes in the .bin file.
+
+    Args:
+        shape: Shape of the weight.
+        bits: 2 to 8.
+        scale_count: Number of float32 scales, 0 to leave them out.
+        zero_point: The zero points, scalar or per output channel.
+
+    Returns:
+        Bytes. Scalars are left out: OpenVINO writes equal constants once, so the few small integers of a zero point are
+        shared by the whole network.
+    """
+    total = packed_bytes(math.prod(shape), bits) + 4 * scale_count
+    zero_points = np.asarray(zero_point)
+    if zero_points.size > 1 and bits < 8:
+        width = _zero_point_width(zero_points)
+        total += packed_bytes(zero_points.size, width) if width else 0
+    return total
+
+
+def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
+    """Reads back what `packed_weight` built, also from a model that was saved and read.
+
+    Args:
+        weight: The node that feeds the weight input.
+
+    Returns:
+        The levels, width, scale and zero point; None when the node has another form.
+    """
+    if weight.get_type_name() != "Multiply":
+        return None
+    convert, scale_node = weight.input_value(0).get_node(), weight.input_value(1).get_node()
+    if convert.get_type_name() != "Convert" or scale_node.get_type_name() != "Constant":
+        return None
+    scale = np.asarray(scale_node.get_data(), dtype=np.float32)
+    source = convert.input_value(0).get_node()
+    if source.get_type_name() == "Constant":
+        if source.get_element_type() != ov.Type.i8:
+            return None
+        signed = np.asarray(source.get_data(), dtype=np.int16)
+        unsigned = (signed + _SIGNED_ZERO_POINT).astype(np.uint8)
+        return UnpackedWeight(unsigned, 8, scale, np.asarray(_SIGNED_ZERO_POINT))
+
+    if source.get_type_name() != "Add":
+        return None
+    innermost = source
+    while innermost.input_value(0).get_node().get_type_name() == "Add":
+        innermost = innermost.input_value(0).get_node()
+    first, second = (innermost.input_value(index).get_node() for index in (0, 1))
+    low = (second if first.get_type_name() == "Select" else first).input_value(0).get_node()
+    width = low.get_element_type().get_bitwidth()
+    levels = _evaluate(low)
+    if first.get_type_name() == "Select":
+        levels = levels + (_evaluate(first.input_value(0).get_node().input_value(0).get_node()) << width)
+        width += 1
+    zero_points = levels - _evaluate(source)
+    return UnpackedWeight(levels.astype(np.uint8), width, scale, _per_channel(zero_points))
+
+
+def _checked(
+    levels: IntegerArray, bits: int, scale: FloatArray | float, zero_point: IntegerArray | int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int16]]:
+    levels, zero_points = np.asarray(levels), np.asarray(zero_point)
+    scales = np.asarray(scale, dtype=np.float32)
+    if bits not in _PLANES:
+        raise QuantizationError(f"weight bits: found {bits!r}, allowed: one of {sorted(_PLANES)}")
+    if levels.size == 0 or not np.issubdtype(levels.dtype, np.integer):
+        raise QuantizationError(f"weight levels: found {levels.dtype} of shape {levels.shape}, allowed: integers")
+    if levels.min() < 0 or levels.max() >= 2**bits:
+        raise QuantizationError(
+            f"weight levels: found {levels.min()}..{levels.max()}, allowed at {bits} bits: 0..{2**bits - 1}"
+        )
+    if not np.isfinite(scales).all():
+        raise QuantizationError("weight scale: found a value that is not finite")
+    for name, values in (("scale", scales), ("zero point", zero_points)):
+        if values.ndim and (
+            values.ndim != levels.ndim or any(n not in (1, m) for n, m in zip(values.shape, levels.shape, strict=True))
+        ):
+            raise QuantizationError(
+                f"weight {name}: found shape {values.shape}, allowed: broadcastable to {levels.shape}"
+            )
+    # At 8 bits only the middle leaves a range that fits int8: 0 - 128 .. 255 - 128.
+    lowest = 2**bits - _SIGNED_ZERO_POINT
+    if zero_points.min() < lowest or zero_points.max() > _SIGNED_ZERO_POINT:
+        raise QuantizationError(
+            f"weight zero point: found {zero_points.min()}..{zero_points.max()}, "
+            f"allowed at {bits} bits: {lowest}..{_SIGNED_ZERO_POINT}"
+        )
+    return levels.astype(np.uint8), scales, zero_points.astype(np.int16)
+
+
+def _unsigned(values: IntegerArray, width: int) -> ov.Node:
+    return opset.constant(values.astype(np.uint8), dtype=_TYPES[width])
+
+
+def _int8(value: int) -> ov.Node:
+    return opset.constant(np.int8(value), dtype=ov.Type.i8)
+
+
+def _zero_point_width(zero_points: IntegerArray) -> int:
+    """Width that tells the zero points apart: 0 when all are equal."""
+    if np.unique(zero_points).size <= 2:
+        return np.unique(zero_points).size - 1
+    spread = int(zero_points.max()) - int(zero_points.min())
+    return next(width for width in _BLOCKS if spread < 2**width)
+
+
+def _negated_zero_points(zero_points: npt.NDArray[np.int16]) -> ov.Node:
+    minimum, maximum = int(zero_points.min()), int(zero_points.max())
+    width = _zero_point_width(zero_points)
+    if width == 0:
+        return _int8(-minimum)
+    if width == 1:
+        is_maximum = opset.convert(_unsigned((zero_points == maximum).astype(np.uint8), 1), "boolean")
+        return opset.select(is_maximum, _int8(-maximum), _int8(-minimum))
+    if width == 8:
+        return opset.constant((-zero_points).astype(np.int8), dtype=ov.Type.i8)
+    return opset.add(opset.convert(_unsigned(maximum - zero_points, width), "i8"), _int8(-maximum))
+
+
+def _evaluate(node: ov.Node) -> npt.NDArray[np.int32]:
+    """Value of the integer side of a packed weight."""
+    kind = node.get_type_name()
+    if kind == "Constant":
+        return np.asarray(node.get_data(dtype=np.int32))
+    operands = [_evaluate(value.get_node()) for value in node.input_values()]
+    if kind == "Add":
+        return operands[0] + operands[1]
+    if kind == "Select":
+        return np.where(operands[0] != 0, operands[1], operands[2]).astype(np.int32)
+    return operands[0]
+
+
+def _per_channel(zero_points: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Reduces the axes along which all values are equal."""
+    for axis in range(zero_points.ndim):
+        first = np.take(zero_points, [0], axis=axis)
+        if (zero_points == first).all():
+            zero_points = first
+    return zero_points

@@ -1,0 +1,107 @@
+"""Writing an IR: atomically, the same bytes every time, and with a short XML."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import openvino as ov
+
+from nncf_mcq.files import temporary_sibling
+
+# `<` is always escaped inside an attribute, so `>`, blanks and `<` in a row stand between two tags.
+_BETWEEN_TAGS = re.compile(rb">\s+<")
+_EDGES = re.compile(rb"<edges>(.*?)</edges>", re.DOTALL)
+_EDGE = re.compile(rb"<edge [^>]*/>")
+_NUMBER = re.compile(rb"\d+")
+
+
+def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Path:
+    """Saves `name.xml` and `name.bin`; a failure leaves the files of before, and no others.
+
+    Both are written under temporary names in the same directory and then renamed, which also means that a model that is
+    still mapped into memory keeps its old .bin: overwriting it would end its process with SIGBUS. The .bin is renamed
+    first: an .xml is what a reader looks for, so a new one never stands next to a missing .bin. When a pair is
+    replaced, there is a moment in which the old .xml stands next to the new .bin; who reads at the same time as another
+    writes should write to a new directory.
+
+    The XML counts for a small network. Equal scalars become one node, nodes that compute constants get short names, and
+    the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
+
+    Args:
+        model: The model; it is not changed.
+        directory: Where to; it is created if it is missing.
+        name: The files' name without suffix.
+
+    Returns:
+        The path of the .xml file.
+
+    Raises:
+        OSError: The files cannot be written.
+        RuntimeError: OpenVINO cannot serialize the model.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    compact = model.clone()
+    _share_scalars(compact)
+    _name_constant_subgraphs(compact)
+    xml = directory / f"{name}.xml"
+    temporary_xml = temporary_sibling(xml)
+    temporary_bin = temporary_xml.with_suffix(".bin")
+    try:
+        # The quantized weights have their width already; halving the float ones is the caller's decision.
+        ov.save_model(compact, temporary_xml, compress_to_fp16=False)
+        temporary_xml.write_bytes(_compact_xml(temporary_xml.read_bytes()))
+        for path in (temporary_bin, temporary_xml):
+            with path.open("rb+") as stream:
+                os.fsync(stream.fileno())
+        temporary_bin.replace(xml.with_suffix(".bin"))
+        temporary_xml.replace(xml)
+    finally:
+        temporary_bin.unlink(missing_ok=True)
+        temporary_xml.unlink(missing_ok=True)
+    return xml
+
+
+def _compact_xml(xml: bytes) -> bytes:
+    """Removes the indentation, and sorts the edges, whose order would follow addresses in memory."""
+
+    def sort_edges(match: re.Match[bytes]) -> bytes:
+        edges = sorted(_EDGE.findall(match[1]), key=lambda edge: [int(number) for number in _NUMBER.findall(edge)])
+        return b"<edges>" + b"".join(edges) + b"</edges>"
+
+    return _EDGES.sub(sort_edges, _BETWEEN_TAGS.sub(b"><", xml))
+
+
+def _share_scalars(model: ov.Model) -> None:
+    """Makes one node of constants of one element that are equal in type, shape and value."""
+    first: dict[tuple[str, tuple[int, ...], bytes], ov.Node] = {}
+    for node in model.get_ordered_ops():
+        shape = tuple(node.get_output_shape(0)) if node.get_type_name() == "Constant" else None
+        # The packed types have no numpy type of their own; they hold weights, which are rarely one element.
+        if shape is None or any(size != 1 for size in shape) or node.get_element_type().get_bitwidth() < 8:
+            continue
+        key = (str(node.get_element_type()), shape, node.get_data().tobytes())
+        if key in first:
+            node.output(0).replace(first[key].output(0))
+        else:
+            first[key] = node
+
+
+def _name_constant_subgraphs(model: ov.Model) -> None:
+    """Gives constants, and the nodes that are computed from constants only, the names c0, c1, ... in the model's order.
+
+    The names they are born with count the nodes that the process has made: longer, and different in every run.
+    """
+    constant: dict[str, ov.Node] = {}
+    taken: set[str] = set()
+    for node in model.get_ordered_ops():
+        sources = {value.get_node().get_name() for value in node.input_values()}
+        is_constant = node.get_type_name() == "Constant" or (bool(sources) and sources <= constant.keys())
+        if is_constant and node.get_type_name() != "Result":
+            constant[node.get_name()] = node
+        else:
+            taken.add(node.get_friendly_name())
+    unused = (name for name in (f"c{number}" for number in range(len(constant) + len(taken))) if name not in taken)
+    for node, name in zip(constant.values(), unused, strict=False):
+        node.set_friendly_name(name)

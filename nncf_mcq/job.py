@@ -1,0 +1,149 @@
+"""A whole job from a configuration file: model, images, quantization and report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nncf
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.api import quantize
+from nncf_mcq.config import Config, load_config
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.progress import ProgressReporter
+from nncf_mcq.result import QuantizationResult, label_free_metrics
+from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, build_dataset
+from nncf_mcq.task.metrics import Metric, get_metric
+from nncf_mcq.task.models import load_model, to_openvino
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a configuration file asks for.
+
+    Attributes:
+        config: The configuration, with the paths in it made absolute.
+        base_directory: The file's folder.
+    """
+
+    config: Config
+    base_directory: Path
+
+    @classmethod
+    def read(cls, file: Path, overrides: Mapping[str, Any] | None = None) -> Job:
+        """Reads a configuration file.
+
+        Args:
+            file: The JSON file.
+            overrides: Dotted paths in the JSON to the values that replace what the file says.
+
+        Raises:
+            ConfigError: The file cannot be read or used.
+        """
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
+        except ValueError as error:
+            raise ConfigError("config", str(file), f"valid JSON ({error})") from error
+        if not isinstance(data, dict):
+            raise ConfigError("config", type(data).__name__, "a JSON object")
+        for path, value in (overrides or {}).items():
+            _override(data, path, value)
+        return cls(load_config(data), file.parent.resolve())
+
+    def load_model(self) -> torch.nn.Module | ov.Model:
+        """The float model.
+
+        Raises:
+            ConfigError: The configuration names none, or it cannot be loaded.
+        """
+        if self.config.model is None:
+            raise ConfigError("model", None, "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml or .onnx file")
+        return load_model(
+            self.config.model,
+            base_directory=self.base_directory,
+            arguments=self.config.model_arguments,
+            pretrained=self.config.pretrained,
+            checkpoint=self.config.checkpoint,
+        )
+
+    def openvino_model(self) -> ov.Model:
+        """The float model as an `openvino.Model` of batch size 1."""
+        sample_size = self.config.input_info.sample_size if self.config.input_info is not None else None
+        return to_openvino(self.load_model(), sample_size)
+
+    def load_dataset(self) -> DatasetSplits:
+        """The images.
+
+        Raises:
+            ConfigError: The configuration names none, or they cannot be loaded.
+        """
+        if self.config.dataset is None:
+            raise ConfigError("dataset", None, "an object with a type: the images to calibrate, search and report on")
+        return build_dataset(self.config.dataset, self.base_directory)
+
+    def run(self, progress: ProgressReporter | None = None) -> QuantizationResult:
+        """Quantizes the model and measures it on the report images.
+
+        Args:
+            progress: Shows progress.
+        """
+        splits = self.load_dataset()
+        model = self.load_model()
+        metric = self.config.metric if splits.has_targets else None
+        result = quantize(
+            model,
+            _as_nncf_dataset(splits.calibration),
+            self.config,
+            search_dataset=None if splits.search is splits.calibration else _as_nncf_dataset(splits.search),
+            evaluate=_Report(splits.report, {} if metric is None else {metric: get_metric(metric)}),
+            progress=progress,
+        )
+        result.search["dataset"] = splits.describe()
+        return result
+
+
+class _Report:
+    """Measures the report images: the float model first, whose outputs the quantized model is then compared with."""
+
+    def __init__(self, dataset: ImageDataset, metrics: Mapping[str, Metric]) -> None:
+        self._dataset = dataset
+        self._metrics = metrics
+        self._reference: NDArray[np.float32] | None = None
+
+    def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
+        outputs, targets = [], []
+        for index in range(len(self._dataset)):
+            image, target = self._dataset[index]
+            outputs.append(np.array(compiled(image[None])[0]))
+            targets.append(target)
+        found = np.concatenate(outputs)
+        values = {name: metric(found, np.array(targets)) for name, metric in self._metrics.items()}
+        if self._reference is None:
+            self._reference = found
+            return values
+        return values | label_free_metrics(found, self._reference)
+
+
+def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
+    return nncf.Dataset(range(len(dataset)), lambda index: dataset[index][0][None])
+
+
+def _override(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(path, child, "a path through JSON objects")
+        data = child
+    data[last] = value

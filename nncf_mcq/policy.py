@@ -1,0 +1,112 @@
+"""Policy and budget: plain data that every later stage reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.registry import Parameters
+
+SUPPORTED_BITS = (2, 3, 4, 5, 6, 7, 8)
+"""Widths that weights and activations can have."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How many bits each layer's weights and each activation quantizer get.
+
+    Attributes:
+        weight_bits: Layer name to the width of its weights.
+        activation_bits: Activation quantizer name to its width.
+    """
+
+    weight_bits: Mapping[str, int]
+    activation_bits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+        """A hashable identity: equal for equal policies."""
+        return tuple(sorted(self.weight_bits.items())), tuple(sorted(self.activation_bits.items()))
+
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        """The JSON form, read back by `from_dict`."""
+        return {"weight_bits": dict(self.weight_bits), "activation_bits": dict(self.activation_bits)}
+
+    @classmethod
+    def from_dict(cls, data: Any, path: str = "policy") -> Policy:
+        """Reads the JSON form.
+
+        Raises:
+            ConfigError: A width is not one of 2..8, or a section is missing or unknown.
+        """
+        if not isinstance(data, dict) or "weight_bits" not in data:
+            raise ConfigError(path, data, "an object with weight_bits and activation_bits")
+        for section in ("weight_bits", "activation_bits"):
+            for name, bits in data.get(section, {}).items():
+                if bits not in SUPPORTED_BITS:
+                    raise ConfigError(f"{path}.{section}[{name!r}]", bits, f"one of {list(SUPPORTED_BITS)}")
+        return cls(dict(data["weight_bits"]), dict(data.get("activation_bits", {})))
+
+    @classmethod
+    def from_file(cls, file: Path) -> Policy:
+        """Reads a `policy.json`.
+
+        Raises:
+            ConfigError: The file is missing, is not JSON, or holds no policy.
+        """
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError("policy", str(file), f"a readable policy.json ({error})") from error
+        return cls.from_dict(data.get("policy", data) if isinstance(data, dict) else data, str(file))
+
+
+class WeightSizeBudget(Parameters):
+    """A limit on the size of the weights; exactly one of the three."""
+
+    average_bits: PositiveFloat | None = None
+    """Mean width over all weights of the quantizable layers, in bits."""
+    bytes: PositiveInt | None = None
+    """Size of the whole .bin file, scales, biases and float constants included, in bytes."""
+    ratio: PositiveFloat | None = None
+    """Bits of the quantizable weights relative to FP32: 0.125 means 4 bits on average."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> WeightSizeBudget:
+        if sum(value is not None for value in (self.average_bits, self.bytes, self.ratio)) != 1:
+            raise ValueError("exactly one of average_bits, bytes, ratio")
+        return self
+
+
+class BopsBudget(Parameters):
+    """A limit on bit operations: the sum of MACs x weight bits x activation bits over the layers; one of the two."""
+
+    total: PositiveFloat | None = None
+    """Bit operations of one input."""
+    ratio: NonNegativeFloat | None = None
+    """Relative to the same layers at 8-bit weights and 8-bit activations."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> BopsBudget:
+        if sum(value is not None for value in (self.total, self.ratio)) != 1:
+            raise ValueError("exactly one of total, ratio")
+        return self
+
+
+class Budget(Parameters):
+    """The hard limits of a search; every one that is given must hold."""
+
+    weight_size: WeightSizeBudget | None = None
+    bops: BopsBudget | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Budget:
+        if self.weight_size is None and self.bops is None:
+            raise ValueError("at least one of weight_size, bops")
+        return self

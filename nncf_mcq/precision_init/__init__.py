@@ -1,0 +1,15 @@
+"""Precision initializers: how each layer's bit-width is found."""
+
+from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.ilp import IlpPrecision
+from nncf_mcq.precision_init.manual import ManualPrecision
+from nncf_mcq.precision_init.uniform import UniformPrecision
+
+__all__ = [
+    "IlpPrecision",
+    "ManualPrecision",
+    "PrecisionInitializer",
+    "PrecisionResult",
+    "PrecisionTask",
+    "UniformPrecision",
+]

@@ -1,0 +1,102 @@
+"""Bits by name, or a policy from a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from nncf_mcq.config_types import Bits
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.policy import SUPPORTED_BITS, Policy
+from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.registry import PRECISION_INITIALIZERS
+
+_PATH = "compression.initializer.precision"
+_REGEX = "{re}"
+
+
+@PRECISION_INITIALIZERS.register
+class ManualPrecision(PrecisionInitializer):
+    """Bits that the user gives, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json."""
+
+    class Parameters(PrecisionInitializer.Parameters):
+        """See the fields."""
+
+        type: Literal["manual"] = "manual"
+        bitwidth_per_scope: list[tuple[Bits, str]] = Field(
+            default=[], description="[bits, layer name or {re}PATTERN] pairs for weights; later ones win."
+        )
+        activation_bitwidth_per_scope: list[tuple[Bits, str]] = Field(
+            default=[], description="The same for activation quantizers."
+        )
+        default_bits: Bits = Field(default=8, description="Weights that no pair names.")
+        policy: str | None = Field(default=None, description="A policy.json; pairs override it.")
+
+    def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
+        """The widths that the pairs and the policy name."""
+        named = {bits for bits, _ in self.parameters.bitwidth_per_scope} | {self.parameters.default_bits}
+        if self.parameters.policy is not None:
+            named |= set(SUPPORTED_BITS)
+        return tuple(sorted(named))
+
+    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        """Resolves the names.
+
+        Raises:
+            ConfigError: A name or pattern matches nothing, or layers that share their weights got different bits.
+        """
+        weight_bits = {layer.name: self.parameters.default_bits for layer in task.quantizable.layers}
+        activation_bits = task.default_activation_bits()
+        if self.parameters.policy is not None:
+            known = Policy.from_file(Path(self.parameters.policy))
+            _update(weight_bits, known.weight_bits, f"{_PATH}.policy")
+            _update(activation_bits, known.activation_bits, f"{_PATH}.policy")
+        for key, pairs, target in (
+            ("bitwidth_per_scope", self.parameters.bitwidth_per_scope, weight_bits),
+            ("activation_bitwidth_per_scope", self.parameters.activation_bitwidth_per_scope, activation_bits),
+        ):
+            for index, (bits, scope) in enumerate(pairs):
+                for name in _matches(scope, target, f"{_PATH}.{key}[{index}][1]"):
+                    target[name] = bits
+        for group, members in task.quantizable.groups.items():
+            if len({weight_bits[member.name] for member in members}) > 1:
+                found = {member.name: weight_bits[member.name] for member in members}
+                raise ConfigError(
+                    f"{_PATH}.bitwidth_per_scope", found, f"equal bits: these layers share {group}'s weights"
+                )
+        for names in task.quantizable.unified_scales:
+            if len({activation_bits[name] for name in names}) > 1:
+                shared = {name: activation_bits[name] for name in names}
+                raise ConfigError(f"{_PATH}.activation_bitwidth_per_scope", shared, "equal bits: these share a scale")
+        return PrecisionResult(Policy(weight_bits, activation_bits))
+
+
+def _matches(scope: str, names: Iterable[str], path: str) -> list[str]:
+    if scope.startswith(_REGEX):
+        try:
+            pattern = re.compile(scope.removeprefix(_REGEX))
+        except re.error as error:
+            raise ConfigError(path, scope, f"a regular expression ({error})") from error
+        found = [name for name in names if pattern.search(name)]
+    else:
+        found = [name for name in names if name == scope]
+    if not found:
+        raise ConfigError(path, scope, f"a name in the model, e.g. {_suggestions(scope, names)}")
+    return found
+
+
+def _update(target: dict[str, int], source: Mapping[str, int], path: str) -> None:
+    for name, bits in source.items():
+        if name not in target:
+            raise ConfigError(path, name, f"layers of this model, e.g. {_suggestions(name, target)}")
+        target[name] = bits
+
+
+def _suggestions(found: str, names: Iterable[str]) -> str:
+    known = list(names)
+    return ", ".join(get_close_matches(found, known, n=3, cutoff=0.3) or known[:3])

@@ -1,0 +1,28 @@
+"""The same bits everywhere."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nncf_mcq.config_types import Bits
+from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.registry import PRECISION_INITIALIZERS
+
+
+@PRECISION_INITIALIZERS.register
+class UniformPrecision(PrecisionInitializer):
+    """Gives every layer the same width."""
+
+    class Parameters(PrecisionInitializer.Parameters):
+        """`bits`: the width of all weights."""
+
+        type: Literal["uniform"] = "uniform"
+        bits: Bits = 8
+
+    def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
+        """Only the one width."""
+        return (self.parameters.bits,)
+
+    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        """The uniform policy."""
+        return PrecisionResult(task.policy(dict.fromkeys(task.quantizable.groups, self.parameters.bits)))

@@ -1,0 +1,102 @@
+"""What every range initializer is given and must return."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from nncf_mcq import registry
+from nncf_mcq.grid import Grid, QuantizationMode
+from nncf_mcq.statistics import LayerStatistics
+
+
+@dataclass(frozen=True)
+class RangeTask:
+    """One layer at one width: what a rule may look at.
+
+    Attributes:
+        weights: (groups, rows, columns) float weights.
+        bits: Width, 2..8.
+        mode: Levels around zero, or all levels with a zero point.
+        per_channel: One range per row rather than one for the layer.
+        statistics: Moments of the layer's input.
+        output_error: The error that a grid leaves in each row's output after rounding and corrections, (groups, rows);
+            takes several grids, stacked in a leading dimension: (candidates, groups, rows) in and out.
+    """
+
+    weights: torch.Tensor
+    bits: int
+    mode: QuantizationMode
+    per_channel: bool
+    statistics: LayerStatistics
+    output_error: Callable[[Grid], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class RangeChoice:
+    """The ranges that a rule found for one layer at one width.
+
+    Attributes:
+        grid: (groups, rows) scales and zero points: the range is `grid.range_low` to `grid.range_high`.
+        rule: (groups, rows) index into `rules`.
+        rules: Names of the rules that were chosen from.
+        errors: (rules, groups, rows) output error that each rule would leave, or None where only one was tried.
+    """
+
+    grid: Grid
+    rule: torch.Tensor
+    rules: tuple[str, ...]
+    errors: torch.Tensor | None = None
+
+    @property
+    def dominant_rule(self) -> str:
+        """The rule that most channels chose."""
+        return self.rules[int(torch.bincount(self.rule.flatten(), minlength=len(self.rules)).argmax())]
+
+
+class RangeInitializer(ABC):
+    """Finds the range that a layer's weights are clipped to before they are rounded.
+
+    Args:
+        parameters: An instance of the class's own `Parameters`, as validated from the JSON.
+    """
+
+    class Parameters(registry.Parameters):
+        """Parameters in the JSON; a subclass narrows `type` to its name."""
+
+        type: str
+
+    name: ClassVar[str]
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
+
+    @abstractmethod
+    def find_range(self, task: RangeTask) -> RangeChoice:
+        """Chooses the range of one layer at one width."""
+
+
+class SingleRule(RangeInitializer):
+    """A rule that yields one grid per layer and width."""
+
+    @abstractmethod
+    def find_grid(self, task: RangeTask) -> Grid:
+        """The grid of shape (groups, rows)."""
+
+    def find_range(self, task: RangeTask) -> RangeChoice:
+        """The rule's own grid for every row."""
+        grid = self.find_grid(task)
+        rule = torch.zeros(grid.scale.shape, dtype=torch.int64)
+        return RangeChoice(grid, rule, (self.parameters.type,))
+
+
+def extremes(weights: torch.Tensor, per_channel: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smallest and largest weight, (groups, rows), per row or of the whole layer."""
+    low, high = weights.amin(dim=2), weights.amax(dim=2)
+    if not per_channel:
+        low, high = low.amin().expand_as(low), high.amax().expand_as(high)
+    return low, high

@@ -1,0 +1,71 @@
+"""Mixed clipping: for each layer and width, and each channel, the rule that suits it best."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+
+from nncf_mcq.grid import Grid
+from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
+from nncf_mcq.registry import RANGE_INITIALIZERS
+
+
+@RANGE_INITIALIZERS.register
+class MixedClippingRange(RangeInitializer):
+    """Runs several rules and keeps, per channel or per layer, the one that leaves the least error in the output.
+
+    The error is that of the layer's output on the calibration images after rounding and corrections, so a rule is
+    judged by what ships. Source: Huang, Du and Chang, "Mixed-Clipping Quantization for Convolutional Neural Networks",
+    J. CAD & CG 33(4), 2021, who choose the clipping rule by the bit-width; here the choice is measured.
+    """
+
+    class Parameters(RangeInitializer.Parameters):
+        """`rules`: the candidates, names or objects with parameters; `choose_per`: what one choice is made for."""
+
+        type: Literal["mixed_clipping"] = "mixed_clipping"
+        rules: list[Any] = Field(default=["max", "percentile", "mse", "output_mse"], min_length=1)
+        choose_per: Literal["channel", "layer"] = "channel"
+
+        @field_validator("rules")
+        @classmethod
+        def _known_rules(cls, rules: list[Any]) -> list[Any]:
+            for rule in rules:
+                name = rule.get("type") if isinstance(rule, dict) else rule
+                if name not in RANGE_INITIALIZERS or name == "mixed_clipping":
+                    allowed = ", ".join(known for known in RANGE_INITIALIZERS if known != "mixed_clipping")
+                    raise ValueError(f"a list of range initializers, each one of {allowed} (found {name!r})")
+                _create(rule)
+            return rules
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self.choose_per = parameters.choose_per
+        self.rules: list[RangeInitializer] = [_create(rule) for rule in parameters.rules]
+
+    def find_range(self, task: RangeTask) -> RangeChoice:
+        """The best rule's grid for each row."""
+        grids = [rule.find_range(task).grid for rule in self.rules]
+        stacked = Grid(
+            torch.stack([grid.scale for grid in grids]),
+            torch.stack([grid.zero_point for grid in grids]),
+            grids[0].low,
+            grids[0].high,
+        )
+        errors = task.output_error(stacked)
+        compared = errors
+        if not task.per_channel or self.choose_per == "layer":
+            compared = errors.sum(dim=(1, 2), keepdim=True).expand_as(errors)
+        best = compared.argmin(dim=0)
+        scale, zero_point = (values.gather(0, best[None]).squeeze(0) for values in (stacked.scale, stacked.zero_point))
+        names = tuple(rule.parameters.type for rule in self.rules)
+        return RangeChoice(Grid(scale, zero_point, stacked.low, stacked.high), best, names, errors)
+
+
+def _create(rule: str | dict[str, Any]) -> RangeInitializer:
+    values = {"type": rule} if isinstance(rule, str) else rule
+    initializer: RangeInitializer = RANGE_INITIALIZERS.create(
+        RANGE_INITIALIZERS[values["type"]].Parameters.model_validate(values)
+    )
+    return initializer

@@ -1,0 +1,175 @@
+"""What `quantize` returns: the model, its policy, what was measured, and how it is saved."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.config import Config
+from nncf_mcq.costs import CostModel
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.ir.export import export
+from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.base import PrecisionResult
+from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.task.metrics import agreement, kl_divergence
+from nncf_mcq.weight_table import WeightTable
+
+MODEL_NAME = "model"
+RESULT_FILE, POLICY_FILE, CONFIG_FILE = "result.json", "policy.json", "config.json"
+_PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
+
+
+@dataclass
+class QuantizationResult:
+    """A quantized model and how it came about.
+
+    Attributes:
+        model: The quantized model, as it was scored.
+        float_model: The float model that it came from.
+        policy: Bits of every layer and activation quantizer.
+        config: The resolved configuration.
+        metrics: `float` and `quantized`: metric name to value.
+        layers: One record a layer: name, kind, bits, rule and its errors, share of size and MACs.
+        search: How the policy was found and what it cost.
+        seconds: Wall time by stage.
+        verification_images: (N, ...) images on which the saved file must equal the scored model.
+    """
+
+    model: ov.Model
+    float_model: ov.Model
+    policy: Policy
+    config: Config
+    metrics: dict[str, dict[str, float]]
+    layers: list[dict[str, Any]]
+    search: dict[str, Any]
+    seconds: dict[str, float]
+    verification_images: NDArray[Any] = field(repr=False)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes model.xml, model.bin, policy.json, config.json and result.json, and verifies the model.
+
+        The .xml is read back: every quantized layer must run on int8 kernels, and the outputs must equal those of the
+        model that was scored bit for bit. Sizes and runtime precisions in result.json are those of the written file.
+
+        Args:
+            directory: Where to; made if it is missing. Existing files are replaced.
+
+        Returns:
+            The path of model.xml.
+
+        Raises:
+            VerificationError: The file does not run as the scored model did. No file is left or replaced.
+        """
+        directory = Path(directory)
+        threads = self.config.runtime.threads
+        information = {
+            "policy": json.dumps(self.policy.to_dict()),
+            "config": json.dumps(self.config.to_dict()),
+            "versions": json.dumps(versions()),
+        }
+        names = [layer["name"] for layer in self.layers]
+        exported = export(
+            self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
+        )
+        for layer in self.layers:
+            layer["runtime_precision"] = exported.runtime_precisions[layer["name"]]
+        self.metrics["quantized"] |= file_sizes(exported.xml)
+        with TemporaryDirectory(dir=directory) as temporary:
+            self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
+        write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
+        write_text_atomically(directory / CONFIG_FILE, _json(self.config.to_dict()))
+        write_text_atomically(directory / RESULT_FILE, _json(self.to_dict()))
+        return exported.xml
+
+    def to_dict(self) -> dict[str, Any]:
+        """What result.json holds."""
+        return {
+            "metrics": self.metrics,
+            "layers": self.layers,
+            "search": self.search,
+            "timing": {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}},
+            "versions": versions(),
+        }
+
+
+def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
+    """Agreement and divergence of classifier outputs (N, classes) with the float outputs; nothing for other outputs."""
+    if reference.ndim != 2 or reference.shape[1] < 2:
+        return {}
+    return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
+
+
+def describe_layers(
+    quantizable: QuantizableModel, policy: Policy, table: WeightTable, costs: CostModel
+) -> list[dict[str, Any]]:
+    """One record for each layer of the result."""
+    macs = sum(layer.macs for layer in quantizable.layers)
+    records = []
+    for layer in quantizable.layers:
+        entry = table[layer.name, policy.weight_bits[layer.name]]
+        activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
+        records.append(
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "bits": entry.bits,
+                "activation_bits": max(activation_bits, default=None),
+                "rule": entry.rule,
+                "rule_channels": dict(entry.rule_counts),
+                "rule_errors": dict(entry.rule_errors),
+                "relative_error": entry.relative_error,
+                "weight_shape": list(layer.weight_shape),
+                "weights": layer.weights,
+                "size_share": layer.weights / quantizable.quantizable_weights,
+                "macs": layer.macs,
+                "mac_share": layer.macs / macs,
+                "bops": costs.layer_bops(layer, entry.bits, max(activation_bits, default=None)),
+                "group": layer.group,
+            }
+        )
+    return records
+
+
+def search_report(
+    parameters: Any, found: PrecisionResult, evaluator: Evaluator, score: float, images: int
+) -> dict[str, Any]:
+    """How the policy was found: method, number of scored policies, and its score on the search images."""
+    return {
+        "method": parameters.type,
+        "evaluations": evaluator.evaluations,
+        "score": score,
+        "images": images,
+        "details": dict(found.details),
+    }
+
+
+def file_sizes(xml: Path) -> dict[str, float]:
+    """Bytes of an IR's two files."""
+    return {"bin_bytes": xml.with_suffix(".bin").stat().st_size, "xml_bytes": xml.stat().st_size}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2) + "\n"

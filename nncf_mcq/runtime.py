@@ -1,0 +1,87 @@
+"""How models are run here: one place for the properties that make results exact and repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.errors import QuantizationError
+
+
+def compile_properties(threads: int) -> dict[str, Any]:
+    """CPU properties of every measurement.
+
+    f32 is pinned because the default on recent CPUs is bf16, which changes float layers; dynamic quantization is off
+    because it re-quantizes the inputs of compressed fully connected layers.
+    """
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+
+
+def compile_model(model: ov.Model, threads: int) -> ov.CompiledModel:
+    """Compiles for the CPU with the pinned properties."""
+    return ov.Core().compile_model(model, "CPU", compile_properties(threads))
+
+
+def with_batch(model: ov.Model, batch_size: int) -> ov.Model:
+    """A copy of the model for another batch size.
+
+    Raises:
+        QuantizationError: The model cannot be reshaped, e.g. a Reshape fixes its batch.
+    """
+    copy = model.clone()
+    shapes = {}
+    for port in copy.inputs:
+        shape = port.get_partial_shape()
+        shapes[port] = ov.PartialShape([batch_size, *list(shape)[1:]])
+    try:
+        copy.reshape(shapes)
+    except RuntimeError as error:
+        raise QuantizationError(f"the model cannot be run with batch size {batch_size}") from error
+    return copy
+
+
+def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_size: int) -> NDArray[np.float32]:
+    """First output of the model over all images.
+
+    Args:
+        model: Model with one input.
+        images: (N, ...) inputs.
+        threads: Inference threads.
+        batch_size: Images per inference.
+
+    Returns:
+        (N, ...) outputs.
+    """
+    compiled = compile_model(with_batch(model, batch_size), threads)
+    outputs: list[NDArray[np.float32]] = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        count = len(batch)
+        if count < batch_size:
+            # Compiling for the size of the last batch would cost more than running a full one.
+            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
+        outputs.append(np.array(compiled(batch)[0])[:count])
+    return np.concatenate(outputs)
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Limits PyTorch to a number of threads, and restores what the caller had."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

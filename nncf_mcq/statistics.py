@@ -1,0 +1,278 @@
+"""What each layer's input looks like: the moments that range rules, rounding and corrections are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+
+from nncf_mcq.algorithm import ActivationPoint
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.graph import operations_by_name
+from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.runtime import compile_model
+
+MAXIMUM_COLUMNS = 8192
+"""Layers with more inputs per output value keep only the diagonal of their second moments (256 MB at the limit)."""
+
+POSITIONS_PER_IMAGE = 256
+"""Positions of an output map that are sampled from one image, or as many as the layer has columns if those are more.
+
+Neighbouring positions of an image say nearly the same; a 112 x 112 map has 49 times as many.
+"""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Moments of the inputs of one output value, over all positions of all calibration images.
+
+    Attributes:
+        mean: (groups, columns).
+        covariance: (groups, columns, columns), or None where it would be too large.
+        variance: (groups, columns), the diagonal of the covariance.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor | None
+    variance: torch.Tensor
+
+    @property
+    def second_moment(self) -> torch.Tensor | None:
+        """(groups, columns, columns): the covariance before the mean is taken off."""
+        if self.covariance is None:
+            return None
+        return self.covariance + self.mean[:, :, None] * self.mean[:, None, :]
+
+
+@dataclass(frozen=True)
+class ActivationStatistics:
+    """Values seen at a place where an activation is quantized.
+
+    Attributes:
+        minima: (images, channels) smallest value of each image; one channel where the range is per tensor.
+        maxima: (images, channels) largest value of each image.
+        samples: (channels, samples) values drawn at random, the same number from each image.
+    """
+
+    minima: torch.Tensor
+    maxima: torch.Tensor
+    samples: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ModelStatistics:
+    """What one pass of the float model over the calibration images yields.
+
+    Attributes:
+        layers: Layer name to the moments of its input.
+        activations: Activation point name to the values seen there.
+    """
+
+    layers: Mapping[str, LayerStatistics]
+    activations: Mapping[str, ActivationStatistics]
+
+
+CHANNEL_SAMPLES_PER_IMAGE = 16
+TENSOR_SAMPLES_PER_IMAGE = 2048
+"""Values kept of one image for the range of an activation, per channel or per tensor."""
+
+
+class _ActivationAccumulator:
+    """Extremes and random samples of one activation."""
+
+    def __init__(self, point: ActivationPoint) -> None:
+        self.per_channel = point.per_channel
+        self.minima: list[torch.Tensor] = []
+        self.maxima: list[torch.Tensor] = []
+        self.samples: list[torch.Tensor] = []
+        self.generator = torch.Generator().manual_seed(0)
+
+    def add(self, values: torch.Tensor) -> None:
+        rows = values.transpose(0, 1).flatten(1) if self.per_channel else values.reshape(1, -1)
+        self.minima.append(rows.amin(dim=1))
+        self.maxima.append(rows.amax(dim=1))
+        wanted = CHANNEL_SAMPLES_PER_IMAGE if self.per_channel else TENSOR_SAMPLES_PER_IMAGE
+        position = torch.randint(rows.shape[1], (wanted,), generator=self.generator)
+        self.samples.append(rows[:, position])
+
+    def result(self) -> ActivationStatistics:
+        return ActivationStatistics(torch.stack(self.minima), torch.stack(self.maxima), torch.cat(self.samples, dim=1))
+
+
+class _Accumulator:
+    """Running sums of one layer; means over batches of equal weight per position keep float32 exact enough."""
+
+    def __init__(self, operation: ov.Node, layer: QuantizableLayer) -> None:
+        self.layer = layer
+        self.unfold = _unfolder(operation, layer)
+        self.full = layer.columns <= MAXIMUM_COLUMNS
+        self.count = 0
+        self.sum = torch.zeros(layer.groups, layer.columns, dtype=torch.float64)
+        shape = (layer.groups, layer.columns, layer.columns) if self.full else (layer.groups, layer.columns)
+        self.square = torch.zeros(shape, dtype=torch.float32)
+
+    def add(self, values: torch.Tensor) -> None:
+        columns = self.unfold(values)  # (groups, columns, positions)
+        self.count += columns.shape[2]
+        self.sum += columns.sum(dim=2, dtype=torch.float64)
+        if self.full:
+            self.square.baddbmm_(columns, columns.transpose(1, 2))
+        else:
+            self.square += columns.square().sum(dim=2)
+
+    def result(self) -> LayerStatistics:
+        mean = (self.sum / self.count).to(torch.float32)
+        square = self.square / self.count
+        if not self.full:
+            return LayerStatistics(mean, None, (square - mean.square()).clamp_min(0))
+        covariance = square - mean[:, :, None] * mean[:, None, :]
+        variance = torch.diagonal(covariance, dim1=1, dim2=2).clamp_min(0)
+        return LayerStatistics(mean, covariance, variance)
+
+
+def collect_statistics(
+    quantizable: QuantizableModel,
+    inputs: Iterable[NDArray[np.float32]],
+    *,
+    threads: int,
+    progress: Callable[[], None] = lambda: None,
+) -> ModelStatistics:
+    """Runs the float model once over the calibration inputs and observes every layer's input and every activation.
+
+    Args:
+        quantizable: The float model and its layers.
+        inputs: One input of the model's own shape (batch 1) at a time.
+        threads: Inference threads.
+        progress: Called after each input.
+
+    Returns:
+        Moments of each layer's input and values of each activation. Layers that share a constant get the pooled
+        covariance of the group, each its own mean.
+
+    Raises:
+        QuantizationError: There is no input, or an activation is not finite.
+    """
+    model = quantizable.model.clone()
+    operations = operations_by_name(model)
+    observers: dict[ov.Output, list[_Accumulator | _ActivationAccumulator]] = {}
+    layers: dict[str, _Accumulator] = {}
+    activations: dict[str, _ActivationAccumulator] = {}
+    for layer in quantizable.layers:
+        layers[layer.name] = _Accumulator(operations[layer.name], layer)
+        observers.setdefault(operations[layer.name].input_value(layer.data_port), []).append(layers[layer.name])
+    for point in quantizable.activation_points:
+        activations[point.name] = _ActivationAccumulator(point)
+        observers.setdefault(_observed(operations, point.name), []).append(activations[point.name])
+    results = [ov.opset13.result(value) for value in observers]
+    compiled = compile_model(ov.Model(results, model.get_parameters(), "statistics"), threads)
+    request = compiled.create_infer_request()
+    seen = 0
+    for item in inputs:
+        request.infer(item, share_inputs=True)
+        for index, (value, listeners) in enumerate(observers.items()):
+            values = torch.from_numpy(np.array(request.get_output_tensor(index).data, dtype=np.float32))
+            if not bool(torch.isfinite(values).all()):
+                name = value.get_node().get_friendly_name()
+                raise QuantizationError(
+                    f"{name}: its output on calibration image {seen} holds values that are not finite"
+                )
+            for listener in listeners:
+                listener.add(values)
+        seen += 1
+        progress()
+    if not seen:
+        raise QuantizationError("the calibration data set is empty: give at least one image")
+    moments = {name: accumulator.result() for name, accumulator in layers.items()}
+    for members in quantizable.groups.values():
+        if len(members) > 1:
+            _pool(moments, [member.name for member in members])
+    return ModelStatistics(moments, {name: accumulator.result() for name, accumulator in activations.items()})
+
+
+def _observed(operations: Mapping[str, ov.Node], name: str) -> ov.Output:
+    """The tensor that an activation point quantizes: an operation's output, or the input of `NAME:PORT`."""
+    if name in operations:
+        return operations[name].output(0)
+    operation, _, port = name.rpartition(":")
+    return operations[operation].input_value(int(port))
+
+
+def _pool(statistics: dict[str, LayerStatistics], names: list[str]) -> None:
+    """Layers that share their weights are quantized once: for the average of their inputs' moments."""
+    covariances = [statistics[name].covariance for name in names]
+    variance = torch.stack([statistics[name].variance for name in names]).mean(dim=0)
+    known = [covariance for covariance in covariances if covariance is not None]
+    covariance = torch.stack(known).mean(dim=0) if len(known) == len(names) else None
+    for name in names:
+        statistics[name] = LayerStatistics(statistics[name].mean, covariance, variance)
+
+
+def _unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function from the layer's input tensor to (groups, columns, positions)."""
+    if layer.kind == "matmul":
+        transpose = bool(operation.get_attributes()["transpose_a"])
+
+        def flatten(values: torch.Tensor) -> torch.Tensor:
+            if transpose:
+                values = values.transpose(-1, -2)
+            return values.reshape(-1, layer.columns).T.unsqueeze(0).contiguous()
+
+        return flatten
+
+    attributes = operation.get_attributes()
+    spatial = len(layer.weight_shape) - (2 if layer.kind == "convolution" else 3)
+    kernel = list(layer.weight_shape[-spatial:])
+    strides, dilations = list(attributes["strides"]), list(attributes["dilations"])
+    # Not the attributes: `auto_pad` leaves them at zero until the shapes are known.
+    begin, end = _pads(operation, kernel, strides, dilations)
+    if spatial == 1:
+        kernel, strides, dilations, begin, end = [1, *kernel], [1, *strides], [1, *dilations], [0, *begin], [0, *end]
+
+    generator = torch.Generator().manual_seed(0)
+    wanted = max(POSITIONS_PER_IMAGE, layer.columns)
+
+    def unfold(values: torch.Tensor) -> torch.Tensor:
+        if spatial == 1:
+            values = values.unsqueeze(2)
+        padded = torch.nn.functional.pad(values, (begin[1], end[1], begin[0], end[0]))
+        for dimension in (0, 1):
+            extent = (kernel[dimension] - 1) * dilations[dimension] + 1
+            padded = padded.unfold(2 + dimension, extent, strides[dimension])
+        # A view (images, channels, output rows, output columns, kernel rows, kernel columns): samples are copied.
+        patches = padded[..., :: dilations[0], :: dilations[1]]
+        images, channels, height, width = patches.shape[:4]
+        if height * width > wanted:
+            position = torch.randperm(height * width, generator=generator)[:wanted]
+            patches = patches[:, :, position // width, position % width]
+        else:
+            patches = patches.flatten(2, 3)
+        # (images, groups * channels, positions, kernel...) -> (groups, columns, images * positions)
+        patches = patches.reshape(images, layer.groups, channels // layer.groups, -1, kernel[0] * kernel[1])
+        return patches.permute(1, 2, 4, 0, 3).reshape(layer.groups, layer.columns, -1)
+
+    return unfold
+
+
+def _pads(
+    operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:
+    """Padding before and after each spatial dimension."""
+    attributes = operation.get_attributes()
+    mode = str(attributes["auto_pad"]).lower()
+    if mode in ("explicit", "notset"):
+        return list(attributes["pads_begin"]), list(attributes["pads_end"])
+    if mode == "valid":
+        return [0] * len(kernel), [0] * len(kernel)
+    begin, end = [], []
+    for size, result, width, stride, dilation in zip(
+        operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:], kernel, strides, dilations, strict=True
+    ):
+        total = max((result - 1) * stride + (width - 1) * dilation + 1 - size, 0)
+        smaller, larger = total // 2, total - total // 2
+        begin.append(smaller if mode == "same_upper" else larger)
+        end.append(larger if mode == "same_upper" else smaller)
+    return begin, end

@@ -1,0 +1,100 @@
+"""What is prepared once for a model and asked many times: layers, statistics, weight tables, models of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.config import Config
+from nncf_mcq.costs import CostModel
+from nncf_mcq.ir.assemble import assemble, fixed_bytes
+from nncf_mcq.ir.template import build_template
+from nncf_mcq.layers import QuantizableModel, find_layers
+from nncf_mcq.policy import Policy
+from nncf_mcq.progress import Stages
+from nncf_mcq.range_init.activations import activation_ranges
+from nncf_mcq.range_init.base import RangeInitializer
+from nncf_mcq.statistics import ModelStatistics, collect_statistics
+from nncf_mcq.weight_table import WeightTable, build_weight_table
+
+
+@dataclass
+class Workspace:
+    """A float model with its calibration statistics; makes weight tables and the models of policies.
+
+    Attributes:
+        quantizable: The float model and its layers.
+        statistics: Of the calibration images.
+        config: The configuration.
+    """
+
+    quantizable: QuantizableModel
+    statistics: ModelStatistics
+    config: Config
+    _templates: dict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def prepare(cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages) -> Workspace:
+        """Finds the layers and collects the statistics.
+
+        Args:
+            model: Float model of batch size 1.
+            calibration: (N, ...) images.
+            config: The configuration.
+            stages: Reports the progress.
+        """
+        with stages.stage("layers"):
+            quantizable = find_layers(model, config.compression.ignored_scopes)
+        with stages.stage("statistics", len(calibration)) as advance:
+            images = (image[None] for image in calibration)
+            statistics = collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
+        return cls(quantizable, statistics, config)
+
+    def weight_table(self, initializer: RangeInitializer, bits: Sequence[int], stages: Stages) -> WeightTable:
+        """Clips, rounds and corrects all weights at the given widths."""
+        with stages.stage("weight table", len(self.quantizable.layers)) as advance:
+            return build_weight_table(
+                self.quantizable,
+                self.statistics.layers,
+                self.config.compression,
+                initializer,
+                bits=bits,
+                progress=advance,
+            )
+
+    def build(self, policy: Policy, table: WeightTable) -> ov.Model:
+        """The quantized model of a policy."""
+        return assemble(self._template(policy), self.quantizable, policy, table)
+
+    def costs(self, table: WeightTable) -> CostModel:
+        """Costs of policies with the configured activation bits."""
+        return CostModel(
+            self.quantizable,
+            self.activation_bits,
+            lambda: fixed_bytes(
+                lambda policy: self.build(policy, table), self.quantizable, table.bits, self.activation_bits
+            ),
+        )
+
+    @cached_property
+    def activation_bits(self) -> dict[str, int]:
+        """Every activation quantizer at the configured width."""
+        return {point.name: self.config.compression.activations.bits for point in self.quantizable.activation_points}
+
+    def _template(self, policy: Policy) -> ov.Model:
+        key = tuple(sorted(policy.activation_bits.items()))
+        if key not in self._templates:
+            ranges = activation_ranges(
+                self.quantizable.activation_points,
+                self.quantizable.unified_scales,
+                self.statistics.activations,
+                policy.activation_bits,
+                self.config.compression.activations.range,
+            )
+            self._templates[key] = build_template(self.quantizable, ranges, policy.activation_bits)
+        return self._templates[key]
