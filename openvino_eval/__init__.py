@@ -1,0 +1,45 @@
+"""Measure OpenVINO models, whoever made them: accuracy, latency, size, and what really runs on integers."""
+
+from __future__ import annotations
+
+from openvino_eval.accuracy import Evaluation, evaluate_model, predict
+from openvino_eval.benchmark_app import BenchmarkAppResult, run_benchmark_app
+from openvino_eval.compare import Comparison, ComparisonRow, compare_models
+from openvino_eval.errors import EvaluationError
+from openvino_eval.latency import LatencyResult, measure_latency
+from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
+from openvino_eval.report import render_report, write_report
+from openvino_eval.run_result import RunResult, load_run
+from openvino_eval.runtime import Precision, compile_model
+from openvino_eval.samples import ArraySamples, Samples, load_samples
+from openvino_eval.size import ConstantType, ModelSize, measure_size
+
+__all__ = [
+    "ArraySamples",
+    "BenchmarkAppResult",
+    "Comparison",
+    "ComparisonRow",
+    "ConstantType",
+    "Evaluation",
+    "EvaluationError",
+    "LatencyResult",
+    "ModelSize",
+    "Precision",
+    "RunResult",
+    "RuntimeLayer",
+    "Samples",
+    "compare_models",
+    "compile_model",
+    "count_integer_layers",
+    "count_precisions",
+    "evaluate_model",
+    "load_run",
+    "load_samples",
+    "measure_latency",
+    "measure_size",
+    "predict",
+    "render_report",
+    "run_benchmark_app",
+    "runtime_layers",
+    "write_report",
+]

@@ -1,0 +1,93 @@
+"""How a model is read and compiled for a measurement: every property that changes the figures is pinned here."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any, Final
+
+import openvino as ov
+
+from openvino_eval.errors import EvaluationError, last_line
+
+DEFAULT_THREADS: Final = 2
+
+
+class Precision(enum.StrEnum):
+    """What layers that are not quantized run in."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
+def properties(threads: int, precision: Precision) -> dict[str, Any]:
+    """OpenVINO CPU properties of a measurement.
+
+    Args:
+        threads: Inference threads, at least 1.
+        precision: What float layers run in.
+
+    Returns:
+        Properties for `openvino.Core.compile_model`.
+
+    Raises:
+        EvaluationError: `threads` is below 1.
+    """
+    if threads < 1:
+        raise EvaluationError(f"threads: found {threads}, allowed: 1 or more")
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # The default is bf16 on CPUs that have it, which makes a float baseline look faster and less accurate.
+        "INFERENCE_PRECISION_HINT": str(precision),
+        # Otherwise fully connected layers with compressed weights quantize their input once more, as they run.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    }
+
+
+def read_model(path: Path) -> ov.Model:
+    """Read a model file.
+
+    Args:
+        path: OpenVINO IR (`.xml` with its `.bin` beside it) or any other file that OpenVINO reads, e.g. ONNX.
+
+    Returns:
+        The model.
+
+    Raises:
+        EvaluationError: There is no such file, or OpenVINO cannot read it.
+    """
+    if not path.is_file():
+        raise EvaluationError(f"{path}: no such file")
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not weights.is_file():
+        raise EvaluationError(f"{path}: its weights {weights.name} are missing")
+    try:
+        return ov.Core().read_model(path)
+    except RuntimeError as error:
+        raise EvaluationError(f"{path}: OpenVINO cannot read it: {last_line(error)}") from error
+
+
+def compile_model(
+    model: Path | ov.Model, *, threads: int = DEFAULT_THREADS, precision: Precision = Precision.F32
+) -> ov.CompiledModel:
+    """Compile a model for the CPU with pinned properties.
+
+    Args:
+        model: A model, or the file of one.
+        threads: Inference threads, at least 1.
+        precision: What float layers run in.
+
+    Returns:
+        The compiled model.
+
+    Raises:
+        EvaluationError: The model cannot be read or compiled, or an argument is out of range.
+    """
+    name = str(model) if isinstance(model, Path) else model.get_friendly_name()
+    pinned = properties(threads, precision)
+    loaded = read_model(model) if isinstance(model, Path) else model
+    try:
+        return ov.Core().compile_model(loaded, "CPU", pinned)
+    except RuntimeError as error:
+        raise EvaluationError(f"{name}: OpenVINO cannot compile it: {last_line(error)}") from error

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import openvino.opset13 as ops
+import pytest
+
+from openvino_eval.accuracy import compare_outputs, evaluate_model, predict
+from openvino_eval.errors import EvaluationError
+from openvino_eval.samples import ArraySamples, load_samples
+from tests.openvino_eval.models import small_network
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 21, 64])
+def test_outputs_do_not_depend_on_the_batch(
+    float_ir: Path, samples: ArraySamples, expected_outputs: np.ndarray, batch_size: int | None
+) -> None:
+    evaluation = evaluate_model(float_ir, samples, batch_size=batch_size)
+    np.testing.assert_allclose(evaluation.outputs, expected_outputs, rtol=1e-4, atol=1e-4)
+    assert evaluation.scores == {"top1": pytest.approx(19 / 21)}
+    np.testing.assert_array_equal(evaluation.targets, samples.targets)
+
+
+def test_a_reference_adds_agreement_and_kl(
+    float_ir: Path, int8_ir: Path, samples: ArraySamples, expected_outputs: np.ndarray
+) -> None:
+    same = evaluate_model(float_ir, samples, reference=expected_outputs).scores
+    assert same["agreement"] == 1.0
+    assert same["kl"] == pytest.approx(0.0, abs=1e-6)
+    quantized = evaluate_model(int8_ir, samples, reference=expected_outputs).scores
+    assert quantized["kl"] > 1e-6
+    shuffled = evaluate_model(float_ir, samples, reference=np.roll(expected_outputs, 1, axis=1)).scores
+    assert shuffled["agreement"] == 0.0
+    assert shuffled["kl"] > quantized["kl"]
+
+
+def test_models_of_different_batches_run_side_by_side(samples: ArraySamples, expected_outputs: np.ndarray) -> None:
+    models = {"dynamic": small_network(None), "four": small_network(4), "one": small_network(1)}
+    outputs, _ = predict(models, samples)
+    for answers in outputs.values():
+        np.testing.assert_allclose(answers, expected_outputs, rtol=1e-4, atol=1e-4)
+    assert models["dynamic"].is_dynamic(), "the caller's model was changed"
+
+
+def test_targets_of_several_shapes_stay_a_list(float_ir: Path, images: np.ndarray) -> None:
+    boxes = [np.zeros((index, 4)) for index in range(3)]
+    _, targets = predict({"model": float_ir}, list(zip(images, boxes, strict=False)))
+    assert [target.shape for target in targets] == [(0, 4), (1, 4), (2, 4)]
+
+
+def test_wrong_images_are_named(float_ir: Path) -> None:
+    samples = ArraySamples(np.zeros((2, 3, 8, 8), np.float32), np.zeros(2))
+    with pytest.raises(EvaluationError, match=r"takes images of shape \[1,3,12,12\], the samples are \[3, 8, 8\]"):
+        evaluate_model(float_ir, samples)
+
+
+def test_a_model_that_cannot_be_batched_is_named() -> None:
+    image = ops.parameter([1, 3, 2, 2], np.float32)
+    model = ov.Model([ops.reshape(image, ops.constant([1, -1]), False)], [image], "fixed")
+    samples = ArraySamples(np.zeros((4, 3, 2, 2), np.float32), np.zeros(4))
+    assert evaluate_model(model, samples).outputs.shape == (4, 12)
+    with pytest.raises(EvaluationError, match="batch of 2"):
+        evaluate_model(model, samples, batch_size=2)
+
+
+def test_an_unknown_metric_is_named(float_ir: Path, samples: ArraySamples) -> None:
+    with pytest.raises(EvaluationError, match=r"metric: found 'top_one', allowed: .*top1"):
+        evaluate_model(float_ir, samples, ("top_one",))
+
+
+def test_outputs_that_are_no_classes_are_named() -> None:
+    outputs = np.zeros((3, 4, 5), np.float32)
+    with pytest.raises(EvaluationError, match=r"outputs of shape \(3, 4, 5\) cannot be compared"):
+        compare_outputs(outputs, outputs)
+    with pytest.raises(EvaluationError, match=r"cannot be compared with a reference \(2, 4\)"):
+        compare_outputs(outputs[:, :, 0], outputs[:2, :, 0])
+
+
+def test_a_metric_that_does_not_apply_is_named(float_ir: Path, images: np.ndarray) -> None:
+    boxes = [(image, np.zeros((index, 4))) for index, image in enumerate(images)]
+    with pytest.raises(EvaluationError, match=r"metric top1: cannot score outputs of shape \(21, 10\): ."):
+        evaluate_model(float_ir, boxes)
+
+
+def test_no_samples_is_an_error(float_ir: Path) -> None:
+    with pytest.raises(EvaluationError, match="no samples"):
+        evaluate_model(float_ir, [])
+
+
+def test_samples_come_back_from_an_archive(tmp_path: Path, samples: ArraySamples) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, images=samples.images.astype(np.float64), targets=samples.targets)
+    loaded = load_samples(path)
+    assert loaded.images.dtype == np.float32
+    np.testing.assert_array_equal(loaded.images, samples.images)
+    np.testing.assert_array_equal(loaded.targets, samples.targets)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": np.zeros((1, 1))}, "missing: \\['targets'\\]"),
+        ({"images": np.zeros((1, 1)), "targets": np.zeros(2)}, "1 images but 2 targets"),
+        ({"images": np.zeros((1, 1)), "targets": np.array([{}])}, "plain arrays"),
+    ],
+)
+def test_a_bad_archive_is_explained(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    path = tmp_path / "samples.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(EvaluationError, match=message):
+        load_samples(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"text"])
+def test_a_file_that_is_no_archive_is_explained(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "samples.npz"
+    path.write_bytes(content)
+    with pytest.raises(EvaluationError, match="not a NumPy archive"):
+        load_samples(path)

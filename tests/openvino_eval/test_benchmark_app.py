@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from openvino_eval.benchmark_app import parse_report, run_benchmark_app
+from openvino_eval.errors import EvaluationError
+
+REPORT = {
+    "execution_results": {
+        "total number of iterations": "120",
+        "latency (ms)": "1.25",
+        "avg latency": "1.50",
+        "min latency": "1.00",
+        "max latency": "9.75",
+        "throughput": "640.50",
+    }
+}
+
+
+def test_it_runs_with_the_pinned_properties(int8_ir: Path) -> None:
+    result = run_benchmark_app(int8_ir, seconds=1, threads=1)
+    assert result.iterations > 100
+    assert result.throughput_fps > 100
+    assert 0.0 <= result.min_ms <= result.median_ms <= result.max_ms
+    flags = dict(zip(result.command, result.command[1:], strict=False))
+    assert flags["-hint"] == "latency"
+    assert flags["-ip"] == flags["-infer_precision"] == "f32"
+
+
+def test_a_failure_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "broken.xml"
+    path.write_text("<not a model>", encoding="utf-8")
+    path.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(EvaluationError, match=r"broken\.xml: benchmark_app failed: \w+") as caught:
+        run_benchmark_app(path, seconds=1)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_strings_become_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark_report.json"
+    path.write_text(json.dumps(REPORT), encoding="utf-8")
+    result = parse_report(path)
+    assert (result.median_ms, result.average_ms, result.min_ms, result.max_ms) == (1.25, 1.5, 1.0, 9.75)
+    assert (result.throughput_fps, result.iterations) == (640.5, 120)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "not a report of benchmark_app"),
+        ("[]", "not a report of benchmark_app"),
+        ("no JSON", "not a report of benchmark_app"),
+        (json.dumps(REPORT).replace("120", "0"), "measured nothing"),
+        (json.dumps(REPORT).replace("1.25", "nan"), "measured nothing"),
+        (None, "wrote no report"),
+    ],
+)
+def test_an_unusable_report_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "benchmark_report.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(EvaluationError, match=message):
+        parse_report(path)
+
+
+def test_bad_arguments_are_named(float_ir: Path, tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="seconds: found 0"):
+        run_benchmark_app(float_ir, seconds=0)
+    with pytest.raises(EvaluationError, match="no such file"):
+        run_benchmark_app(tmp_path / "no.xml")
