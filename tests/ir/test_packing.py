@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import openvino as ov
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from openvino import opset13 as opset
+
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.ir.packing import bytes_on_disk, packed_bytes, packed_weight, unpack_weight
+from nncf_mcq.ir.verification import LAYER_TYPES, verify
+from nncf_mcq.ir.writer import save_atomically
+from tests.ir.networks import fake_quantize
+from tests.ir.reference import interpret
+
+STEP = 1 / 16
+
+
+@dataclass(frozen=True)
+class Case:
+    kind: str
+    bits: int
+    batch: int
+    groups: int
+    outputs: int
+    inputs: int
+    kernel: int
+    stride: int
+    dilation: int
+    zero_point: str
+    per_channel: bool
+    signed_input: bool
+    tail: str
+    seed: int
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        kernel = (self.kernel, self.kernel)
+        return {
+            "convolution": (self.outputs, self.inputs, *kernel),
+            "grouped": (self.groups, self.outputs, self.inputs, *kernel),
+            "depthwise": (self.groups, 1, 1, *kernel),
+            "matmul": (self.inputs, self.outputs),
+            "matmul transposed": (self.outputs, self.inputs),
+        }[self.kind]
+
+    @property
+    def channel_shape(self) -> tuple[int, ...]:
+        shape = self.weight_shape
+        if self.kind == "matmul":
+            return (1, shape[1])
+        kept = 2 if self.kind in ("grouped", "depthwise") else 1
+        return shape[:kept] + (1,) * (len(shape) - kept)
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        if self.kind.startswith("matmul"):
+            return (self.batch, self.inputs)
+        channels = {"convolution": self.inputs, "grouped": self.groups * self.inputs, "depthwise": self.groups}
+        size = (self.kernel - 1) * self.dilation + 1
+        return (self.batch, channels[self.kind], size, size + 1)
+
+
+CASES = st.builds(
+    Case,
+    kind=st.sampled_from(["convolution", "grouped", "depthwise", "matmul", "matmul transposed"]),
+    bits=st.integers(2, 8),
+    batch=st.sampled_from([1, 2]),
+    groups=st.sampled_from([1, 2, 3, 5, 16, 17]),
+    outputs=st.sampled_from([1, 2, 3, 5, 16, 17]),
+    inputs=st.sampled_from([1, 2, 3, 5, 16, 17]),
+    kernel=st.sampled_from([1, 2, 3, 5, 7]),
+    stride=st.sampled_from([1, 2]),
+    dilation=st.sampled_from([1, 2]),
+    zero_point=st.sampled_from(["middle", "two", "near", "any", "far"]),
+    per_channel=st.booleans(),
+    signed_input=st.booleans(),
+    tail=st.sampled_from(["nothing", "bias", "zero bias", "bias and ReLU", "Clamp"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+def zero_points(case: Case, random: np.random.Generator) -> np.ndarray | int:
+    if case.bits == 8:
+        return 128
+    middle = 2 ** (case.bits - 1)
+    return {
+        "middle": lambda: middle,
+        "two": lambda: middle - random.integers(0, 2, case.channel_shape),
+        "near": lambda: middle - random.integers(0, 5, case.channel_shape),
+        "any": lambda: random.integers(0, 2**case.bits, case.channel_shape),
+        "far": lambda: random.integers(2**case.bits - 128, 129, case.channel_shape),
+    }[case.zero_point]()
+
+
+def layer(case: Case, data: ov.Node, weight: ov.Node) -> ov.Node:
+    if case.kind.startswith("matmul"):
+        return opset.matmul(data, weight, False, case.kind == "matmul transposed")
+    padding = [case.kernel // 2] * 2
+    operation = opset.convolution if case.kind == "convolution" else opset.group_convolution
+    return operation(data, weight, [case.stride] * 2, padding, padding, [case.dilation] * 2)
+
+
+def tail(case: Case, node: ov.Node, random: np.random.Generator) -> ov.Node:
+    if "bias" in case.tail:
+        rank = len(node.get_output_shape(0))
+        axis = rank - 1 if case.kind.startswith("matmul") else 1
+        shape = [1] * rank
+        shape[axis] = node.get_output_shape(0)[axis]
+        values = random.integers(-50, 50, shape) * STEP * (case.tail != "zero bias")
+        node = opset.add(node, opset.constant(values.astype(np.float32)))
+    if "ReLU" in case.tail:
+        return opset.relu(node)
+    return opset.clamp(node, 0.0, 6.0) if case.tail == "Clamp" else node
+
+
+def stored_bytes(xml: Path) -> int:
+    """Bytes of the constants of more than one byte-sized scalar: levels, scales and zero points."""
+    constants = re.findall(r'<data element_type="(\w+)" shape="([^"]*)" offset="\d+" size="(\d+)"', xml.read_text())
+    return sum(int(size) for kind, shape, size in constants if shape or kind.startswith("u"))
+
+
+@settings(max_examples=60)
+@given(case=CASES)
+@example(case=Case("depthwise", 5, 1, 17, 1, 1, 3, 1, 1, "far", True, False, "bias", 0))
+@example(case=Case("convolution", 7, 2, 1, 17, 3, 7, 2, 1, "two", True, True, "bias and ReLU", 1))
+@example(case=Case("matmul transposed", 3, 1, 1, 17, 5, 1, 1, 1, "near", True, False, "zero bias", 2))
+@example(case=Case("convolution", 4, 1, 1, 1, 1, 1, 1, 1, "two", True, False, "zero bias", 3))
+def test_runs_in_int8_exactly_after_save_and_reload(case: Case) -> None:
+    random = np.random.default_rng(case.seed)
+    levels = random.integers(0, 2**case.bits, case.weight_shape)
+    scale = 2.0 ** random.integers(-6, -4, case.channel_shape if case.per_channel else ())
+    zero_point = zero_points(case, random)
+    lowest = -128 if case.signed_input else 0
+    data = (random.integers(lowest, lowest + 256, case.data_shape) * STEP).astype(np.float32)
+
+    parameter = opset.parameter(list(case.data_shape), ov.Type.f32)
+    quantized = fake_quantize(parameter, np.array(lowest * STEP), np.array((lowest + 255) * STEP), 256)
+    operation = layer(case, quantized, packed_weight(levels, case.bits, scale, zero_point))
+    operation.set_friendly_name("layer")
+    model = ov.Model([tail(case, operation, random)], [parameter], "model")
+    references = [output.astype(np.float32) for output in interpret(model, data)]
+
+    with TemporaryDirectory() as directory:
+        xml = save_atomically(model, Path(directory))
+        result = verify(xml, ["layer"], [data], [references], threads=1)
+        assert not result.problems
+
+        weight = next(node for node in ov.Core().read_model(xml).get_ops() if node.get_type_name() in LAYER_TYPES)
+        unpacked = unpack_weight(weight.input_value(1).get_node())
+    assert unpacked is not None
+    assert unpacked.bits == case.bits
+    np.testing.assert_array_equal(unpacked.levels, levels)
+    np.testing.assert_array_equal(unpacked.values, (levels - zero_point) * scale)
+    assert unpacked.zero_point.size <= np.size(zero_point)
+
+
+@settings(max_examples=60)
+@given(case=CASES)
+def test_takes_the_predicted_bytes(case: Case) -> None:
+    random = np.random.default_rng(case.seed)
+    levels = random.integers(0, 2**case.bits, case.weight_shape)
+    scale = random.uniform(0.5, 1.5, case.channel_shape)
+    zero_point = zero_points(case, random)
+    model = ov.Model([packed_weight(levels, case.bits, scale, zero_point)], [], "weight")
+    with TemporaryDirectory() as directory:
+        xml = save_atomically(model, Path(directory))
+        assert stored_bytes(xml) == bytes_on_disk(case.weight_shape, case.bits, scale.size, zero_point)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_file_has_the_true_width(bits: int, tmp_path: Path) -> None:
+    shape = (64, 48, 3, 3)
+    levels = np.random.default_rng(bits).integers(0, 2**bits, shape)
+    zero_point = 2 ** (bits - 1)
+    save_atomically(ov.Model([packed_weight(levels, bits, 0.5, zero_point)], [], "weight"), tmp_path)
+    levels_bytes = levels.size * bits // 8
+    assert packed_bytes(levels.size, bits) == levels_bytes
+    # The scale, and the zero point or the two integers that the upper bit plane selects from.
+    scalars = 4 + {5: 2, 7: 2, 8: 0}.get(bits, 1)
+    assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scalars
+
+
+@pytest.mark.parametrize(
+    ("levels", "bits", "scale", "zero_point", "message"),
+    [
+        (np.zeros((2, 3), np.int32), 9, 1.0, 0, r"weight bits: found 9, allowed: one of \[2, 3, 4, 5, 6, 7, 8\]"),
+        (np.full((2, 3), 4), 2, 1.0, 0, r"weight levels: found 4\.\.4, allowed at 2 bits: 0\.\.3"),
+        (np.full((2, 3), -1), 2, 1.0, 0, r"weight levels: found -1\.\.-1, allowed at 2 bits: 0\.\.3"),
+        (np.zeros((2, 3)), 2, 1.0, 0, r"weight levels: found float64 of shape \(2, 3\), allowed: integers"),
+        (np.zeros((0, 3), np.int32), 2, 1.0, 0, r"weight levels: found int32 of shape \(0, 3\), allowed: integers"),
+        (np.zeros((2, 3), np.int32), 2, np.nan, 0, "weight scale: found a value that is not finite"),
+        (np.zeros((2, 3), np.int32), 2, np.ones(2), 0, r"weight scale: found shape \(2,\), allowed: broadcastable"),
+        (np.zeros((2, 3), np.int32), 2, 1.0, np.ones((3, 1)), r"weight zero point: found shape \(3, 1\), allowed"),
+        (
+            np.zeros((2, 3), np.int32),
+            2,
+            1.0,
+            129,
+            r"weight zero point: found 129\.\.129, allowed at 2 bits: -124\.\.128",
+        ),
+        (
+            np.zeros((2, 3), np.int32),
+            8,
+            1.0,
+            127,
+            r"weight zero point: found 127\.\.127, allowed at 8 bits: 128\.\.128",
+        ),
+    ],
+)
+def test_says_what_does_not_fit(levels: np.ndarray, bits: int, scale: object, zero_point: object, message: str) -> None:
+    with pytest.raises(QuantizationError, match=message):
+        packed_weight(levels, bits, scale, zero_point)
+
+
+def test_other_constants_are_not_unpacked() -> None:
+    constant = opset.constant(np.ones((2, 2), np.float32))
+    assert unpack_weight(constant) is None
+    assert unpack_weight(opset.multiply(constant, constant)) is None

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.ir import writer
+from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.runtime import compile_model
+from tests.ir.networks import Network, residual_chain
+
+
+def network_of(seed: int) -> tuple[Network, ov.Model]:
+    network = Network(seed, 8)
+    return network, residual_chain(network)
+
+
+def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    _, model = network_of(0)
+    digests = set()
+    for number in range(4):
+        xml = save_atomically(model.clone(), tmp_path / str(number))
+        digests.add(sha256(xml.read_bytes() + xml.with_suffix(".bin").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_is_smaller_than_what_openvino_saves_and_does_the_same(tmp_path: Path) -> None:
+    network, model = network_of(0)
+    xml = save_atomically(model, tmp_path)
+    plain = tmp_path / "plain.xml"
+    ov.save_model(model, plain, compress_to_fp16=False)
+    assert xml.stat().st_size < 0.85 * plain.stat().st_size
+    assert xml.with_suffix(".bin").stat().st_size <= plain.with_suffix(".bin").stat().st_size
+    outputs = [compile_model(ov.Core().read_model(path), 1)(network.data)[0] for path in (xml, plain)]
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_keeps_the_model_its_layer_names_and_its_rt_info(tmp_path: Path) -> None:
+    network, model = network_of(0)
+    model.set_rt_info("a  value > < \n with blanks", ["nncf_mcq", "key"])
+    names = [node.get_friendly_name() for node in model.get_ordered_ops()]
+    restored = ov.Core().read_model(save_atomically(model, tmp_path))
+    assert [node.get_friendly_name() for node in model.get_ordered_ops()] == names
+    assert {*network.layers, *network.grids} <= {node.get_friendly_name() for node in restored.get_ops()}
+    assert restored.get_rt_info(["nncf_mcq", "key"]).astype(str) == "a  value > < \n with blanks"
+
+
+def test_a_living_model_survives_that_its_file_is_replaced(tmp_path: Path) -> None:
+    network, model = network_of(0)
+    xml = save_atomically(model, tmp_path)
+    mapped = ov.Core().read_model(xml)
+    expected = np.array(compile_model(model, 1)(network.data)[0])
+    save_atomically(network_of(1)[1], tmp_path)
+    np.testing.assert_array_equal(compile_model(mapped, 1)(network.data)[0], expected)
+
+
+@pytest.mark.parametrize("stage", ["save", "rename"])
+def test_a_failure_leaves_the_files_of_before(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    xml = save_atomically(network_of(0)[1], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    if stage == "save":
+        real = ov.save_model
+
+        def half(model: ov.Model, path: Path, compress_to_fp16: bool) -> None:
+            real(model, path, compress_to_fp16=compress_to_fp16)
+            fail()
+
+        monkeypatch.setattr(writer.ov, "save_model", half)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        save_atomically(network_of(1)[1], tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert xml.exists()
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "policy.json"
+    write_text_atomically(path, "größer\n")
+    assert path.read_bytes() == "größer\n".encode()
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_text_atomically(path, "other")
+    assert [child.name for child in path.parent.iterdir()] == ["policy.json"]
+    assert path.read_text(encoding="utf-8") == "größer\n"

@@ -1,0 +1,209 @@
+"""Small models, images and layers that the tests of the core share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import nncf
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from openvino import opset13 as opset
+
+from nncf_mcq.config import Config, load_config
+from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.statistics import LayerStatistics
+from nncf_mcq.task.models import to_openvino
+from nncf_mcq.weight_table import WeightTable
+from nncf_mcq.workspace import Workspace
+
+SAMPLE_SIZE = (1, 3, 8, 8)
+
+
+class SmallNetwork(torch.nn.Module):
+    """Convolution + BN + ReLU6, depthwise, pointwise, a residual addition and a linear classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.stem_norm = torch.nn.BatchNorm2d(8)
+        self.depthwise = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.depthwise_norm = torch.nn.BatchNorm2d(8)
+        self.pointwise = torch.nn.Conv2d(8, 8, 1)
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        values = torch.nn.functional.relu6(self.stem_norm(self.stem(images)))
+        inner = torch.nn.functional.relu6(self.depthwise_norm(self.depthwise(values)))
+        values = values + self.pointwise(inner)
+        result: torch.Tensor = self.head(values.mean((2, 3)))
+        return result
+
+
+def small_network(seed: int = 0) -> SmallNetwork:
+    """The network in evaluation mode, with weights and batch statistics that are not trivial."""
+    generator = torch.Generator().manual_seed(seed)
+    network = SmallNetwork().eval()
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            random = torch.randn(value.shape, generator=generator)
+            positive = name.endswith("running_var") or (name.endswith("norm.weight"))
+            value.copy_(0.5 + random.abs() if positive else random * 0.5)
+    return network
+
+
+def random_images(count: int, shape: Sequence[int] = SAMPLE_SIZE, seed: int = 0) -> NDArray[np.float32]:
+    """(N, ...) standard normal images of a model whose input has this shape."""
+    return np.random.default_rng(seed).normal(size=(count, *shape[1:])).astype(np.float32)
+
+
+def as_dataset(images: NDArray[np.float32]) -> nncf.Dataset:
+    """Batches of one image, as a user of NNCF has them."""
+    return nncf.Dataset([image[None] for image in images])
+
+
+def random_constant(*shape: int, seed: int = 0, name: str | None = None) -> ov.Node:
+    values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return opset.constant(values, name=name) if name else opset.constant(values)
+
+
+def make_model(build: Callable[[ov.Node], ov.Node], shape: Sequence[int]) -> ov.Model:
+    """A model of one input and one output."""
+    parameter = opset.parameter(list(shape), ov.Type.f32, name="image")
+    return ov.Model([build(parameter)], [parameter], "model")
+
+
+def convolution(
+    data: ov.Node,
+    weights: ov.Node,
+    name: str,
+    *,
+    stride: int = 1,
+    pad: int = 0,
+    dilation: int = 1,
+    auto_pad: str = "explicit",
+    grouped: bool = False,
+) -> ov.Node:
+    """A Convolution or GroupConvolution with the same stride, padding and dilation in every dimension."""
+    operation = opset.group_convolution if grouped else opset.convolution
+    spatial = len(weights.shape) - (3 if grouped else 2)
+    sizes = [[value] * spatial for value in (stride, pad, pad, dilation)]
+    return operation(data, weights, *sizes, auto_pad, name=name)
+
+
+def convolution_model(shape: Sequence[int], weight_shape: Sequence[int], **options: object) -> ov.Model:
+    """One layer named `layer`."""
+    return make_model(lambda data: convolution(data, random_constant(*weight_shape), "layer", **options), shape)
+
+
+def matmul_model(
+    shape: Sequence[int], weight_shape: Sequence[int], *, transpose_a: bool = False, transpose_b: bool = False
+) -> ov.Model:
+    """One MatMul named `layer`."""
+    return make_model(
+        lambda data: opset.matmul(data, random_constant(*weight_shape), transpose_a, transpose_b, name="layer"), shape
+    )
+
+
+def shared_weights_model() -> ov.Model:
+    """Two convolutions, `first` and `second`, that read one constant; then `last`."""
+
+    def build(data: ov.Node) -> ov.Node:
+        weights = random_constant(4, 4, 3, 3, name="shared")
+        values = opset.relu(convolution(data, weights, "first", pad=1), name="relu_first")
+        values = opset.relu(convolution(values, weights, "second", pad=1), name="relu_second")
+        return convolution(values, random_constant(2, 4, 1, 1, seed=1), "last")
+
+    return make_model(build, (1, 4, 6, 6))
+
+
+def concat_model() -> ov.Model:
+    """Two branches of very different magnitude that are quantized, concatenated, and convolved by `last`."""
+
+    def build(data: ov.Node) -> ov.Node:
+        left = opset.relu(convolution(data, random_constant(4, 3, 3, 3), "left", pad=1), name="relu_left")
+        right = convolution(data, opset.constant(random_constant(4, 3, 1, 1, seed=1).get_data() * 4), "right")
+        joined = opset.concat([left, opset.relu(right, name="relu_right")], 1, name="joined")
+        return convolution(joined, random_constant(5, 8, 1, 1, seed=2), "last")
+
+    return make_model(build, SAMPLE_SIZE)
+
+
+def weights_of(model: ov.Model) -> dict[str, bytes]:
+    """The content of every constant by name: tells whether a model was edited."""
+    return {
+        operation.get_friendly_name(): operation.get_data().tobytes()
+        for operation in model.get_ops()
+        if operation.get_type_name() == "Constant"
+    }
+
+
+def operation_types(model: ov.Model) -> list[tuple[str, str]]:
+    return [(operation.get_friendly_name(), operation.get_type_name()) for operation in model.get_ordered_ops()]
+
+
+def layer(name: str, weights: int, *, group: str = "", macs: int = 0, inputs: Sequence[str] = ()) -> QuantizableLayer:
+    """A layer that is only counted."""
+    return QuantizableLayer(
+        name=name,
+        kind="matmul",
+        weight_port=1,
+        weight_shape=(1, weights),
+        groups=1,
+        rows=1,
+        columns=weights,
+        transposed=False,
+        macs=macs or weights,
+        activation_quantizers=tuple(inputs),
+        group=group or name,
+    )
+
+
+def countable_model(layers: Sequence[QuantizableLayer]) -> QuantizableModel:
+    """A model whose layers are only counted."""
+    empty = make_model(lambda data: opset.relu(data), (1, 1))
+    return QuantizableModel(empty, tuple(layers), (), (), nncf.IgnoredScope())
+
+
+def moments_of(columns: torch.Tensor) -> LayerStatistics:
+    """Statistics of data (groups, positions, columns), in float64 up to the last step."""
+    data = columns.double()
+    mean = data.mean(dim=1)
+    centred = data - mean[:, None]
+    covariance = centred.transpose(1, 2) @ centred / data.shape[1]
+    variance = torch.diagonal(covariance, dim1=1, dim2=2)
+    return LayerStatistics(mean.float(), covariance.float(), variance.float())
+
+
+def correlated_data(groups: int, columns: int, seed: int, positions: int = 400) -> torch.Tensor:
+    """(groups, positions, columns) data whose columns correlate and have means other than zero."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(groups, columns, columns, generator=generator) / columns**0.5
+    common = torch.randn(groups, positions, 1, generator=generator)
+    return torch.randn(groups, positions, columns, generator=generator) @ mixing + common + 0.5
+
+
+def small_config(**precision: object) -> Config:
+    """Few images and one thread; `precision` are the parameters of the precision initializer."""
+    initializer = {"num_init_samples": 12, "precision": precision or {"type": "uniform", "bits": 4}}
+    return load_config(
+        {
+            "input_info": {"sample_size": list(SAMPLE_SIZE)},
+            "compression": {"weights": {"bits": [2, 4, 8]}, "initializer": initializer},
+            "runtime": {"threads": 1, "batch_size": 4},
+        }
+    )
+
+
+@functools.cache
+def small_workspace() -> tuple[Workspace, WeightTable]:
+    """The small network with its statistics and its weight table at 2, 4 and 8 bits; not to be edited."""
+    config = small_config()
+    stages = Stages(SilentProgress())
+    workspace = Workspace.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
+    initializer = RANGE_INITIALIZERS.create(config.compression.initializer.range)
+    return workspace, workspace.weight_table(initializer, (2, 4, 8), stages)

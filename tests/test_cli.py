@@ -1,0 +1,106 @@
+"""The command line as a user meets it: a real process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import openvino as ov
+import pytest
+
+SMALL = [
+    "--set",
+    "dataset.split.calibration=32",
+    "--set",
+    "dataset.split.search=32",
+    "--set",
+    "dataset.split.report=64",
+    "--set",
+    "dataset.full_root=null",
+]
+UNIFORM = ["--set", 'compression.initializer.precision={"type": "uniform", "bits": 4}']
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nncf_mcq.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("cli") / "out"
+    done = run("quantize", "fashion_mnist", "--output", str(output), *SMALL, *UNIFORM)
+    assert done.returncode == 0, done.stderr
+    assert "weight table" in done.stdout
+    assert f"IR: {output / 'model.xml'}" in done.stdout
+    return output
+
+
+def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
+    expected = {"model.xml", "model.bin", "policy.json", "config.json", "result.json"}
+    assert {path.name for path in quantized.iterdir()} == expected
+    result = json.loads((quantized / "result.json").read_text())
+    assert result["metrics"]["float"]["top1"] > 0.8
+    assert result["metrics"]["quantized"]["top1"] > 0.7
+    assert {layer["bits"] for layer in result["layers"]} == {4}
+    assert {layer["runtime_precision"] for layer in result["layers"]} <= {"i8", "u8"}
+    assert result["metrics"]["quantized"]["bin_bytes"] == (quantized / "model.bin").stat().st_size
+    assert result["metrics"]["quantized"]["xml_bytes"] == (quantized / "model.xml").stat().st_size
+
+
+def test_policy_and_config_travel_in_the_ir(quantized: Path) -> None:
+    model = ov.Core().read_model(quantized / "model.xml")
+    policy = json.loads(model.get_rt_info(["nncf_mcq", "policy"]).astype(str))
+    assert policy == json.loads((quantized / "policy.json").read_text())
+    config = json.loads(model.get_rt_info(["nncf_mcq", "config"]).astype(str))
+    assert config == json.loads((quantized / "config.json").read_text())
+
+
+def test_layers_lists_every_layer_and_the_reachable_budgets(quantized: Path) -> None:
+    done = run("layers", "fashion_mnist")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((quantized / "result.json").read_text())
+    for layer in result["layers"]:
+        assert layer["name"] in done.stdout
+    assert "weight_size.average_bits" in done.stdout
+    listed = json.loads(run("layers", "fashion_mnist", "--json").stdout)
+    assert [layer["name"] for layer in listed] == [layer["name"] for layer in result["layers"]]
+
+
+def test_schema_accepts_the_recipes(project_root: Path) -> None:
+    schema = json.loads(run("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for config in project_root.glob("recipes/*/config.json"):
+        jsonschema.validate(json.loads(config.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"compression": {"weigths": {}}}, schema)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.json"], "CONFIG: found 'nowhere.json', allowed: a JSON file, or a recipe: "),
+        (["fashion_mnist", "--set", "compression.weights.bits=[1]"], "compression.weights.bits[0]: found 1, allowed: "),
+        (["fashion_mnist", "--set", "dataset.root=nowhere"], "nowhere"),
+        (["fashion_mnist", "--set", "model=model.py:nothing"], "model: found 'model.py:nothing', allowed: a callable"),
+        (["fashion_mnist", "--set", "checkpoint=config.json"], "checkpoint: found "),
+        (
+            ["fashion_mnist", "--set", "compression.initializer.precision.budget.weight_size.average_bits=1"],
+            "budget.weight_size.average_bits: found 1 bits, which no policy meets: reachable are 2 to 8 bits",
+        ),
+    ],
+    ids=["no file", "impossible value", "no data", "no callable", "no checkpoint", "unreachable budget"],
+)
+def test_bad_input_is_one_message_and_an_exit_code(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run("quantize", *arguments, "--output", str(tmp_path / "out"), *SMALL)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_can_be_listed() -> None:
+    assert run("recipes").stdout.split() == ["efficientnet_lite0", "fashion_mnist"]

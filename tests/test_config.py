@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, Config, ConfigError, json_schema, load_config
+
+RULES = ", ".join(name for name in RANGE_INITIALIZERS if name != "mixed_clipping")
+
+
+def weights(**values: Any) -> dict[str, Any]:
+    return {"compression": {"weights": values}}
+
+
+def initializer(**values: Any) -> dict[str, Any]:
+    return {"compression": {"initializer": values}}
+
+
+def ilp(budget: Any) -> dict[str, Any]:
+    return initializer(precision={"type": "ilp", "budget": budget})
+
+
+def mixed(*rules: Any) -> dict[str, Any]:
+    return initializer(range={"type": "mixed_clipping", "rules": list(rules)})
+
+
+PRECISION = "compression.initializer.precision"
+RANGE = "compression.initializer.range"
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "found", "allowed"),
+    [
+        (
+            {"modle": "x"},
+            "modle",
+            "unknown key modle",
+            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, metric, target_device, "
+            "compression, runtime",
+        ),
+        (
+            weights(bit=[4]),
+            "compression.weights.bit",
+            "unknown key bit",
+            "one of the keys bits, per_channel, mode",
+        ),
+        ({"input_info": {"size": [1]}}, "input_info.size", "unknown key size", "one of the keys sample_size"),
+        ({"input_info": {}}, "input_info.sample_size", None, "a value: the key is required"),
+        (weights(bits=[4, 8, 9]), "compression.weights.bits[2]", 9, "input should be less than or equal to 8"),
+        (weights(bits=[1]), "compression.weights.bits[0]", 1, "input should be greater than or equal to 2"),
+        (weights(bits=[True]), "compression.weights.bits[0]", True, "input should be a valid integer"),
+        (weights(bits=4), "compression.weights.bits", 4, "input should be a valid list"),
+        (weights(mode="odd"), "compression.weights.mode", "odd", "input should be 'symmetric' or 'asymmetric'"),
+        ({"target_device": "GPU"}, "target_device", "GPU", "input should be 'CPU'"),
+        (initializer(num_init_samples=0), "compression.initializer.num_init_samples", 0, "input should be greater than 0"),
+        (
+            initializer(precision={"type": "autp"}),
+            f"{PRECISION}.type",
+            "autp",
+            f"a precision initializer: {', '.join(PRECISION_INITIALIZERS)}",
+        ),
+        (
+            initializer(range="minmax"),
+            f"{RANGE}.type",
+            "minmax",
+            f"a range initializer: {', '.join(RANGE_INITIALIZERS)}",
+        ),
+        (initializer(precision={"bits": 4}), f"{PRECISION}.type", None, "a precision initializer: "),
+        (initializer(precision=4), PRECISION, 4, "an object with a type, or the type's name"),
+        (initializer(precision="ilp"), f"{PRECISION}.budget", None, "a value: the key is required"),
+        (ilp({}), f"{PRECISION}.budget", {}, "at least one of weight_size, bops"),
+        (
+            ilp({"weight_size": {"ratio": 0.1, "bytes": 9}}),
+            f"{PRECISION}.budget.weight_size",
+            {"ratio": 0.1, "bytes": 9},
+            "exactly one of average_bits, bytes, ratio",
+        ),
+        (ilp({"bops": {}}), f"{PRECISION}.budget.bops", {}, "exactly one of total, ratio"),
+        (
+            ilp({"weight_size": {"bits": 4}}),
+            f"{PRECISION}.budget.weight_size.bits",
+            "unknown key bits",
+            "one of the keys average_bits, bytes, ratio",
+        ),
+        (
+            ilp({"weight_size": {"average_bits": 0}}),
+            f"{PRECISION}.budget.weight_size.average_bits",
+            0,
+            "input should be greater than 0",
+        ),
+        (
+            initializer(precision={"type": "manual", "bitwidth_per_scope": [[4, "a"], [9, "b"]]}),
+            f"{PRECISION}.bitwidth_per_scope[1][0]",
+            9,
+            "input should be less than or equal to 8",
+        ),
+        (
+            initializer(range={"type": "percentile", "percentile": 101}),
+            f"{RANGE}.percentile",
+            101,
+            "input should be less than or equal to 100",
+        ),
+        (
+            initializer(range={"type": "percentile", "share": 1}),
+            f"{RANGE}.share",
+            "unknown key share",
+            "one of the keys type, percentile",
+        ),
+    ],
+)
+def test_a_wrong_value_is_an_error_with_path_found_and_allowed(
+    data: Mapping[str, Any], path: str, found: Any, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(data)
+    assert (caught.value.path, caught.value.found) == (path, found)
+    assert caught.value.allowed.startswith(allowed)
+    assert str(caught.value) == f"{path}: found {found!r}, allowed: {caught.value.allowed}"
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (weights(per_channel="yes"), "compression.weights.per_channel"),
+        ({"runtime": {"threads": "2"}}, "runtime.threads"),
+        ({"input_info": {"sample_size": [1, "3"]}}, "input_info.sample_size[1]"),
+        ({"pretrained": 1}, "pretrained"),
+        (ilp({"weight_size": {"average_bits": "4"}}), f"{PRECISION}.budget.weight_size.average_bits"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_and_not_converted(data: Mapping[str, Any], path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(data)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("rule", ["minmax", {"type": "minmax"}, "mixed_clipping", 3, {"type": ["max"]}])
+def test_an_unknown_rule_of_mixed_clipping_is_an_error_that_names_the_known_ones(rule: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(mixed("max", rule))
+    assert caught.value.path.startswith(f"{RANGE}.rules")
+    assert RULES in caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "allowed"),
+    [
+        ({"type": "percentile", "percentile": 3}, "[1].percentile", "input should be greater than 50"),
+        ({"type": "percentile", "share": 3}, "[1].share", "one of the keys type, percentile"),
+    ],
+)
+def test_a_wrong_parameter_of_a_rule_of_mixed_clipping_is_named_with_its_place(
+    rule: dict[str, Any], path: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(mixed("max", rule))
+    assert caught.value.path == f"{RANGE}.rules{path}"
+    assert caught.value.allowed == allowed
+
+
+def test_a_file_that_is_missing_or_not_json_or_not_an_object_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"allowed: a readable JSON file \(No such file"):
+        load_config(tmp_path / "missing.json")
+    for text, allowed in (("{", "valid JSON"), ("[]", "a JSON object")):
+        (tmp_path / "wrong.json").write_text(text)
+        with pytest.raises(ConfigError, match=f"allowed: {allowed}"):
+            load_config(str(tmp_path / "wrong.json"))
+
+
+def test_bits_are_sorted_and_unique() -> None:
+    assert load_config(weights(bits=[8, 2, 4, 2])).compression.weights.bits == [2, 4, 8]
+
+
+FULL: dict[str, Any] = {
+    "model": "network.xml",
+    "input_info": {"sample_size": [1, 3, 8, 8]},
+    "compression": {
+        "weights": {"bits": [2, 4], "per_channel": False, "mode": "symmetric"},
+        "activations": {"bits": 6, "range": "max"},
+        "correction": {"rounding": "nearest", "bias": False, "gain": False},
+        "initializer": {
+            "range": {"type": "mixed_clipping", "rules": ["max", {"type": "percentile", "percentile": 99.0}]},
+            "precision": {"type": "ilp", "budget": {"bops": {"ratio": 0.5}}, "measured_widths": None},
+            "num_init_samples": 7,
+        },
+        "ignored_scopes": ["{re}head"],
+    },
+    "runtime": {"threads": 1, "batch_size": 3},
+}
+
+
+@pytest.mark.parametrize(
+    "data", [{}, FULL, initializer(precision="uniform", range="max"), ilp({"weight_size": {"bytes": 100}})]
+)
+def test_the_resolved_configuration_reads_back_as_itself(data: dict[str, Any]) -> None:
+    config = load_config(data)
+    written = json.loads(json.dumps(config.to_dict()))
+    assert load_config(written) == config
+    assert load_config(config) is config
+    assert written["compression"]["initializer"]["precision"]["type"]
+
+
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_schema_accepts_the_recipes(project_root: Path) -> None:
+    files = sorted((project_root / "recipes").glob("*/config.json"))
+    assert files
+    for file in files:
+        validator().validate(json.loads(file.read_text()))
+        load_config(file)
+
+
+ACCEPTED = [{}, FULL, initializer(range="max", precision="uniform"), load_config(FULL).to_dict(), Config().to_dict()]
+REJECTED = [
+    {"modle": "x"},
+    weights(bit=[4]),
+    weights(bits=[9]),
+    initializer(precision={"type": "autp"}),
+    initializer(precision={"type": "ilp"}),
+    initializer(precision={"bits": 4}),
+    initializer(range={"type": "percentile", "share": 1}),
+    ilp({"weight_size": {"bits": 4}}),
+]
+
+
+@pytest.mark.parametrize("data", ACCEPTED)
+def test_the_schema_accepts_what_is_loaded(data: dict[str, Any]) -> None:
+    load_config(data)
+    assert validator().is_valid(data)
+
+
+@pytest.mark.parametrize("data", REJECTED)
+def test_the_schema_rejects_what_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        load_config(data)
+    assert not validator().is_valid(data)

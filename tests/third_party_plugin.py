@@ -1,0 +1,40 @@
+"""A plugin as an outsider would write it: public names only; registers its classes when it is imported."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
+from nncf_mcq.grid import Grid, grid_from_range
+from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.range_init import RangeInitializer, RangeTask, SingleRule
+
+
+@RANGE_INITIALIZERS.register
+class FixedRange(SingleRule):
+    """The same threshold for every weight."""
+
+    class Parameters(RangeInitializer.Parameters):
+        type: Literal["fixed"] = "fixed"
+        threshold: float = 1.0
+
+    def find_grid(self, task: RangeTask) -> Grid:
+        high = task.weights.new_full(task.weights.shape[:2], self.parameters.threshold)
+        return grid_from_range(-high, high, task.bits, task.mode)
+
+
+@PRECISION_INITIALIZERS.register
+class LargestLayerPrecision(PrecisionInitializer):
+    """Few bits for the layer with the most weights, many for the others."""
+
+    class Parameters(PrecisionInitializer.Parameters):
+        type: Literal["largest_layer"] = "largest_layer"
+        few: int = 2
+        many: int = 8
+
+    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        bits = dict.fromkeys(task.quantizable.groups, self.parameters.many)
+        largest = max(task.quantizable.layers, key=lambda layer: layer.weights)
+        bits[largest.group] = self.parameters.few
+        policy = task.policy(bits)
+        return PrecisionResult(policy, {"score": task.evaluator.score(policy)})
