@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install  ## Quantize a small trained network, end to end, offline
-	@$(BIN)/python recipes/fashion_mnist/demo.py --output build/demo
+	@$(BIN)/python recipes/compare.py fashion_mnist --set dataset.full_root=null --output build/demo
 
 lint: install  ## Check style and types
 	@$(BIN)/ruff check --quiet $(SOURCES)

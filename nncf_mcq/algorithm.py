@@ -157,6 +157,11 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
                 point.qconfig.per_channel = np.size(value_range.low) > 1
         return setup
 
+    def check_backend(self, model: Any) -> None:
+        """Raises nncf.UnsupportedBackendError for a model of another backend than those of `available_backends`."""
+        if get_backend(model) not in self.available_backends:
+            raise nncf.UnsupportedBackendError(f"{get_backend(model).value} models are not supported")
+
     def _known_range(self, point: SingleConfigQuantizationPoint) -> ValueRange | None:
         if point.is_weight_quantization_point():
             return self._weight_ranges.get(point.insertion_point.target_node_name)
@@ -191,8 +196,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
         Raises:
             nncf.UnsupportedBackendError: The model is of another backend than those of `available_backends`.
         """
-        if get_backend(model) not in self.available_backends:
-            raise nncf.UnsupportedBackendError(f"{get_backend(model).value} models are not supported")
+        self.check_backend(model)
         graph = build_graph(model)
         self._set_backend_entity(model)
         self._reset_cache()
@@ -235,9 +239,21 @@ def ignored_scope(entries: Sequence[str]) -> nncf.IgnoredScope:
     )
 
 
-def run_pipeline(algorithm: MixedClippingQuantization, model: Model, dataset: nncf.Dataset) -> Model:
-    """Runs the algorithm in NNCF's pipeline, which edits the model in place: pass a copy to keep the original."""
-    quantized: Model = Pipeline([[algorithm]]).run(model, dataset)
+def run_pipeline(algorithm: MixedClippingQuantization, model: Model, dataset: nncf.Dataset | None = None) -> Model:
+    """Runs the algorithm in NNCF's pipeline, which edits the model in place: pass a copy to keep the original.
+
+    Args:
+        algorithm: The algorithm.
+        model: `openvino.Model`, or a torch module wrapped by NNCF.
+        dataset: Calibration data for the ranges that the algorithm was not given; None where it was given all of them:
+            then the model is not run.
+    """
+    # NNCF's pipeline does not look at `available_backends`.
+    algorithm.check_backend(model)
+    pipeline = Pipeline([[algorithm]])
+    graph = build_graph(model)
+    known = {0: pipeline.get_statistic_points_for_step(0, model, graph)} if dataset is None else None
+    quantized: Model = pipeline.run_from_step(model, dataset, graph, step_index_to_statistics=known)
     return quantized
 
 

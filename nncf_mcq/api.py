@@ -16,7 +16,7 @@ from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
-from nncf_mcq.runtime import compile_model, run, torch_threads
+from nncf_mcq.runtime import compile_model, run
 from nncf_mcq.task.models import to_openvino
 from nncf_mcq.workspace import Workspace
 
@@ -76,47 +76,46 @@ def quantize(
     calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
     search = calibration if search_dataset is None else collect_images(search_dataset, None, shape)
 
-    with torch_threads(runtime.threads):
-        workspace = Workspace.prepare(float_model, calibration, settings, stages)
-        bits = tuple(settings.compression.weights.bits)
-        table = workspace.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
-        with stages.stage("float reference"):
-            reference = run(float_model, search, threads=runtime.threads, batch_size=runtime.batch_size)
-        evaluator = Evaluator(
-            lambda policy: workspace.build(policy, table),
-            search,
-            reference,
-            threads=runtime.threads,
-            batch_size=runtime.batch_size,
-            score=score,
-        )
-        costs = workspace.costs(table)
-        task = PrecisionTask(
-            quantizable=workspace.quantizable,
-            bits=bits,
-            activation_bits=settings.compression.activations.bits,
-            weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
-            costs=costs,
-            evaluator=evaluator,
-            progress=lambda done, total, _: stages.report(done, total),
-        )
-        with stages.stage("precision search"):
-            found = precision_initializer.find_policy(task)
-            search_score = evaluator.score(found.policy)
-        quantized = workspace.build(found.policy, table)
-        metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
-        metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
-        with stages.stage("report"):
-            if report_dataset is not None:
-                images = collect_images(report_dataset, None, shape)
-                outputs, expected = (
-                    run(item, images, threads=runtime.threads, batch_size=runtime.batch_size)
-                    for item in (quantized, float_model)
-                )
-                metrics["quantized"] |= label_free_metrics(outputs, expected)
-            if evaluate is not None:
-                metrics["float"] |= evaluate(compile_model(float_model, runtime.threads))
-                metrics["quantized"] |= evaluate(compile_model(quantized, runtime.threads))
+    workspace = Workspace.prepare(float_model, calibration, settings, stages)
+    bits = tuple(settings.compression.weights.bits)
+    table = workspace.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
+    with stages.stage("float reference"):
+        reference = run(float_model, search, threads=runtime.threads, batch_size=runtime.batch_size)
+    evaluator = Evaluator(
+        lambda policy: workspace.build(policy, table),
+        search,
+        reference,
+        threads=runtime.threads,
+        batch_size=runtime.batch_size,
+        score=score,
+    )
+    costs = workspace.costs(table)
+    task = PrecisionTask(
+        quantizable=workspace.quantizable,
+        bits=bits,
+        activation_bits=settings.compression.activations.bits,
+        weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
+        costs=costs,
+        evaluator=evaluator,
+        progress=lambda done, total, _: stages.report(done, total),
+    )
+    with stages.stage("precision search"):
+        found = precision_initializer.find_policy(task)
+        search_score = evaluator.score(found.policy)
+    quantized = workspace.build(found.policy, table)
+    metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
+    metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
+    with stages.stage("report"):
+        if report_dataset is not None:
+            images = collect_images(report_dataset, None, shape)
+            outputs, expected = (
+                run(item, images, threads=runtime.threads, batch_size=runtime.batch_size)
+                for item in (quantized, float_model)
+            )
+            metrics["quantized"] |= label_free_metrics(outputs, expected)
+        if evaluate is not None:
+            metrics["float"] |= evaluate(compile_model(float_model, runtime.threads))
+            metrics["quantized"] |= evaluate(compile_model(quantized, runtime.threads))
 
     return QuantizationResult(
         model=quantized,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.table import Table
 from nncf_mcq import config as configuration
 from nncf_mcq.config import Config
 from nncf_mcq.errors import ConfigError, NncfMcqError
-from nncf_mcq.job import Job
+from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.recipes import find_config, recipe_names
 from nncf_mcq.registry import load_plugins
@@ -135,17 +135,7 @@ def main() -> None:
 
 
 def _read(config: str, overrides: list[str] | None) -> Job:
-    return Job.read(find_config(config), dict(_parse_override(item) for item in overrides or []))
-
-
-def _parse_override(item: str) -> tuple[str, Any]:
-    path, separator, value = item.partition("=")
-    if not separator or not path:
-        raise ConfigError("--set", item, "PATH=VALUE, e.g. compression.activations.bits=8")
-    try:
-        return path, json.loads(value)
-    except ValueError:
-        return path, value
+    return Job.read(find_config(config), parse_overrides(overrides or []))
 
 
 def _print_layers(quantizable: QuantizableModel) -> None:

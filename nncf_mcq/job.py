@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +111,24 @@ class Job:
         )
         result.search["dataset"] = splits.describe()
         return result
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """`PATH=VALUE` arguments of a command line as dotted paths and JSON values; what is no JSON is a string.
+
+    Raises:
+        ConfigError: There is no `=`.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        path, separator, value = item.partition("=")
+        if not separator or not path:
+            raise ConfigError("--set", item, "PATH=VALUE, e.g. compression.activations.bits=8")
+        try:
+            found[path] = json.loads(value)
+        except ValueError:
+            found[path] = value
+    return found
 
 
 class _Report:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.errors import QuantizationError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def compile_properties(threads: int) -> dict[str, Any]:
@@ -74,14 +77,35 @@ def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_siz
     return np.concatenate(outputs)
 
 
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Limits PyTorch to a number of threads, and restores what the caller had."""
-    import torch
+class TorchPool:
+    """Runs PyTorch work side by side, one thread for each piece.
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    The pieces here are many and small. PyTorch's own threads meet at a barrier after every operation: on a machine
+    that does something else as well, each barrier waits for a thread that has no core, and the work takes many times as
+    long.
+
+    Args:
+        threads: Pieces of work at a time.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> TorchPool:
+        import torch
+
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # The number of threads is a property of each thread.
+        self._executor = ThreadPoolExecutor(self._threads, initializer=torch.set_num_threads, initargs=(1,))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        self._executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(self._before)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Results in the order of the items; the first error is raised."""
+        return list(self._executor.map(function, items))

@@ -14,7 +14,7 @@ from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.graph import operations_by_name
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.runtime import compile_model
+from nncf_mcq.runtime import TorchPool, compile_model
 
 MAXIMUM_COLUMNS = 8192
 """Layers with more inputs per output value keep only the diagonal of their second moments (256 MB at the limit)."""
@@ -32,7 +32,8 @@ class LayerStatistics:
 
     Attributes:
         mean: (groups, columns).
-        covariance: (groups, columns, columns), or None where it would be too large.
+        covariance: (groups, columns, columns), its correlations shrunk by `shrink_covariance`, or None where it
+            would be too large.
         variance: (groups, columns), the diagonal of the covariance.
     """
 
@@ -76,6 +77,9 @@ class ModelStatistics:
     activations: Mapping[str, ActivationStatistics]
 
 
+INDEPENDENCE = 0.75
+"""P positions of one image resemble each other: they count as P to this power independent samples."""
+
 CHANNEL_SAMPLES_PER_IMAGE = 16
 TENSOR_SAMPLES_PER_IMAGE = 2048
 """Values kept of one image for the range of an activation, per channel or per tensor."""
@@ -111,6 +115,7 @@ class _Accumulator:
         self.unfold = _unfolder(operation, layer)
         self.full = layer.columns <= MAXIMUM_COLUMNS
         self.count = 0
+        self.images = 0
         self.sum = torch.zeros(layer.groups, layer.columns, dtype=torch.float64)
         shape = (layer.groups, layer.columns, layer.columns) if self.full else (layer.groups, layer.columns)
         self.square = torch.zeros(shape, dtype=torch.float32)
@@ -118,6 +123,7 @@ class _Accumulator:
     def add(self, values: torch.Tensor) -> None:
         columns = self.unfold(values)  # (groups, columns, positions)
         self.count += columns.shape[2]
+        self.images += len(values)
         self.sum += columns.sum(dim=2, dtype=torch.float64)
         if self.full:
             self.square.baddbmm_(columns, columns.transpose(1, 2))
@@ -130,8 +136,35 @@ class _Accumulator:
         if not self.full:
             return LayerStatistics(mean, None, (square - mean.square()).clamp_min(0))
         covariance = square - mean[:, :, None] * mean[:, None, :]
-        variance = torch.diagonal(covariance, dim1=1, dim2=2).clamp_min(0)
-        return LayerStatistics(mean, covariance, variance)
+        positions = self.count / self.images
+        shrunk = shrink_covariance(covariance, self.images * positions**INDEPENDENCE)
+        return LayerStatistics(mean, shrunk, torch.diagonal(shrunk, dim1=1, dim2=2))
+
+
+def shrink_covariance(covariance: torch.Tensor, samples: float) -> torch.Tensor:
+    """Shrinks the correlations of a sampled covariance towards zero, by as much as they are noise.
+
+    A fully connected layer with 1280 inputs sees one sample of each image: from 128 images its covariance has rank 127,
+    and rounding that trusts it hides any error in the directions that no image showed.
+
+    Args:
+        covariance: (groups, columns, columns) of the samples.
+        samples: Number of independent samples that it is from.
+
+    Returns:
+        The covariance with its diagonal kept and all other elements multiplied by a factor in 0..1, one a group.
+
+    Source: Schaefer and Strimmer, "A Shrinkage Approach to Large-Scale Covariance Matrix Estimation", 2005, target D,
+    with the variance of each element that normally distributed samples would have.
+    """
+    diagonal = torch.diagonal(covariance, dim1=1, dim2=2).clamp_min(0)
+    squares = diagonal.square().sum(dim=1)
+    correlated = (covariance.square().sum(dim=(1, 2)) - squares).clamp_min(0)
+    noise = (diagonal.sum(dim=1).square() - squares + correlated) / samples
+    kept = torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
+    shrunk = covariance * kept[:, None, None]
+    shrunk.diagonal(dim1=1, dim2=2).copy_(diagonal)
+    return shrunk
 
 
 def collect_statistics(
@@ -167,23 +200,27 @@ def collect_statistics(
     for point in quantizable.activation_points:
         activations[point.name] = _ActivationAccumulator(point)
         observers.setdefault(_observed(operations, point.name), []).append(activations[point.name])
-    results = [ov.opset13.result(value) for value in observers]
+    observed = list(observers)
+    results = [ov.opset13.result(value) for value in observed]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "statistics"), threads)
     request = compiled.create_infer_request()
     seen = 0
-    for item in inputs:
-        request.infer(item, share_inputs=True)
-        for index, (value, listeners) in enumerate(observers.items()):
-            values = torch.from_numpy(np.array(request.get_output_tensor(index).data, dtype=np.float32))
-            if not bool(torch.isfinite(values).all()):
-                name = value.get_node().get_friendly_name()
-                raise QuantizationError(
-                    f"{name}: its output on calibration image {seen} holds values that are not finite"
-                )
-            for listener in listeners:
-                listener.add(values)
-        seen += 1
-        progress()
+    with TorchPool(threads) as pool:
+        for item in inputs:
+            request.infer(item, share_inputs=True)
+            tensors = [request.get_output_tensor(index).data for index in range(len(observers))]
+
+            def observe(index: int, tensors: list[NDArray[np.float32]] = tensors, image: int = seen) -> None:
+                values = torch.from_numpy(tensors[index])
+                if not bool(torch.isfinite(values).all()):
+                    name = observed[index].get_node().get_friendly_name()
+                    raise QuantizationError(f"{name}: its output on calibration image {image} is not finite")
+                for listener in observers[observed[index]]:
+                    listener.add(values)
+
+            pool.map(observe, range(len(observers)))
+            seen += 1
+            progress()
     if not seen:
         raise QuantizationError("the calibration data set is empty: give at least one image")
     moments = {name: accumulator.result() for name, accumulator in layers.items()}

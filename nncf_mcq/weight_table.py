@@ -5,6 +5,7 @@ Built once, layer by layer, from the float model's statistics; a policy is then 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from nncf_mcq.graph import constant_value, operations_by_name
 from nncf_mcq.grid import Grid
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
+from nncf_mcq.runtime import TorchPool
 from nncf_mcq.statistics import LayerStatistics
 
 
@@ -95,6 +97,7 @@ def build_weight_table(
     range_initializer: RangeInitializer,
     *,
     bits: Sequence[int] | None = None,
+    threads: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> WeightTable:
     """Clips, rounds and corrects the weights of every layer at every width.
@@ -105,34 +108,35 @@ def build_weight_table(
         config: Mode, rounding and corrections.
         range_initializer: The clipping rule.
         bits: Widths to build; those of the configuration by default.
+        threads: Layers built at a time.
         progress: Called after each layer.
     """
     operations = operations_by_name(quantizable.model)
     widths = sorted(set(bits if bits is not None else config.weights.bits))
-    entries: dict[str, dict[int, QuantizedWeight]] = {}
-    for members in quantizable.groups.values():
+
+    def build_group(members: tuple[QuantizableLayer, ...]) -> dict[str, dict[int, QuantizedWeight]]:
         first = members[0]
         weight = constant_value(operations[first.name], first.weight_port)
         weights = torch.from_numpy(np.ascontiguousarray(first.to_matrices(weight), dtype=np.float32))
         builder = _LayerBuilder(first, weights, statistics[first.name], config, range_initializer)
-        for member in members:
-            entries[member.name] = {}
+        built: dict[str, dict[int, QuantizedWeight]] = {member.name: {} for member in members}
         for width in widths:
             entry = builder.build(width)
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.
                 shift = builder.bias_shift(entry, statistics[member.name])
-                entries[member.name][width] = _with_bias_shift(entry, shift)
-            del entry
+                built[member.name][width] = dataclasses.replace(entry, bias_shift=shift)
         for _ in members:
             progress()
-    return WeightTable(entries)
+        return built
 
-
-def _with_bias_shift(entry: QuantizedWeight, shift: NDArray[np.float32]) -> QuantizedWeight:
-    import dataclasses
-
-    return dataclasses.replace(entry, bias_shift=shift)
+    entries: dict[str, dict[int, QuantizedWeight]] = {}
+    with TorchPool(threads) as pool:
+        # The largest layers first: the last to finish is then a small one.
+        groups = sorted(quantizable.groups.values(), key=lambda members: -members[0].weights * members[0].columns)
+        for built in pool.map(build_group, groups):
+            entries |= built
+    return WeightTable({layer.name: entries[layer.name] for layer in quantizable.layers})
 
 
 class _LayerBuilder:

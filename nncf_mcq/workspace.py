@@ -64,6 +64,7 @@ class Workspace:
                 self.config.compression,
                 initializer,
                 bits=bits,
+                threads=self.config.runtime.threads,
                 progress=advance,
             )
 

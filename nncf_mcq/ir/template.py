@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import nncf
 import numpy as np
 import openvino as ov
 
@@ -25,18 +24,17 @@ def build_template(
         activation_bits: Width of every activation point.
 
     Returns:
-        The model with quantized activations; its weights are quantized to 8 bits until `assemble` replaces them.
+        The model with quantized activations; its weights are placeholders until `assemble` replaces them.
     """
+    placeholder = ValueRange(np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32))
     algorithm = MixedClippingQuantization(
         Policy({}, dict(activation_bits)),
+        weight_ranges={layer.name: placeholder for layer in quantizable.layers},
         activation_ranges=activation_ranges,
-        subset_size=1,
         ignored_scope=quantizable.ignored_scope,
     )
-    # Every range is known: the pipeline wants a data set all the same, and looks at one image of it.
-    shape = quantizable.model.input(0).get_shape()
     with quiet_nncf():
-        template = run_pipeline(algorithm, quantizable.model.clone(), nncf.Dataset([np.zeros(shape, dtype=np.float32)]))
+        template = run_pipeline(algorithm, quantizable.model.clone())
     grids = {}
     for node in template.get_ops():
         if node.get_type_name() == "FakeQuantize" and not _is_weight(node):

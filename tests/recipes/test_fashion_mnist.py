@@ -85,9 +85,12 @@ def run_training(
     monkeypatch.delitem(sys.modules, "model")
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        command = ["train.py", "--threads", str(torch.get_num_threads()), *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", command)
-        code = script.main()
+        monkeypatch.setattr(sys, "argv", ["train.py", "--threads", "1", *map(str, arguments)])
+        threads = torch.get_num_threads()
+        try:
+            code = script.main()
+        finally:
+            torch.set_num_threads(threads)
         return code, *capsys.readouterr()
 
     return run

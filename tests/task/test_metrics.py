@@ -24,9 +24,10 @@ def test_top1_and_top5_count_the_right_images():
 
 
 def test_top5_of_tied_outputs_takes_the_lowest_indices():
-    outputs = np.zeros((2, 10), dtype=np.float32)
-    assert top5(outputs, np.array([4, 5])) == 0.5
-    assert top1(outputs, np.array([0, 1])) == 0.5
+    # Wide enough for an unstable sort to show.
+    outputs = np.tile(np.array([0.0, 1.0], dtype=np.float32), (2, 500))
+    assert top5(outputs, np.array([9, 11])) == 0.5
+    assert top1(outputs, np.array([1, 3])) == 0.5
 
 
 def test_nan_outputs_count_as_wrong():

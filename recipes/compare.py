@@ -1,0 +1,127 @@
+"""Quantizes a recipe's model in several ways and compares the files: accuracy, size, latency, report.
+
+The baselines are the float model and NNCF's own INT8; the rows of random bits show what mixing widths costs in latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino as ov
+from rich.console import Console
+from rich.table import Table
+
+from nncf_mcq import NncfMcqError
+from nncf_mcq.cli import ConsoleProgress
+from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.layers import find_layers
+from nncf_mcq.recipes import find_config
+from nncf_mcq.task.datasets import DatasetSplits
+from openvino_eval.compare import Comparison, compare_models
+from openvino_eval.report import write_report
+from openvino_eval.run_result import load_run
+from openvino_eval.samples import ArraySamples
+
+PRECISION = "compression.initializer.precision"
+UNIFORM_BITS = (8, 4, 3)
+AVERAGE_BITS = (4, 3)
+
+
+def main() -> None:
+    """Parses the command line and runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the IRs and the report")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved turns of each model when measuring latency")
+    arguments = parser.parse_args()
+    try:
+        overrides = parse_overrides(arguments.set)
+        compare(find_config(arguments.config), overrides, arguments.output, arguments.rounds)
+    except NncfMcqError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int) -> None:
+    """Runs every variant, then measures all files side by side."""
+    start = time.perf_counter()
+    console = Console(highlight=False)
+    job = Job.read(config, overrides)
+    splits = job.load_dataset()
+    float_model = job.openvino_model()
+    models = {"FP32": _save(float_model, output / "fp32")}
+    models["NNCF INT8"] = _save(_nncf_int8(float_model, splits), output / "nncf_int8")
+    variants = _variants([layer.name for layer in find_layers(float_model).layers])
+    for name, variant in variants.items():
+        console.print(f"[bold]{name}[/bold]")
+        with ConsoleProgress() as progress:
+            result = Job.read(config, {**overrides, PRECISION: variant}).run(progress)
+        models[name] = result.save(output / name.replace(",", "").replace(" ", "_"))
+    images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
+    comparison = compare_models(models, ArraySamples(np.stack(images), np.array(targets)), rounds=rounds)
+    comparison.save(output / "comparison.json")
+    report = output / "report.html"
+    runs = {name: load_run(models[name].parent) for name in variants}
+    write_report(report, comparison=comparison, runs=runs, title=config.parent.name)
+    console.print(_table(comparison))
+    console.print(f"IR:      {output}/*/model.xml\nReport:  {report}", soft_wrap=True)
+    console.print(f"{time.perf_counter() - start:.0f} s")
+
+
+def _variants(layers: list[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for bits in UNIFORM_BITS:
+        found[f"uniform {bits} bits"] = {"type": "uniform", "bits": bits}
+    for bits in AVERAGE_BITS:
+        found[f"mixed, average {bits} bits"] = {"type": "ilp", "budget": {"weight_size": {"average_bits": bits}}}
+    choose = random.Random(0)
+    pairs = [[choose.randint(2, 8), name] for name in layers]
+    found["random 2 to 8 bits"] = {"type": "manual", "bitwidth_per_scope": pairs}
+    return found
+
+
+def _save(model: ov.Model, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    # A new name, then a rename: a process that has the old file mapped keeps it.
+    temporary = folder / "new.xml"
+    ov.save_model(model, temporary, compress_to_fp16=False)
+    for suffix in (".bin", ".xml"):
+        temporary.with_suffix(suffix).replace(folder / f"model{suffix}")
+    return folder / "model.xml"
+
+
+def _nncf_int8(model: ov.Model, splits: DatasetSplits) -> ov.Model:
+    images = [splits.calibration[index][0][None] for index in range(len(splits.calibration))]
+    return nncf.quantize(model.clone(), nncf.Dataset(images), subset_size=len(images))
+
+
+def _table(comparison: Comparison) -> Table:
+    table = Table(title=f"{comparison.samples} report images, {comparison.threads} threads", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for heading in ("top-1 %", "agreement %", "KL", ".bin bytes", ".xml bytes", "latency / INT8", "int8 layers"):
+        table.add_column(heading, justify="right")
+    baseline = next(row.median_ms for row in comparison.rows if row.name == "NNCF INT8") or 1.0
+    for row in comparison.rows:
+        table.add_row(
+            row.name,
+            f"{100 * (row.top1 or 0):.2f}",
+            f"{100 * (row.agreement or 0):.2f}",
+            f"{row.kl or 0:.4f}",
+            f"{row.bin_bytes:,}",
+            f"{row.xml_bytes:,}",
+            f"{(row.median_ms or 0) / baseline:.2f}",
+            f"{row.integer_layers}/{row.compute_layers}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()
