@@ -98,6 +98,10 @@ class ActivationsConfig(Parameters):
     """How activations are quantized."""
 
     bits: Bits = Field(default=8, description="Width of every activation quantizer that the policy does not override.")
+    per_channel: bool = Field(
+        default=False,
+        description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
+    )
     range: Literal["max", "mean_max", "mse"] = Field(
         default="mse",
         description="max: largest value seen. mean_max: mean over images of the largest value. mse: the threshold of "

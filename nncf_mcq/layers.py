@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,12 +127,15 @@ class QuantizableModel:
         return next(layer for layer in self.layers if layer.name == name)
 
 
-def find_layers(model: ov.Model, ignored_scopes: Sequence[str] = ()) -> QuantizableModel:
+def find_layers(
+    model: ov.Model, ignored_scopes: Sequence[str] = (), per_channel_activations: bool = False
+) -> QuantizableModel:
     """Finds the layers of a float model from NNCF's own graph and quantizer placement.
 
     Args:
         model: The float model, with static shapes and batch size 1.
         ignored_scopes: Operations left in floating point: names, or `{re}PATTERN`.
+        per_channel_activations: Keep NNCF's range per channel before depthwise convolutions.
 
     Raises:
         ConfigError: An ignored scope matches no operation.
@@ -166,7 +170,11 @@ def find_layers(model: ov.Model, ignored_scopes: Sequence[str] = ()) -> Quantiza
     for layer in layers:
         if not np.isfinite(constant_value(operations[layer.name], layer.weight_port)).all():
             raise QuantizationError(f"{layer.name}: its weights hold values that are not finite")
-    return QuantizableModel(model, tuple(layers), placement.activations, placement.unified_scales, scope)
+    points = tuple(
+        dataclasses.replace(point, per_channel=point.per_channel and per_channel_activations)
+        for point in placement.activations
+    )
+    return QuantizableModel(model, tuple(layers), points, placement.unified_scales, scope)
 
 
 def _is_supported(operation: ov.Node, port: int) -> bool:

@@ -49,7 +49,9 @@ class Workspace:
             stages: Reports the progress.
         """
         with stages.stage("layers"):
-            quantizable = find_layers(model, config.compression.ignored_scopes)
+            quantizable = find_layers(
+                model, config.compression.ignored_scopes, config.compression.activations.per_channel
+            )
         with stages.stage("statistics", len(calibration)) as advance:
             images = (image[None] for image in calibration)
             statistics = collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)

@@ -80,7 +80,7 @@ def solve(sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> di
         constraints=LinearConstraint(matrix.tocsr(), lower, upper),
         integrality=np.ones(len(variables)),
         bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 1e-6},
+        options={"mip_rel_gap": 1e-6, "presolve": False},
     )
     if result.x is None:
         raise BudgetError(
