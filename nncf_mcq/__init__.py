@@ -8,6 +8,7 @@ from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, Quantization
 from nncf_mcq.policy import Budget, Policy
 from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.task import datasets
 
 __all__ = [
     "PRECISION_INITIALIZERS",
@@ -22,6 +23,7 @@ __all__ = [
     "QuantizationError",
     "QuantizationResult",
     "VerificationError",
+    "datasets",
     "json_schema",
     "load_config",
     "precision_init",

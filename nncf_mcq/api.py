@@ -50,7 +50,8 @@ def quantize(
         config: The configuration, as a path, a mapping or typed; only its `compression`, `input_info` and `runtime` are
             read. Default: uniform 8 bits.
         example_input: Tensor to trace a torch module with; zeros of `input_info.sample_size` by default.
-        search_dataset: Inputs that policies are scored on; those of the calibration by default.
+        search_dataset: Inputs that policies are scored on. By default a search scores on one half of the calibration
+            images, with weights rounded for the other half; the final weights are rounded for all of them.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
         evaluate: Metrics of the caller's own, for the result.
         score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
@@ -74,35 +75,47 @@ def quantize(
     float_model = to_openvino(model, sample_size, example_input)
     shape = tuple(float_model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
-    search = calibration if search_dataset is None else collect_images(search_dataset, None, shape)
-
     workspace = Workspace.prepare(float_model, calibration, settings, stages)
+    searched, search_images = workspace, calibration
+    if search_dataset is not None:
+        search_images = collect_images(search_dataset, None, shape)
+    elif precision_initializer.searches and len(calibration) > 1:
+        # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
+        half = len(calibration) // 2
+        search_images = calibration[half:]
+        searched = Workspace.prepare(float_model, calibration[:half], settings, stages)
+
     bits = tuple(settings.compression.weights.bits)
-    table = workspace.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
+    table = searched.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
     with stages.stage("float reference"):
-        reference = run(float_model, search, threads=runtime.threads, batch_size=runtime.batch_size)
+        reference = run(float_model, search_images, threads=runtime.threads, batch_size=runtime.batch_size)
     evaluator = Evaluator(
-        lambda policy: workspace.build(policy, table),
-        search,
+        lambda policy: searched.build(policy, table),
+        search_images,
         reference,
         threads=runtime.threads,
         batch_size=runtime.batch_size,
         score=score,
     )
-    costs = workspace.costs(table)
+    costs = searched.costs(table)
     task = PrecisionTask(
-        quantizable=workspace.quantizable,
+        quantizable=searched.quantizable,
         bits=bits,
         activation_bits=settings.compression.activations.bits,
-        weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
+        weight_errors={group: table.errors(group) for group in searched.quantizable.groups},
         costs=costs,
         evaluator=evaluator,
         progress=lambda done, total, _: stages.report(done, total),
     )
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
-        search_score = evaluator.score(found.policy)
-    quantized = workspace.build(found.policy, table)
+        search_score = evaluator.score(found.policy) if precision_initializer.searches else None
+    final_table = table
+    if searched is not workspace:
+        # The policy is found: its weights are rounded again with the statistics of all calibration images.
+        final_table = workspace.weight_table(range_initializer, found.policy.weight_bits, stages)
+    quantized = workspace.build(found.policy, final_table)
+
     metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
     metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
     with stages.stage("report"):
@@ -123,8 +136,8 @@ def quantize(
         policy=found.policy,
         config=settings,
         metrics=metrics,
-        layers=describe_layers(workspace.quantizable, found.policy, table, costs),
-        search=search_report(initializer.precision, found, evaluator, search_score, len(search)),
+        layers=describe_layers(workspace.quantizable, found.policy, final_table, costs),
+        search=search_report(initializer.precision, found, evaluator, search_score, len(search_images)),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
     )

@@ -8,63 +8,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PositiveInt,
     ValidationError,
     field_validator,
 )
-from pydantic_core import PydanticCustomError, core_schema
 
 from nncf_mcq.config_errors import to_config_error
 from nncf_mcq.config_types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
-from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, Parameters, Registry
+from nncf_mcq.registry import (
+    DATASETS,
+    PRECISION_INITIALIZERS,
+    RANGE_INITIALIZERS,
+    Parameters,
+    RegisteredParameters,
+)
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class _Registered:
-    """Field annotation: an object whose `type` names a class of a registry and whose other keys are its parameters."""
-
-    def __init__(self, registry: Registry[Any]) -> None:
-        self.registry = registry
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump()),
-        )
-
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        return {"oneOf": [handler(self.registry[name].Parameters.__pydantic_core_schema__) for name in self.registry]}
-
-    def _validate(self, value: Any) -> Any:
-        if isinstance(value, BaseModel):
-            value = value.model_dump()
-        if isinstance(value, str):
-            value = {"type": value}
-        if not isinstance(value, Mapping):
-            raise PydanticCustomError("registered_object", "an object with a type, or the type's name")
-        name = value.get("type")
-        if not isinstance(name, str) or name not in self.registry:
-            allowed = ", ".join(self.registry)
-            # The location cannot be extended from here, so the key is carried in the context.
-            raise PydanticCustomError(
-                "registered_type", f"a {self.registry.kind}: {allowed}", {"key": "type", "found": name}
-            )
-        try:
-            return self.registry[name].Parameters.model_validate(value)
-        except ValidationError as error:
-            # Pydantic flattens a nested error into text; the locations travel in the context instead.
-            raise PydanticCustomError(
-                "registered_parameters",
-                "{reason}",
-                {"reason": str(error), "error": error, "model": self.registry[name].Parameters},
-            ) from error
 
 
 class InputInfo(Parameters):
@@ -124,10 +86,10 @@ class CorrectionConfig(Parameters):
 class InitializerConfig(Parameters):
     """NNCF's `initializer` section."""
 
-    range: Annotated[Any, _Registered(RANGE_INITIALIZERS)] = Field(
+    range: Annotated[Any, RegisteredParameters(RANGE_INITIALIZERS)] = Field(
         default="mixed_clipping", validate_default=True, description="How the weights' clipping thresholds are found."
     )
-    precision: Annotated[Any, _Registered(PRECISION_INITIALIZERS)] = Field(
+    precision: Annotated[Any, RegisteredParameters(PRECISION_INITIALIZERS)] = Field(
         default="uniform", validate_default=True, description="How each layer's bit-width is found."
     )
     num_init_samples: PositiveInt = Field(
@@ -166,7 +128,9 @@ class Config(Parameters):
     pretrained: bool = Field(default=False, description="Pass weights='DEFAULT' to a torchvision model builder.")
     checkpoint: str | None = Field(default=None, description="A file with the state dict of the torch model.")
     input_info: InputInfo | None = None
-    dataset: dict[str, Any] | None = Field(default=None, description="The images: `type`, and what that type needs.")
+    dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+        default=None, description="The images: `type`, and what that type needs."
+    )
     metric: str | None = Field(default=None, description="Name of the metric of the report, e.g. top1.")
     target_device: Literal["CPU"] = "CPU"
     compression: CompressionConfig = Field(default_factory=CompressionConfig)

@@ -158,13 +158,15 @@ def find_layers(
             scope.names = sorted({*scope.names, *unsupported})
             placement = algorithm.find_placement(model, scope)
     layers: list[QuantizableLayer] = []
-    group_of_constant: dict[str, str] = {}
+    group_of_constant: dict[tuple[object, ...], str] = {}
     for point in placement.weights:
         operation = operations[point.operation]
         constant = constant_of(operation, point.port).get_friendly_name()
-        group = group_of_constant.setdefault(constant, point.operation)
         quantizers = tuple(item.name for item in placement.activations if point.operation in item.operations)
-        layers.append(_describe(operation, point.port, quantizers, group))
+        layer = _describe(operation, point.port, quantizers)
+        # A constant that is read in two layouts is quantized twice: its channels are not the same rows.
+        layout = (constant, layer.groups, layer.rows, layer.columns, layer.transposed)
+        layers.append(dataclasses.replace(layer, group=group_of_constant.setdefault(layout, layer.name)))
     if not layers:
         raise QuantizationError("the model has no Convolution or MatMul with constant weights that could be quantized")
     for layer in layers:
@@ -180,11 +182,12 @@ def find_layers(
 def _is_supported(operation: ov.Node, port: int) -> bool:
     kind = operation.get_type_name()
     if kind in ("Convolution", "GroupConvolution"):
-        return port == 1
+        spatial = len(operation.get_input_shape(0)) - 2
+        return port == 1 and spatial in (1, 2)
     return kind == "MatMul" and port == 1 and len(operation.get_input_shape(port)) == 2
 
 
-def _describe(operation: ov.Node, port: int, quantizers: tuple[str, ...], group: str) -> QuantizableLayer:
+def _describe(operation: ov.Node, port: int, quantizers: tuple[str, ...]) -> QuantizableLayer:
     shape = tuple(operation.get_input_shape(port))
     output = tuple(operation.get_output_shape(0))
     transposed = False
@@ -212,5 +215,5 @@ def _describe(operation: ov.Node, port: int, quantizers: tuple[str, ...], group:
         transposed=transposed,
         macs=math.prod(shape) * positions,
         activation_quantizers=quantizers,
-        group=group,
+        group=operation.get_friendly_name(),
     )

@@ -45,11 +45,15 @@ class Policy:
         Raises:
             ConfigError: A width is not one of 2..8, or a section is missing or unknown.
         """
-        if not isinstance(data, dict) or "weight_bits" not in data:
+        sections = ("weight_bits", "activation_bits")
+        if not isinstance(data, dict) or "weight_bits" not in data or not set(data) <= set(sections):
             raise ConfigError(path, data, "an object with weight_bits and activation_bits")
-        for section in ("weight_bits", "activation_bits"):
-            for name, bits in data.get(section, {}).items():
-                if bits not in SUPPORTED_BITS:
+        for section in sections:
+            widths = data.get(section, {})
+            if not isinstance(widths, dict):
+                raise ConfigError(f"{path}.{section}", widths, "an object of names and bits")
+            for name, bits in widths.items():
+                if isinstance(bits, bool) or bits not in SUPPORTED_BITS:
                     raise ConfigError(f"{path}.{section}[{name!r}]", bits, f"one of {list(SUPPORTED_BITS)}")
         return cls(dict(data["weight_bits"]), dict(data.get("activation_bits", {})))
 

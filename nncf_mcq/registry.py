@@ -1,7 +1,7 @@
 """Names in the JSON and the classes behind them, open to third parties.
 
-A section of the configuration that has a `type` (`initializer.range`, `initializer.precision`) is looked up here. A
-class is registered together with the pydantic model of its parameters, which is what the JSON is checked against::
+A section of the configuration that has a `type` (`initializer.range`, `initializer.precision`, `dataset`) is looked up
+here. A class is registered together with the pydantic model of its parameters, which the JSON is checked against::
 
     from nncf_mcq.registry import RANGE_INITIALIZERS
 
@@ -16,11 +16,12 @@ so its registrations are known there too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import PydanticCustomError, core_schema
 
 from nncf_mcq.errors import NncfMcqError
 
@@ -28,9 +29,9 @@ PLUGIN_GROUP = "nncf_mcq.plugins"
 
 
 class Parameters(BaseModel):
-    """Base of every parameter model: unknown keys are errors, values do not change after validation."""
+    """Base of every parameter model: unknown keys are errors, values are not converted and do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Registrable(Protocol):
@@ -59,7 +60,8 @@ class Registry(Generic[RegistrableClass]):
         Raises:
             NncfMcqError: The class has no such literal, or another class has the name.
         """
-        field = registered.Parameters.model_fields.get("type")
+        model = getattr(registered, "Parameters", None)
+        field = model.model_fields.get("type") if isinstance(model, type) and issubclass(model, BaseModel) else None
         names = get_args(field.annotation) if field is not None else ()
         if len(names) != 1 or not isinstance(names[0], str):
             raise NncfMcqError(
@@ -90,6 +92,61 @@ class Registry(Generic[RegistrableClass]):
         return iter(sorted(self._classes))
 
 
+class RegisteredParameters:
+    """Annotation of a field: an object whose `type` names a class of a registry, the other keys being its parameters.
+
+    The value is an instance of the class's parameter model. A string stands for an object with only the type.
+
+    Args:
+        registry: Where the type is looked up.
+        exclude: Names that may not stand here.
+    """
+
+    def __init__(self, registry: Registry[Any], exclude: Collection[str] = ()) -> None:
+        self.registry = registry
+        self.exclude = exclude
+
+    @property
+    def names(self) -> list[str]:
+        """The types that may stand here."""
+        return [name for name in self.registry if name not in self.exclude]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        serialization = core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump())
+        return core_schema.no_info_plain_validator_function(self._validate, serialization=serialization)
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        objects = []
+        for name in self.names:
+            found = handler.resolve_ref_schema(handler(self.registry[name].Parameters.__pydantic_core_schema__))
+            # Pydantic leaves out what has a default, but the type is how the object is recognized.
+            objects.append({**found, "required": sorted({*found.get("required", []), "type"})})
+        return {"oneOf": [{"enum": self.names}, *objects]}
+
+    def _validate(self, value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            value = value.model_dump()
+        if isinstance(value, str):
+            value = {"type": value}
+        allowed = f"a {self.registry.kind}: {', '.join(self.names)}"
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("registered_value", "{allowed}", {"allowed": allowed})
+        name = value.get("type")
+        if not isinstance(name, str) or name not in self.names:
+            # The location cannot be extended from here, so the key is carried in the context.
+            raise PydanticCustomError(
+                "registered_type", "{allowed}", {"allowed": allowed, "key": "type", "found": name}
+            )
+        model = self.registry[name].Parameters
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            # Pydantic flattens a nested error into text; the locations travel in the context instead.
+            raise PydanticCustomError(
+                "registered_parameters", "{reason}", {"reason": str(error), "error": error, "model": model}
+            ) from error
+
+
 def load_plugins() -> None:
     """Imports every installed package that declares an entry point in the group `nncf_mcq.plugins`."""
     for entry_point in metadata.entry_points(group=PLUGIN_GROUP):
@@ -98,3 +155,4 @@ def load_plugins() -> None:
 
 RANGE_INITIALIZERS: Registry[Any] = Registry("range initializer")
 PRECISION_INITIALIZERS: Registry[Any] = Registry("precision initializer")
+DATASETS: Registry[Any] = Registry("data set")

@@ -143,14 +143,14 @@ def describe_layers(
 
 
 def search_report(
-    parameters: Any, found: PrecisionResult, evaluator: Evaluator, score: float, images: int
+    parameters: Any, found: PrecisionResult, evaluator: Evaluator, score: float | None, images: int
 ) -> dict[str, Any]:
     """How the policy was found: method, number of scored policies, and its score on the search images."""
     return {
         "method": parameters.type,
         "evaluations": evaluator.evaluations,
         "score": score,
-        "images": images,
+        "images": images if score is not None else 0,
         "details": dict(found.details),
     }
 

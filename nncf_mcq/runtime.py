@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -106,6 +106,6 @@ class TorchPool:
         self._executor.shutdown(cancel_futures=True)
         torch.set_num_threads(self._before)
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Results in the order of the items; the first error is raised."""
-        return list(self._executor.map(function, items))
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in the order of the items, as they come; the first error is raised."""
+        return self._executor.map(function, items)

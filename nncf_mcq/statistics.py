@@ -57,11 +57,13 @@ class ActivationStatistics:
         minima: (images, channels) smallest value of each image; one channel where the range is per tensor.
         maxima: (images, channels) largest value of each image.
         samples: (channels, samples) values drawn at random, the same number from each image.
+        rank: Number of dimensions of the activation.
     """
 
     minima: torch.Tensor
     maxima: torch.Tensor
     samples: torch.Tensor
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,14 @@ class _ActivationAccumulator:
 
     def __init__(self, point: ActivationPoint) -> None:
         self.per_channel = point.per_channel
+        self.rank = 0
         self.minima: list[torch.Tensor] = []
         self.maxima: list[torch.Tensor] = []
         self.samples: list[torch.Tensor] = []
         self.generator = torch.Generator().manual_seed(0)
 
     def add(self, values: torch.Tensor) -> None:
+        self.rank = values.ndim
         rows = values.transpose(0, 1).flatten(1) if self.per_channel else values.reshape(1, -1)
         self.minima.append(rows.amin(dim=1))
         self.maxima.append(rows.amax(dim=1))
@@ -104,7 +108,9 @@ class _ActivationAccumulator:
         self.samples.append(rows[:, position])
 
     def result(self) -> ActivationStatistics:
-        return ActivationStatistics(torch.stack(self.minima), torch.stack(self.maxima), torch.cat(self.samples, dim=1))
+        return ActivationStatistics(
+            torch.stack(self.minima), torch.stack(self.maxima), torch.cat(self.samples, dim=1), self.rank
+        )
 
 
 class _Accumulator:
@@ -218,7 +224,7 @@ def collect_statistics(
                 for listener in observers[observed[index]]:
                     listener.add(values)
 
-            pool.map(observe, range(len(observers)))
+            list(pool.map(observe, range(len(observers))))
             seen += 1
             progress()
     if not seen:

@@ -96,7 +96,7 @@ def build_weight_table(
     config: CompressionConfig,
     range_initializer: RangeInitializer,
     *,
-    bits: Sequence[int] | None = None,
+    bits: Sequence[int] | Mapping[str, int] | None = None,
     threads: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> WeightTable:
@@ -107,12 +107,12 @@ def build_weight_table(
         statistics: Moments of each layer's input.
         config: Mode, rounding and corrections.
         range_initializer: The clipping rule.
-        bits: Widths to build; those of the configuration by default.
+        bits: Widths to build, or the width of each layer; those of the configuration by default.
         threads: Layers built at a time.
         progress: Called after each layer.
     """
     operations = operations_by_name(quantizable.model)
-    widths = sorted(set(bits if bits is not None else config.weights.bits))
+    widths = config.weights.bits if bits is None else bits
 
     def build_group(members: tuple[QuantizableLayer, ...]) -> dict[str, dict[int, QuantizedWeight]]:
         first = members[0]
@@ -120,14 +120,12 @@ def build_weight_table(
         weights = torch.from_numpy(np.ascontiguousarray(first.to_matrices(weight), dtype=np.float32))
         builder = _LayerBuilder(first, weights, statistics[first.name], config, range_initializer)
         built: dict[str, dict[int, QuantizedWeight]] = {member.name: {} for member in members}
-        for width in widths:
+        for width in [widths[first.name]] if isinstance(widths, Mapping) else sorted(set(widths)):
             entry = builder.build(width)
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.
                 shift = builder.bias_shift(entry, statistics[member.name])
                 built[member.name][width] = dataclasses.replace(entry, bias_shift=shift)
-        for _ in members:
-            progress()
         return built
 
     entries: dict[str, dict[int, QuantizedWeight]] = {}
@@ -136,6 +134,8 @@ def build_weight_table(
         groups = sorted(quantizable.groups.values(), key=lambda members: -members[0].weights * members[0].columns)
         for built in pool.map(build_group, groups):
             entries |= built
+            for _ in built:
+                progress()
     return WeightTable({layer.name: entries[layer.name] for layer in quantizable.layers})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,8 +57,10 @@ class Workspace:
             statistics = collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
         return cls(quantizable, statistics, config)
 
-    def weight_table(self, initializer: RangeInitializer, bits: Sequence[int], stages: Stages) -> WeightTable:
-        """Clips, rounds and corrects all weights at the given widths."""
+    def weight_table(
+        self, initializer: RangeInitializer, bits: Sequence[int] | Mapping[str, int], stages: Stages
+    ) -> WeightTable:
+        """Clips, rounds and corrects all weights at the given widths, or each layer's at its own."""
         with stages.stage("weight table", len(self.quantizable.layers)) as advance:
             return build_weight_table(
                 self.quantizable,

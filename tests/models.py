@@ -14,8 +14,12 @@ from openvino import opset13 as opset
 
 from nncf_mcq.config import Config, load_config
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.runtime import run
 from nncf_mcq.statistics import LayerStatistics
 from nncf_mcq.task.models import to_openvino
 from nncf_mcq.weight_table import WeightTable
@@ -207,3 +211,27 @@ def small_workspace() -> tuple[Workspace, WeightTable]:
     workspace = Workspace.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
     initializer = RANGE_INITIALIZERS.create(config.compression.initializer.range)
     return workspace, workspace.weight_table(initializer, (2, 4, 8), stages)
+
+
+def make_evaluator(
+    score: Score | None = None, *, threads: int = 1, build: Callable[[Policy], ov.Model] | None = None
+) -> Evaluator:
+    """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
+    workspace, table = small_workspace()
+    images = random_images(6, seed=1)
+    reference = run(workspace.quantizable.model, images, threads=1, batch_size=4)
+    build = build or (lambda policy: workspace.build(policy, table))
+    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score)
+
+
+def make_task(activation_bits: int = 8, score: Score | None = None) -> PrecisionTask:
+    """A task with an evaluator that has scored nothing."""
+    workspace, table = small_workspace()
+    return PrecisionTask(
+        quantizable=workspace.quantizable,
+        bits=(2, 4, 8),
+        activation_bits=activation_bits,
+        weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
+        costs=workspace.costs(table),
+        evaluator=make_evaluator(score),
+    )

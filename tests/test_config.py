@@ -40,8 +40,8 @@ RANGE = "compression.initializer.range"
             {"modle": "x"},
             "modle",
             "unknown key modle",
-            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, metric, target_device, "
-            "compression, runtime",
+            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, metric, "
+            "target_device, compression, runtime",
         ),
         (
             weights(bit=[4]),
@@ -57,7 +57,12 @@ RANGE = "compression.initializer.range"
         (weights(bits=4), "compression.weights.bits", 4, "input should be a valid list"),
         (weights(mode="odd"), "compression.weights.mode", "odd", "input should be 'symmetric' or 'asymmetric'"),
         ({"target_device": "GPU"}, "target_device", "GPU", "input should be 'CPU'"),
-        (initializer(num_init_samples=0), "compression.initializer.num_init_samples", 0, "input should be greater than 0"),
+        (
+            initializer(num_init_samples=0),
+            "compression.initializer.num_init_samples",
+            0,
+            "input should be greater than 0",
+        ),
         (
             initializer(precision={"type": "autp"}),
             f"{PRECISION}.type",
@@ -71,7 +76,7 @@ RANGE = "compression.initializer.range"
             f"a range initializer: {', '.join(RANGE_INITIALIZERS)}",
         ),
         (initializer(precision={"bits": 4}), f"{PRECISION}.type", None, "a precision initializer: "),
-        (initializer(precision=4), PRECISION, 4, "an object with a type, or the type's name"),
+        (initializer(precision=4), PRECISION, 4, "a precision initializer: ilp, manual, uniform"),
         (initializer(precision="ilp"), f"{PRECISION}.budget", None, "a value: the key is required"),
         (ilp({}), f"{PRECISION}.budget", {}, "at least one of weight_size, bops"),
         (

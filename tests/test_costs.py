@@ -50,7 +50,9 @@ def test_every_constraint_totals_the_brute_force_sum(drawn: tuple[list[Quantizab
     weight_bits = sum(count * group_bits[group] for group, count in stored.items())
     file_bytes = FIXED_BYTES + sum(-(-count * group_bits[group] // 8) for group, count in stored.items())
     operations = sum(
-        item.macs * group_bits[item.group] * max((activation_bits[name] for name in item.activation_quantizers), default=32)
+        item.macs
+        * group_bits[item.group]
+        * max((activation_bits[name] for name in item.activation_quantizers), default=32)
         for item in layers
     )
     model = cost_model(layers)
@@ -104,7 +106,8 @@ def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
         ),
         (
             {"bops": {"total": 1}},
-            "budget.bops.total: found 1 bit operations, which no policy meets: reachable are 14240 to 56960 bit operations",
+            "budget.bops.total: found 1 bit operations, which no policy meets: "
+            "reachable are 14240 to 56960 bit operations",
         ),
         (
             {"bops": {"ratio": 0.1}},

@@ -150,7 +150,9 @@ def test_ignored_scopes_stay_in_float(scopes: list[str], left: list[str]) -> Non
 
 @pytest.mark.parametrize("scope", ["lost", "{re}nowhere"])
 def test_an_ignored_scope_that_matches_nothing_is_an_error(scope: str) -> None:
-    with pytest.raises(ConfigError, match=r"compression.ignored_scopes: found \['first', '.*'\], allowed: names in") as caught:
+    with pytest.raises(
+        ConfigError, match=r"compression.ignored_scopes: found \['first', '.*'\], allowed: names in"
+    ) as caught:
         find_layers(shared_weights_model(), ["first", scope])
     assert scope.removeprefix("{re}") in caught.value.allowed
 
@@ -197,3 +199,8 @@ def test_the_model_is_not_edited(build: Any) -> None:
     before = operation_types(model), weights_of(model)
     find_layers(model)
     assert (operation_types(model), weights_of(model)) == before
+
+
+def test_a_convolution_over_three_dimensions_stays_in_float() -> None:
+    with pytest.raises(QuantizationError, match="no Convolution or MatMul"):
+        find_layers(convolution_model((1, 2, 5, 5, 5), (3, 2, 3, 3, 3), pad=1))

@@ -53,5 +53,5 @@ def test_a_policy_file_is_read_alone_or_inside_of_a_result(tmp_path: Path) -> No
 def test_a_policy_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text("no json")
     for name in ("policy.json", "missing.json"):
-        with pytest.raises(ConfigError, match="allowed: a readable policy.json"):
+        with pytest.raises(ConfigError, match=r"allowed: a readable policy\.json"):
             Policy.from_file(tmp_path / name)

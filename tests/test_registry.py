@@ -49,9 +49,7 @@ def test_third_party_initializers_are_used_from_the_json() -> None:
     }
     result = quantize(small_network(), as_dataset(random_images(2)), config)
     largest = max(result.layers, key=lambda item: item["weights"])
-    assert result.policy.weight_bits == {
-        item["name"]: 2 if item is largest else 8 for item in result.layers
-    }
+    assert result.policy.weight_bits == {item["name"]: 2 if item is largest else 8 for item in result.layers}
     assert {item["rule"] for item in result.layers} == {"fixed"}
     assert result.search["method"] == "largest_layer"
     assert result.search["details"]["score"] == result.search["score"]
@@ -63,7 +61,9 @@ def test_third_party_initializers_are_in_the_schema_and_their_parameters_are_che
     text = str(json_schema())
     assert "'threshold'" in text
     assert "largest_layer" in text
-    with pytest.raises(ConfigError, match=r"range.limit: found 'unknown key limit', allowed: one of the keys type, thres"):
+    with pytest.raises(
+        ConfigError, match=r"range.limit: found 'unknown key limit', allowed: one of the keys type, thres"
+    ):
         load_config({"compression": {"initializer": {"range": {"type": "fixed", "limit": 1}}}})
 
 

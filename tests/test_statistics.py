@@ -15,7 +15,7 @@ from nncf_mcq import QuantizationError
 from nncf_mcq.graph import constant_value, operations_by_name
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.runtime import run
-from nncf_mcq.statistics import ModelStatistics, collect_statistics
+from nncf_mcq.statistics import INDEPENDENCE, ModelStatistics, collect_statistics, shrink_covariance
 from nncf_mcq.task.models import to_openvino
 from tests.models import (
     SAMPLE_SIZE,
@@ -50,15 +50,40 @@ def patches(
     return np.stack(found, axis=2)
 
 
-def assert_moments(statistics: ModelStatistics, columns: NDArray[np.float64], name: str = "layer") -> None:
-    found = statistics.layers[name]
-    mean = columns.mean(axis=2)
-    centred = columns - mean[..., None]
+def shrunk(columns: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """(groups, columns, columns) covariance of the positions of some images, shrunk towards its diagonal."""
+    centred = columns - columns.mean(axis=2, keepdims=True)
     covariance = centred @ centred.transpose(0, 2, 1) / columns.shape[2]
-    np.testing.assert_allclose(found.mean, mean, atol=2e-5)
+    samples = images * (columns.shape[2] / images) ** INDEPENDENCE
+    for matrix in covariance:
+        variance = np.diag(np.diag(matrix))
+        correlated = matrix - variance
+        # The variance of an element that is sampled from a normal distribution: (s_ij^2 + s_ii s_jj) / n.
+        products = np.outer(np.diag(matrix), np.diag(matrix))
+        noise = ((np.square(matrix) + products) / samples)[~np.eye(len(matrix), dtype=bool)].sum()
+        matrix[:] = variance + correlated * np.clip(1 - noise / np.square(correlated).sum(), 0, 1)
+    return covariance
+
+
+def assert_moments(statistics: ModelStatistics, columns: NDArray[np.float64], images: int) -> None:
+    found = statistics.layers["layer"]
+    np.testing.assert_allclose(found.mean, columns.mean(axis=2), atol=2e-5)
+    covariance = shrunk(columns, images)
     assert found.covariance is not None
-    np.testing.assert_allclose(found.covariance, covariance, atol=5e-5)
-    np.testing.assert_allclose(found.variance, np.diagonal(covariance, axis1=1, axis2=2), atol=5e-5)
+    np.testing.assert_allclose(found.covariance, covariance, atol=1e-4)
+    np.testing.assert_allclose(found.variance, np.diagonal(covariance, axis1=1, axis2=2), atol=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "kept"), [(10, (0.0, 0.3)), (10**6, (0.999, 1.0))])
+def test_correlations_are_shrunk_the_more_the_fewer_samples_they_are_from(
+    samples: int, kept: tuple[float, float]
+) -> None:
+    covariance = torch.stack([torch.full((20, 20), 0.3) + 0.7 * torch.eye(20), torch.eye(20)])
+    found = shrink_covariance(covariance, samples)
+    torch.testing.assert_close(torch.diagonal(found, dim1=1, dim2=2), torch.ones(2, 20))
+    assert kept[0] <= float(found[0, 0, 1]) / 0.3 <= kept[1]
+    assert torch.equal(found[1], covariance[1])
+    assert float(covariance[0, 0, 1]) == pytest.approx(0.3)
 
 
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], tuple[int, int, int, int]]] = [
@@ -71,7 +96,6 @@ CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], tuple
     ((1, 3, 8, 8), (2, 3, 3, 3), {"auto_pad": "same_upper", "stride": 2}, (2, 0, 1, 1)),
     ((1, 3, 8, 8), (2, 3, 3, 3), {"auto_pad": "valid", "pad": 0}, (1, 0, 0, 1)),
     ((1, 3, 9), (2, 3, 3), {"stride": 2, "pad": 1}, (2, 1, 1, 1)),
-    ((1, 2, 5, 5, 5), (3, 2, 3, 3, 3), {"pad": 1}, (1, 1, 1, 1)),
     ((1, 4, 9, 7), (4, 1, 1, 3, 3), {"grouped": True, "pad": 1}, (1, 1, 1, 1)),
     ((1, 4, 9, 7), (4, 2, 1, 3, 3), {"grouped": True}, (1, 0, 0, 1)),
     ((1, 4, 9), (4, 1, 1, 3), {"grouped": True, "pad": 1}, (1, 1, 1, 1)),
@@ -87,7 +111,7 @@ def test_moments_of_a_convolution_are_those_of_its_patches(
     quantizable = find_layers(convolution_model(shape, weight_shape, **options))
     kernel = weight_shape[3 if options.get("grouped") else 2 :]
     columns = patches(images, kernel, quantizable.layers[0].groups, *geometry)
-    assert_moments(collect(quantizable, images), columns)
+    assert_moments(collect(quantizable, images), columns, len(images))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +129,7 @@ def test_moments_of_a_matmul_are_those_of_its_rows(
     images = random_images(7, shape) + 1
     features = np.swapaxes(images, 1, 2) if options.get("transpose_a") else images
     columns = features.reshape(-1, 6).T[None].astype(np.float64)
-    assert_moments(collect(find_layers(matmul_model(shape, weight_shape, **options)), images), columns)
+    assert_moments(collect(find_layers(matmul_model(shape, weight_shape, **options)), images), columns, len(images))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +170,7 @@ def test_sampled_positions_tell_the_same_as_all_of_them(monkeypatch: pytest.Monk
 
 def test_at_least_as_many_positions_are_sampled_as_there_are_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nncf_mcq.statistics, "POSITIONS_PER_IMAGE", 1)
+    monkeypatch.setattr(nncf_mcq.statistics, "INDEPENDENCE", 20.0)  # So many samples that nothing is shrunk.
     quantizable = find_layers(convolution_model((1, 3, 8, 8), (2, 3, 3, 3), pad=1))
     covariance = collect(quantizable, random_images(1)).layers["layer"].covariance
     # 27 samples have a covariance of rank 26; fewer would have less.
@@ -171,7 +196,9 @@ def test_activation_extremes_are_those_of_each_image() -> None:
     np.testing.assert_array_equal(per_tensor.maxima, images.max(axis=(1, 2, 3))[:, None])
     assert np.isin(per_tensor.samples, images).all()
     assert per_tensor.samples.std().item() == pytest.approx(images.std(), rel=0.1)
-    depthwise = find_layers(convolution_model(SAMPLE_SIZE, (3, 1, 1, 3, 3), grouped=True))
+    model = convolution_model(SAMPLE_SIZE, (3, 1, 1, 3, 3), grouped=True)
+    assert collect(find_layers(model), images).activations["image"].minima.shape == (4, 1)
+    depthwise = find_layers(model, per_channel_activations=True)
     per_channel = collect(depthwise, images).activations["image"]
     np.testing.assert_array_equal(per_channel.minima, images.min(axis=(2, 3)))
     np.testing.assert_array_equal(per_channel.maxima, images.max(axis=(2, 3)))
@@ -197,7 +224,7 @@ def test_layers_that_share_weights_share_the_average_covariance_and_keep_their_m
     inner = operations_by_name(model)["relu_first"]
     values = run(ov.Model([inner], model.get_parameters(), "part"), images, threads=1, batch_size=1)
     first, second = (patches(data, (3, 3), 1, 1, 1, 1, 1) for data in (images, values))
-    pooled = (np.cov(first[0], bias=True) + np.cov(second[0], bias=True)) / 2
+    pooled = (shrunk(first, 3)[0] + shrunk(second, 3)[0]) / 2
     for name, columns in (("first", first), ("second", second)):
         covariance = statistics[name].covariance
         assert covariance is not None
@@ -210,7 +237,7 @@ def test_layers_that_share_weights_share_the_average_covariance_and_keep_their_m
 def test_activations_that_are_not_finite_are_an_error(value: float) -> None:
     images = random_images(3)
     images[2, 0, 0, 0] = value
-    with pytest.raises(QuantizationError, match="image: its output on calibration image 2 holds values that are not fin"):
+    with pytest.raises(QuantizationError, match="image: its output on calibration image 2 is not finite"):
         collect(find_layers(convolution_model(SAMPLE_SIZE, (2, 3, 3, 3))), images)
 
 

@@ -77,6 +77,12 @@ def _packed(layer: QuantizableLayer, entry: QuantizedWeight) -> ov.Node:
     return packed_weight(layer.from_matrices(entry.levels), entry.bits, scale, zero_point)
 
 
+def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:
+    """Whether a constant of one shape broadcasts to one value per output channel."""
+    padded = [1] * (len(shape) - len(found)) + list(found)
+    return padded == shape or all(size == 1 for size in padded)
+
+
 def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) -> None:
     """Adds to the constant that is added to the layer's output, or inserts such an addition."""
     shape = [1, layer.output_channels, *(1 for _ in list(operation.get_output_partial_shape(0))[2:])]
@@ -87,7 +93,7 @@ def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) 
     if len(readers) == 1 and readers[0][0].get_type_name() == "Add":
         addition, port = readers[0]
         constant = source(addition, 1 - port)
-        if constant.get_type_name() == "Constant" and constant.get_data().size in (1, layer.output_channels):
+        if constant.get_type_name() == "Constant" and _is_bias(constant.get_data().shape, shape):
             bias = np.broadcast_to(constant.get_data(dtype=np.float32), shape) + shift
             addition.input(1 - port).replace_source_output(opset.constant(bias.astype(np.float32)).output(0))
             return

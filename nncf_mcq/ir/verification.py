@@ -22,6 +22,9 @@ LAYER_TYPES = frozenset(
 
 _RUNTIME_LAYER_TYPES = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 
+# A sequence of small MatMul layers becomes one node, whose precision is that of its output.
+_FUSED_LAYERS = "Subgraph"
+
 # What the plugin appends to the name of a layer when it moves the dequantization behind it.
 _RENAMED_SUFFIXES = ("_original", "/DequantizationMultiply", "/DequantizationSubtract")
 
@@ -75,11 +78,13 @@ def runtime_precisions(compiled: ov.CompiledModel, model: ov.Model) -> dict[str,
     by_name: dict[str, str] = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
         information = node.get_rt_info()
-        if _text(information, "layerType") not in _RUNTIME_LAYER_TYPES:
+        kind = _text(information, "layerType")
+        if kind not in _RUNTIME_LAYER_TYPES and kind != _FUSED_LAYERS:
             continue
+        precision = _subgraph_precision(node) if kind == _FUSED_LAYERS else _text(information, "runtimePrecision")
         names = [node.get_friendly_name(), *_text(information, "originalLayersNames").split(",")]
         for name in names:
-            by_name.setdefault(_without_suffixes(name), _text(information, "runtimePrecision"))
+            by_name.setdefault(_without_suffixes(name), precision)
     precisions: dict[str, str] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() not in LAYER_TYPES:
@@ -157,6 +162,17 @@ def _output_problems(
                     f"input {number}, output {index}: {np.count_nonzero(difference)} of {difference.size} values "
                     f"differ, by up to {difference.max():.3g}"
                 )
+
+
+def _subgraph_precision(node: ov.Node) -> str:
+    """The precision of the weights that a fused sequence reads: they stay integers only for integer kernels."""
+    weights = [
+        _text(source.get_rt_info(), "runtimePrecision")
+        for source in (value.get_node() for value in node.input_values())
+        if _text(source.get_rt_info(), "layerType") == "Const" and len(source.get_output_partial_shape(0)) == 2
+    ]
+    integer = next((precision for precision in weights if precision in INT8_PRECISIONS), None)
+    return integer or _text(node.get_rt_info(), "runtimePrecision")
 
 
 def _text(information: Any, key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from nncf_mcq import registry
 from nncf_mcq.costs import CostModel
@@ -70,6 +70,9 @@ class PrecisionInitializer(ABC):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
 
         type: str
+
+    searches: ClassVar[bool] = True
+    """Whether policies are scored: images are then held out for it."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters

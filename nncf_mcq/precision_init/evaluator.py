@@ -63,10 +63,10 @@ class Evaluator:
 
         def run_one(policy: Policy) -> None:
             self._scores[policy.key] = self._run(policy, 1)
-            progress()
 
         with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(run_one, missing.values()))
+            for _ in pool.map(run_one, missing.values()):
+                progress()
         return [self._scores[policy.key] for policy in policies]
 
     def _run(self, policy: Policy, threads: int) -> float:

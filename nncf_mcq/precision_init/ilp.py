@@ -17,6 +17,9 @@ from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, 
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 
+_TIGHTENINGS = 20
+_SOLVER_TOLERANCE = 1e-7
+
 
 @PRECISION_INITIALIZERS.register
 class IlpPrecision(PrecisionInitializer):
@@ -75,21 +78,29 @@ def solve(sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> di
         for group, bits in variables:
             matrix[row, index[group, bits]] = constraint.cost[group][bits] / scale
         upper[row] = (constraint.limit - constraint.fixed) / scale
-    result = milp(
-        objective / max(objective.max(), 1e-30),
-        constraints=LinearConstraint(matrix.tocsr(), lower, upper),
-        integrality=np.ones(len(variables)),
-        bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 1e-6, "presolve": False},
-    )
-    if result.x is None:
-        raise BudgetError(
-            f"{', '.join(constraint.path for constraint in constraints)}: no policy meets these limits together"
+    for _ in range(_TIGHTENINGS):
+        result = milp(
+            objective / max(objective.max(), 1e-30),
+            constraints=LinearConstraint(matrix.tocsr(), lower, upper),
+            integrality=np.ones(len(variables)),
+            bounds=Bounds(0, 1),
+            # Without presolve HiGHS prints nothing; the problems are small.
+            options={"mip_rel_gap": 1e-6, "presolve": False},
         )
-    chosen = {group: bits for (group, bits), value in zip(variables, result.x, strict=True) if value > 0.5}
+        if result.x is None:
+            break
+        chosen = {group: bits for (group, bits), value in zip(variables, result.x, strict=True) if value > 0.5}
+        excesses = [max(constraint.total(chosen) - constraint.limit, 0.0) for constraint in constraints]
+        if all(constraint.is_met(chosen) for constraint in constraints):
+            return chosen
+        # The solver keeps limits up to its tolerance only: the limit is lowered by what it took too much.
+        for row, (constraint, excess) in enumerate(zip(constraints, excesses, strict=True), start=len(sensitivities)):
+            if excess > 0:
+                upper[row] -= max(1.01 * excess / max(constraint.limit, 1.0), _SOLVER_TOLERANCE)
+    # A limit that only the cheapest choice meets leaves nothing to lower.
     for constraint in constraints:
-        if not constraint.is_met(chosen):
-            raise BudgetError(
-                f"{constraint.path}: the solver's policy exceeds the limit by its tolerance; lower the limit"
-            )
-    return chosen
+        cheapest = {group: min(costs, key=costs.__getitem__) for group, costs in constraint.cost.items()}
+        if all(other.is_met(cheapest) for other in constraints):
+            return cheapest
+    paths = ", ".join(constraint.path for constraint in constraints)
+    raise BudgetError(f"{paths}: no policy meets these limits together")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,10 @@ _PATH = "compression.initializer.precision"
 _REGEX = "{re}"
 
 
+# JSON has no tuples: a list of two is one.
+Pair = Annotated[tuple[Bits, str], Field(strict=False)]
+
+
 @PRECISION_INITIALIZERS.register
 class ManualPrecision(PrecisionInitializer):
     """Bits that the user gives, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json."""
@@ -28,14 +32,14 @@ class ManualPrecision(PrecisionInitializer):
         """See the fields."""
 
         type: Literal["manual"] = "manual"
-        bitwidth_per_scope: list[tuple[Bits, str]] = Field(
+        bitwidth_per_scope: list[Pair] = Field(
             default=[], description="[bits, layer name or {re}PATTERN] pairs for weights; later ones win."
         )
-        activation_bitwidth_per_scope: list[tuple[Bits, str]] = Field(
-            default=[], description="The same for activation quantizers."
-        )
+        activation_bitwidth_per_scope: list[Pair] = Field(default=[], description="The same for activation quantizers.")
         default_bits: Bits = Field(default=8, description="Weights that no pair names.")
         policy: str | None = Field(default=None, description="A policy.json; pairs override it.")
+
+    searches = False
 
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """The widths that the pairs and the policy name."""

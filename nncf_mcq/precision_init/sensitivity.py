@@ -56,9 +56,14 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
 
 
 def _complete(scores: dict[int, float], widths: list[int], errors: Mapping[int, float]) -> None:
-    """Scales the score of the widest measured width to the wider ones, and takes noise out of what must fall."""
+    """Scales the score of the widest measured width to the wider ones, and takes noise out of what must fall.
+
+    Scores are relative to the largest width, and so are the errors that they are scaled by.
+    """
+    base = errors[widths[-1]]
     scores.setdefault(widths[0], 0.0)
     for narrower, wider in itertools.pairwise(widths):
         if wider not in scores:
-            scores[wider] = scores[narrower] * errors[wider] / max(errors[narrower], 1e-20)
+            share = (errors[wider] - base) / max(errors[narrower] - base, 1e-20)
+            scores[wider] = scores[narrower] * max(share, 0.0)
         scores[wider] = min(scores[wider], scores[narrower])

@@ -19,6 +19,8 @@ class UniformPrecision(PrecisionInitializer):
         type: Literal["uniform"] = "uniform"
         bits: Bits = 8
 
+    searches = False
+
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """Only the one width."""
         return (self.parameters.bits,)

@@ -36,7 +36,7 @@ def activation_ranges(
 
     Returns:
         Point name to its range: symmetric, or from zero where no value is negative. Scalars per tensor,
-        (1, C, 1, 1) per channel.
+        (1, C, 1, ...) per channel.
     """
     found: dict[str, ValueRange] = {}
     in_group = {name: group for group in unified_scales for name in group}
@@ -49,7 +49,7 @@ def activation_ranges(
         # An activation that is always zero still needs a range that is not empty.
         threshold = threshold.clamp_min(1e-6)
         low = -threshold if signed else torch.zeros_like(threshold)
-        shape = (1, -1, 1, 1) if point.per_channel else ()
+        shape = (1, -1, *(1 for _ in range(pooled.rank - 2))) if point.per_channel else ()
         found[point.name] = ValueRange(low.reshape(shape).numpy(), threshold.reshape(shape).numpy())
     return found
 
@@ -61,6 +61,7 @@ def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:
         torch.cat([item.minima for item in statistics]),
         torch.cat([item.maxima for item in statistics]),
         torch.cat([item.samples for item in statistics], dim=1),
+        statistics[0].rank,
     )
 
 

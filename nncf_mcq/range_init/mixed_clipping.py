@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from nncf_mcq.grid import Grid
 from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
-from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.registry import RANGE_INITIALIZERS, RegisteredParameters
 
 
 @RANGE_INITIALIZERS.register
@@ -25,24 +25,15 @@ class MixedClippingRange(RangeInitializer):
         """`rules`: the candidates, names or objects with parameters; `choose_per`: what one choice is made for."""
 
         type: Literal["mixed_clipping"] = "mixed_clipping"
-        rules: list[Any] = Field(default=["max", "percentile", "mse", "output_mse"], min_length=1)
+        rules: list[Annotated[Any, RegisteredParameters(RANGE_INITIALIZERS, exclude=["mixed_clipping"])]] = Field(
+            default=["max", "percentile", "mse", "output_mse"], min_length=1, validate_default=True
+        )
         choose_per: Literal["channel", "layer"] = "channel"
-
-        @field_validator("rules")
-        @classmethod
-        def _known_rules(cls, rules: list[Any]) -> list[Any]:
-            for rule in rules:
-                name = rule.get("type") if isinstance(rule, dict) else rule
-                if name not in RANGE_INITIALIZERS or name == "mixed_clipping":
-                    allowed = ", ".join(known for known in RANGE_INITIALIZERS if known != "mixed_clipping")
-                    raise ValueError(f"a list of range initializers, each one of {allowed} (found {name!r})")
-                _create(rule)
-            return rules
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
         self.choose_per = parameters.choose_per
-        self.rules: list[RangeInitializer] = [_create(rule) for rule in parameters.rules]
+        self.rules: list[RangeInitializer] = [RANGE_INITIALIZERS.create(rule) for rule in parameters.rules]
 
     def find_range(self, task: RangeTask) -> RangeChoice:
         """The best rule's grid for each row."""
@@ -61,11 +52,3 @@ class MixedClippingRange(RangeInitializer):
         scale, zero_point = (values.gather(0, best[None]).squeeze(0) for values in (stacked.scale, stacked.zero_point))
         names = tuple(rule.parameters.type for rule in self.rules)
         return RangeChoice(Grid(scale, zero_point, stacked.low, stacked.high), best, names, errors)
-
-
-def _create(rule: str | dict[str, Any]) -> RangeInitializer:
-    values = {"type": rule} if isinstance(rule, str) else rule
-    initializer: RangeInitializer = RANGE_INITIALIZERS.create(
-        RANGE_INITIALIZERS[values["type"]].Parameters.model_validate(values)
-    )
-    return initializer

@@ -144,7 +144,8 @@ def _convert_torch(module: torch.nn.Module, sample_size: Sequence[int] | None, e
         if sample_size is None:
             raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
         example_input = torch.zeros(list(sample_size))
-    module = module.eval()
+    training = [(part, part.training) for part in module.modules()]
+    module.eval()
     with warnings.catch_warnings(), torch.no_grad():
         # The tracer announces its own deprecation, which OpenVINO's users can do nothing about.
         warnings.simplefilter("ignore")
@@ -152,6 +153,9 @@ def _convert_torch(module: torch.nn.Module, sample_size: Sequence[int] | None, e
             return ov.convert_model(module, example_input=example_input)
         except Exception as error:  # the frontend raises many kinds
             raise QuantizationError(f"OpenVINO cannot convert the torch model: {error}") from error
+        finally:
+            for part, was_training in training:
+                part.training = was_training
 
 
 def _name_layers(model: ov.Model) -> None:

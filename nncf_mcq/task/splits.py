@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.registry import Parameters
 
 NO_TARGET = -1
 """Target of an image without a label."""
@@ -29,10 +30,8 @@ class ImageDataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
-class DatasetParameters(BaseModel):
-    """Base of the parameter models: unknown keys are errors, values do not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class DatasetParameters(Parameters):
+    """Base of the parameter models; a data set narrows `type` to its name."""
 
 
 def _one_message(allowed: str) -> WrapValidator:

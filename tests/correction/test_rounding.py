@@ -148,4 +148,7 @@ def test_inputs_that_never_vary_are_rounded_to_nearest(dead: slice) -> None:
 
 def test_moments_that_are_not_definite_are_damped_until_they_are() -> None:
     indefinite = torch.tensor([[[1.0, 2.0], [2.0, 1.0]]])
-    assert bool(torch.isfinite(prepare_compensation(indefinite).factor).all())
+    factor = prepare_compensation(indefinite).factor[0].double()
+    damping = torch.linalg.inv(factor.T @ factor) - indefinite[0].double()
+    torch.testing.assert_close(damping, damping[0, 0] * torch.eye(2, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    assert damping[0, 0] > 1  # The smaller eigenvalue is -1.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from nncf_mcq.range_init import (
 )
 from nncf_mcq.range_init.activations import activation_ranges
 from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.statistics import ActivationStatistics
+from nncf_mcq.statistics import ActivationStatistics, LayerStatistics
 from tests.models import correlated_data, moments_of
 
 MODES = st.sampled_from(["symmetric", "asymmetric"])
@@ -107,11 +108,26 @@ def test_the_searches_win_clearly_where_one_weight_sticks_out() -> None:
     assert squared_error(task, create(MseRange).find_range(task)).item() < 0.7 * largest.item()
 
 
+def test_output_mse_cares_for_a_weight_as_much_as_its_input_varies() -> None:
+    weights = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0))
+    weights[0, 0, 3] = 8.0
+    task = make_task(weights, 3, "symmetric")
+    thresholds = []
+    for variance_of_the_outlier in (0.0, 1000.0):
+        variance = torch.ones(1, 64)
+        variance[0, 3] = variance_of_the_outlier
+        weighted = dataclasses.replace(task, statistics=LayerStatistics(torch.zeros(1, 64), None, variance))
+        thresholds.append(create(OutputMseRange).find_range(weighted).grid.range_high.item())
+    assert thresholds[0] < 4.0
+    assert thresholds[1] > 7.9
+
+
 @given(weight_arrays(), WIDTHS, st.booleans())
 def test_the_100th_percentile_is_max_in_symmetric_mode(weights: torch.Tensor, bits: int, per_channel: bool) -> None:
     task = make_task(weights, bits, "symmetric", per_channel)
     torch.testing.assert_close(
-        create(PercentileRange, percentile=100).find_range(task).grid.scale, create(MaxRange).find_range(task).grid.scale
+        create(PercentileRange, percentile=100).find_range(task).grid.scale,
+        create(MaxRange).find_range(task).grid.scale,
     )
 
 
@@ -132,7 +148,9 @@ def test_mixed_clipping_leaves_no_channel_a_larger_error_than_any_of_its_rules(
 ) -> None:
     task = make_task(weights, bits, mode)
     choice = create(MixedClippingRange).find_range(task)
-    mixed = task.output_error(Grid(choice.grid.scale[None], choice.grid.zero_point[None], choice.grid.low, choice.grid.high))
+    mixed = task.output_error(
+        Grid(choice.grid.scale[None], choice.grid.zero_point[None], choice.grid.low, choice.grid.high)
+    )
     assert choice.rules == ("max", "percentile", "mse", "output_mse")
     assert choice.errors is not None
     for index, rule in enumerate(RULES):
@@ -213,7 +231,7 @@ def test_the_registered_names_are_those_of_the_classes() -> None:
 
 def seen(samples: torch.Tensor) -> ActivationStatistics:
     """(images, channels, values) -> what is seen of them."""
-    return ActivationStatistics(samples.amin(dim=2), samples.amax(dim=2), samples.transpose(0, 1).flatten(1))
+    return ActivationStatistics(samples.amin(dim=2), samples.amax(dim=2), samples.transpose(0, 1).flatten(1), 4)
 
 
 @pytest.mark.parametrize("signed", [True, False])
