@@ -83,7 +83,7 @@ def quantize(
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
         half = len(calibration) // 2
         search_images = calibration[half:]
-        searched = Workspace.prepare(float_model, calibration[:half], settings, stages)
+        searched = Workspace.prepare(float_model, calibration[:half], settings, stages, " for search")
 
     bits = tuple(settings.compression.weights.bits)
     table = searched.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)

@@ -43,7 +43,7 @@ class ConsoleProgress:
 
     def __init__(self) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<23}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -31,15 +31,19 @@ class Workspace:
         quantizable: The float model and its layers.
         statistics: Of the calibration images.
         config: The configuration.
+        purpose: Appended to the names of the stages, where a second workspace is made.
     """
 
     quantizable: QuantizableModel
     statistics: ModelStatistics
     config: Config
+    purpose: str = ""
     _templates: dict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def prepare(cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages) -> Workspace:
+    def prepare(
+        cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages, purpose: str = ""
+    ) -> Workspace:
         """Finds the layers and collects the statistics.
 
         Args:
@@ -47,21 +51,22 @@ class Workspace:
             calibration: (N, ...) images.
             config: The configuration.
             stages: Reports the progress.
+            purpose: Appended to the names of the stages.
         """
-        with stages.stage("layers"):
+        with stages.stage(f"layers{purpose}"):
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
-        with stages.stage("statistics", len(calibration)) as advance:
+        with stages.stage(f"statistics{purpose}", len(calibration)) as advance:
             images = (image[None] for image in calibration)
             statistics = collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
-        return cls(quantizable, statistics, config)
+        return cls(quantizable, statistics, config, purpose)
 
     def weight_table(
         self, initializer: RangeInitializer, bits: Sequence[int] | Mapping[str, int], stages: Stages
     ) -> WeightTable:
         """Clips, rounds and corrects all weights at the given widths, or each layer's at its own."""
-        with stages.stage("weight table", len(self.quantizable.layers)) as advance:
+        with stages.stage(f"weight table{self.purpose}", len(self.quantizable.layers)) as advance:
             return build_weight_table(
                 self.quantizable,
                 self.statistics.layers,

@@ -89,7 +89,7 @@ def score(outputs: Outputs, targets: Any, metrics: Iterable[str]) -> dict[str, f
     for name in check_metrics(metrics):
         try:
             scores[name] = float(METRICS[name](outputs, targets))
-        except (ValueError, TypeError, IndexError) as error:
+        except (AttributeError, ValueError, TypeError, IndexError) as error:
             message = f"metric {name}: cannot score outputs of shape {outputs.shape}: {last_line(error)}"
             raise EvaluationError(message) from error
     return scores

@@ -15,6 +15,9 @@ from openvino_eval.run_result import LayerResult, RunResult
 
 MISSING = "–"  # noqa: RUF001 - a dash in a table, not a minus sign
 _ACRONYMS = {"kl": "KL", "macs": "MACs", "bops": "BOPs", "rl": "RL", "ilp": "ILP", "ir": "IR"}
+# In the result for other tools; in the table they would push out what a reader looks for.
+_HIDDEN_COLUMNS = ("group", "bops", "size_share", "mac_share")
+
 _LAYER_COLUMNS = ("name", "bits", "rule", "runtime_precision")
 
 
@@ -202,7 +205,7 @@ def layer_columns(layers: tuple[LayerResult, ...]) -> list[str]:
     found: dict[str, None] = {}
     for layer in layers:
         for key, value in layer.model_dump().items():
-            if value is not None and isinstance(value, str | int | float):
+            if key not in _HIDDEN_COLUMNS and value is not None and isinstance(value, str | int | float):
                 found[key] = None
     known = [key for key in _LAYER_COLUMNS if key in found]
     return known + [key for key in found if key not in _LAYER_COLUMNS]
@@ -220,7 +223,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
     """
     for key, value in values.items():
         name = f"{prefix}{format_label(str(key))}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value and all(isinstance(item, Mapping) for item in value.values()):
+            yield name, f"{len(value)} entries"
+        elif isinstance(value, Mapping):
             yield from flatten(value, f"{name} / ")
         elif isinstance(value, list) and (len(value) > 12 or any(isinstance(item, dict | list) for item in value)):
             yield name, f"{len(value)} entries"

@@ -14,6 +14,7 @@ from typing import Any
 import nncf
 import numpy as np
 import openvino as ov
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -53,7 +54,9 @@ def main() -> None:
 def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int) -> None:
     """Runs every variant, then measures all files side by side."""
     start = time.perf_counter()
-    console = Console(highlight=False)
+    terminal = Console()
+    # A pipe has no width: lines as wide as the table rather than cut at 80 columns.
+    console = Console(highlight=False, width=None if terminal.is_terminal else 100)
     job = Job.read(config, overrides)
     splits = job.load_dataset()
     float_model = job.openvino_model()
@@ -104,10 +107,11 @@ def _nncf_int8(model: ov.Model, splits: DatasetSplits) -> ov.Model:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = Table(title=f"{comparison.samples} report images, {comparison.threads} threads", title_justify="left")
+    title = f"{comparison.samples} report images, batch 1, {comparison.threads} threads"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1))
     table.add_column("model", no_wrap=True)
-    for heading in ("top-1 %", "agreement %", "KL", ".bin bytes", ".xml bytes", "latency / INT8", "int8 layers"):
-        table.add_column(heading, justify="right")
+    for heading in ("top-1 %", "agree %", "KL", ".bin kB", ".xml kB", "latency", "int8"):
+        table.add_column(heading, justify="right", no_wrap=True)
     baseline = next(row.median_ms for row in comparison.rows if row.name == "NNCF INT8") or 1.0
     for row in comparison.rows:
         table.add_row(
@@ -115,11 +119,13 @@ def _table(comparison: Comparison) -> Table:
             f"{100 * (row.top1 or 0):.2f}",
             f"{100 * (row.agreement or 0):.2f}",
             f"{row.kl or 0:.4f}",
-            f"{row.bin_bytes:,}",
-            f"{row.xml_bytes:,}",
+            f"{row.bin_bytes / 1000:.1f}",
+            f"{row.xml_bytes / 1000:.1f}",
             f"{(row.median_ms or 0) / baseline:.2f}",
             f"{row.integer_layers}/{row.compute_layers}",
         )
+    table.caption = "agree: same answer as FP32; latency: median, relative to NNCF INT8; int8: layers on int8 kernels"
+    table.caption_justify = "left"
     return table
 
 
