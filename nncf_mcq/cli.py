@@ -22,8 +22,10 @@ from nncf_mcq.recipes import find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.result import QuantizationResult
 
+_HELP = "Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration."
+
 application = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__, rich_markup_mode=None
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=_HELP, rich_markup_mode=None
 )
 _console = Console()
 if not _console.is_terminal:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -23,6 +23,7 @@ from nncf_mcq.registry import (
     PRECISION_INITIALIZERS,
     RANGE_INITIALIZERS,
     Parameters,
+    PathMarker,
     RegisteredParameters,
 )
 
@@ -126,7 +127,9 @@ class Config(Parameters):
     )
     model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
     pretrained: bool = Field(default=False, description="Pass weights='DEFAULT' to a torchvision model builder.")
-    checkpoint: str | None = Field(default=None, description="A file with the state dict of the torch model.")
+    checkpoint: Annotated[str | None, PathMarker()] = Field(
+        default=None, description="A file with the state dict of the torch model."
+    )
     input_info: InputInfo | None = None
     dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
         default=None, description="The images: `type`, and what that type needs."
@@ -135,6 +138,15 @@ class Config(Parameters):
     target_device: Literal["CPU"] = "CPU"
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
+
+    def map_paths(self, function: Callable[[str], str]) -> Self:
+        """As in `Parameters`; the file in `model` counts as a path, a module's name does not."""
+        copy = super().map_paths(function)
+        if self.model is None:
+            return copy
+        file, separator, name = self.model.partition(":")
+        is_file = self.model.endswith((".xml", ".onnx")) or file.endswith(".py")
+        return copy.model_copy(update={"model": function(file) + separator + name}) if is_file else copy
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as JSON values, every default written out; `load_config` reads it back."""

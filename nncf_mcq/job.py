@@ -59,7 +59,8 @@ class Job:
             raise ConfigError("config", type(data).__name__, "a JSON object")
         for path, value in (overrides or {}).items():
             _override(data, path, value)
-        return cls(load_config(data), file.parent.resolve())
+        folder = file.parent.resolve()
+        return cls(load_config(data).map_paths(lambda path: str(folder / path)), folder)
 
     def load_model(self) -> torch.nn.Module | ov.Model:
         """The float model.

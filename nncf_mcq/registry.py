@@ -16,9 +16,9 @@ so its registrations are known there too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import metadata
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
@@ -28,10 +28,25 @@ from nncf_mcq.errors import NncfMcqError
 PLUGIN_GROUP = "nncf_mcq.plugins"
 
 
+class PathMarker:
+    """Annotation of a field that holds a path, relative to the folder of the configuration."""
+
+
 class Parameters(BaseModel):
     """Base of every parameter model: unknown keys are errors, values are not converted and do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def map_paths(self, function: Callable[[str], str]) -> Self:
+        """A copy in which every path, here and in nested parameters, is replaced by what the function makes of it."""
+        changed: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Parameters):
+                changed[name] = value.map_paths(function)
+            elif isinstance(value, str) and any(isinstance(item, PathMarker) for item in field.metadata):
+                changed[name] = function(value)
+        return self.model_copy(update=changed)
 
 
 class Registrable(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,11 +73,13 @@ class QuantizationResult:
         Raises:
             VerificationError: The file does not run as the scored model did. No file is left or replaced.
         """
-        directory = Path(directory)
+        directory = Path(directory).resolve()
+        # Relative to the new file: it can be used where it lies, and tells nobody the layout of this disk.
+        config = self.config.map_paths(lambda path: os.path.relpath(path, directory))
         threads = self.config.runtime.threads
         information = {
             "policy": json.dumps(self.policy.to_dict()),
-            "config": json.dumps(self.config.to_dict()),
+            "config": json.dumps(config.to_dict()),
             "versions": json.dumps(versions()),
         }
         names = [layer["name"] for layer in self.layers]
@@ -89,7 +92,7 @@ class QuantizationResult:
         with TemporaryDirectory(dir=directory) as temporary:
             self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
         write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
-        write_text_atomically(directory / CONFIG_FILE, _json(self.config.to_dict()))
+        write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
         write_text_atomically(directory / RESULT_FILE, _json(self.to_dict()))
         return exported.xml
 

@@ -85,7 +85,7 @@ def test_schema_accepts_the_recipes(project_root: Path) -> None:
         (["nowhere.json"], "CONFIG: found 'nowhere.json', allowed: a JSON file, or a recipe: "),
         (["fashion_mnist", "--set", "compression.weights.bits=[1]"], "compression.weights.bits[0]: found 1, allowed: "),
         (["fashion_mnist", "--set", "dataset.root=nowhere"], "nowhere"),
-        (["fashion_mnist", "--set", "model=model.py:nothing"], "model: found 'model.py:nothing', allowed: a callable"),
+        (["fashion_mnist", "--set", "model=model.py:nothing"], "model.py:nothing', allowed: a callable of "),
         (["fashion_mnist", "--set", "checkpoint=config.json"], "checkpoint: found "),
         (
             ["fashion_mnist", "--set", "compression.initializer.precision.budget.weight_size.average_bits=1"],

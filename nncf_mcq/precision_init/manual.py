@@ -14,7 +14,7 @@ from nncf_mcq.config_types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.registry import PRECISION_INITIALIZERS
+from nncf_mcq.registry import PRECISION_INITIALIZERS, PathMarker
 
 _PATH = "compression.initializer.precision"
 _REGEX = "{re}"
@@ -37,7 +37,9 @@ class ManualPrecision(PrecisionInitializer):
         )
         activation_bitwidth_per_scope: list[Pair] = Field(default=[], description="The same for activation quantizers.")
         default_bits: Bits = Field(default=8, description="Weights that no pair names.")
-        policy: str | None = Field(default=None, description="A policy.json; pairs override it.")
+        policy: Annotated[str | None, PathMarker()] = Field(
+            default=None, description="A policy.json; pairs override it."
+        )
 
     searches = False
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.registry import PathMarker
 from nncf_mcq.task.splits import DatasetParameters, DatasetSplits, Sample, SplitParameters, make_splits
 
 IDX_UNSIGNED_BYTE = 0x08
@@ -114,8 +115,10 @@ class FashionMnistDataset:
         """Parameters of `fashion_mnist`."""
 
         type: Literal["fashion_mnist"] = "fashion_mnist"
-        root: str = Field(description="Folder of the four .gz files, relative to the folder of the configuration.")
-        full_root: str | None = Field(
+        root: Annotated[str, PathMarker()] = Field(
+            description="Folder of the four .gz files, relative to the folder of the configuration."
+        )
+        full_root: Annotated[str | None, PathMarker()] = Field(
             default=None, description="Folder of the full data set; where it exists, the report uses its t10k files."
         )
         split: SplitParameters = SplitParameters()

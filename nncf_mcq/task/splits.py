@@ -57,7 +57,7 @@ class SplitParameters(DatasetParameters):
         Field(
             default="calibration",
             description="Number of images, other than those of the calibration, that policies are scored on; "
-            "'calibration' scores on the calibration images.",
+            "'calibration' holds out one half of the calibration images while searching.",
         )
     )
     report: Annotated[Literal["rest"] | Count, _one_message("'rest' or a positive number of images")] = Field(
