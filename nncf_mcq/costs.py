@@ -11,6 +11,9 @@ from nncf_mcq.policy import Budget, Policy
 
 FLOAT_BITS = 32
 
+BUDGET_PATH = "compression.initializer.precision.budget"
+"""Where a budget stands in the JSON, for messages."""
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -101,7 +104,7 @@ class CostModel:
         found: list[Constraint] = []
         if budget.weight_size is not None:
             size = budget.weight_size
-            path = "budget.weight_size"
+            path = f"{BUDGET_PATH}.weight_size"
             weight_bits = {
                 name: {width: float(members[0].weights * width) for width in bits} for name, members in groups.items()
             }
@@ -129,10 +132,10 @@ class CostModel:
             }
             at_int8 = float(sum(self.layer_bops(layer, 8, 8) for layer in self.quantizable.layers))
             if budget.bops.total is not None:
-                found.append(Constraint("budget.bops.total", "bit operations", bops, 0.0, budget.bops.total))
+                found.append(Constraint(f"{BUDGET_PATH}.bops.total", "bit operations", bops, 0.0, budget.bops.total))
             if budget.bops.ratio is not None:
                 found.append(
-                    Constraint("budget.bops.ratio", "of INT8", bops, 0.0, budget.bops.ratio * at_int8, at_int8)
+                    Constraint(f"{BUDGET_PATH}.bops.ratio", "of INT8", bops, 0.0, budget.bops.ratio * at_int8, at_int8)
                 )
         for constraint in found:
             constraint.check_reachable()

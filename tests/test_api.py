@@ -154,7 +154,7 @@ def test_a_budget_in_bytes_is_kept_by_the_written_file(tmp_path: Path) -> None:
     written = (tmp_path / "ilp" / "model.bin").stat().st_size
     assert 0.7 * limit < written <= limit
     with pytest.raises(
-        BudgetError, match=r"budget.weight_size.bytes: found 10 bytes of the .bin, which no policy meets"
+        BudgetError, match=r"precision.budget.weight_size.bytes: found 10 bytes of the .bin, which no policy meets"
     ):
         quantize_small({"type": "ilp", "budget": {"weight_size": {"bytes": 10}}})
 

@@ -14,6 +14,8 @@ from tests.models import countable_model, layer
 BITS = (2, 3, 4, 8)
 FIXED_BYTES = 1000
 
+PATH = "compression.initializer.precision.budget"
+
 
 def cost_model(layers: list[QuantizableLayer]) -> CostModel:
     return CostModel(countable_model(layers), {"a4": 4, "a8": 8}, lambda: FIXED_BYTES)
@@ -58,11 +60,11 @@ def test_every_constraint_totals_the_brute_force_sum(drawn: tuple[list[Quantizab
     model = cost_model(layers)
     weights = sum(stored.values())
     expected = {
-        "budget.weight_size.average_bits": (weight_bits, 8 * weights),
-        "budget.weight_size.bytes": (file_bytes, 10**12),
-        "budget.weight_size.ratio": (weight_bits, 0.5 * 32 * weights),
-        "budget.bops.total": (operations, 1e15),
-        "budget.bops.ratio": (operations, 4 * sum(item.macs for item in layers) * 64),
+        f"{PATH}.weight_size.average_bits": (weight_bits, 8 * weights),
+        f"{PATH}.weight_size.bytes": (file_bytes, 10**12),
+        f"{PATH}.weight_size.ratio": (weight_bits, 0.5 * 32 * weights),
+        f"{PATH}.bops.total": (operations, 1e15),
+        f"{PATH}.bops.ratio": (operations, 4 * sum(item.macs for item in layers) * 64),
     }
     for size, bops in (
         ({"average_bits": 8}, {"total": 1e15}),
@@ -92,26 +94,26 @@ def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
     [
         (
             {"weight_size": {"average_bits": 1.5}},
-            "budget.weight_size.average_bits: found 1.5 bits, which no policy meets: reachable are 2 to 8 bits",
+            f"{PATH}.weight_size.average_bits: found 1.5 bits, which no policy meets: reachable are 2 to 8 bits",
         ),
         (
             {"weight_size": {"ratio": 0.05}},
-            "budget.weight_size.ratio: found 0.05 of the FP32 size, which no policy meets: "
+            f"{PATH}.weight_size.ratio: found 0.05 of the FP32 size, which no policy meets: "
             "reachable are 0.0625 to 0.25 of the FP32 size",
         ),
         (
             {"weight_size": {"bytes": 1000}},
-            "budget.weight_size.bytes: found 1000 bytes of the .bin, which no policy meets: "
+            f"{PATH}.weight_size.bytes: found 1000 bytes of the .bin, which no policy meets: "
             "reachable are 1032 to 1121 bytes of the .bin",
         ),
         (
             {"bops": {"total": 1}},
-            "budget.bops.total: found 1 bit operations, which no policy meets: "
+            f"{PATH}.bops.total: found 1 bit operations, which no policy meets: "
             "reachable are 14240 to 56960 bit operations",
         ),
         (
             {"bops": {"ratio": 0.1}},
-            "budget.bops.ratio: found 0.1 of INT8, which no policy meets: reachable are 0.163603 to 0.654412 of INT8",
+            f"{PATH}.bops.ratio: found 0.1 of INT8, which no policy meets: reachable are 0.163603 to 0.654412 of INT8",
         ),
     ],
 )
@@ -132,4 +134,4 @@ def test_a_budget_that_is_exactly_a_uniform_width_is_met_by_it(bits: int, more: 
 def test_every_limit_that_is_given_becomes_a_constraint() -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": 4}, "bops": {"ratio": 0.5}})
     paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, BITS)]
-    assert paths == ["budget.weight_size.average_bits", "budget.bops.ratio"]
+    assert paths == [f"{PATH}.weight_size.average_bits", f"{PATH}.bops.ratio"]
