@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -81,7 +82,12 @@ class CorrectionConfig(Parameters):
         "not yet rounded, weighted by the layer's input second moments.",
     )
     bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")
-    gain: bool = Field(default=True, description="Scale each output channel so that its output's variance is kept.")
+    gain: bool = Field(
+        default=True, description="Scale each output channel so that its output comes closest to the float output."
+    )
+    refinements: NonNegativeInt = Field(
+        default=1, description="How often weights are rounded again on the grid that the gain has scaled."
+    )
 
 
 class InitializerConfig(Parameters):

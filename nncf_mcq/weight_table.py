@@ -173,7 +173,7 @@ class _LayerBuilder:
                 output_error=self._output_error,
             )
         )
-        levels, grid, error = self._round(_stacked(choice.grid))
+        levels, grid, error = self._refined(_stacked(choice.grid))
         scale = grid.scale[0]
         total = max(self.output_variance, 1e-20)
         counts = torch.bincount(choice.rule.flatten(), minlength=len(choice.rules)).tolist()
@@ -210,6 +210,22 @@ class _LayerBuilder:
             grid = Grid(grid.scale * gain, grid.zero_point, grid.low, grid.high)
             quantized = quantized * gain[..., None]
         return levels, grid, output_error(self.weights, quantized, self.statistics)
+
+    def _refined(self, grid: Grid) -> tuple[torch.Tensor, Grid, torch.Tensor]:
+        """As `_round`, then alternating: the gain moves the grid, and other levels are the best on it."""
+        levels, grid, error = self._round(grid)
+        if not self.config.correction.gain:
+            return levels, grid, error
+        for _ in range(self.config.correction.refinements):
+            new_levels, new_grid, new_error = self._round(grid)
+            if self.config.weights.per_channel:
+                better = new_error < error
+            else:
+                better = (new_error.sum() < error.sum()).expand_as(error)
+            levels = torch.where(better[..., None], new_levels, levels)
+            grid = Grid(torch.where(better, new_grid.scale, grid.scale), grid.zero_point, grid.low, grid.high)
+            error = torch.where(better, new_error, error)
+        return levels, grid, error
 
     def _output_error(self, grid: Grid) -> torch.Tensor:
         return self._round(grid)[2]

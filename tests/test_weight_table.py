@@ -136,7 +136,7 @@ def test_bias_correction_can_be_switched_off() -> None:
 
 
 def test_gain_can_be_switched_off_and_lowers_the_error_where_it_is_on() -> None:
-    tables = [build(compression(correction={"gain": gain}), (3,), rule="mse") for gain in (True, False)]
+    tables = [build(compression(correction={"gain": gain, "refinements": 0}), (3,), rule="mse") for gain in (True, False)]
     for layer, _, _ in layers_and_statistics():
         with_gain, without = (table[layer.name, 3] for table in tables)
         np.testing.assert_array_equal(with_gain.levels, without.levels)
@@ -205,3 +205,18 @@ def test_the_number_of_threads_does_not_matter() -> None:
         for bits, entry in entries.items():
             np.testing.assert_array_equal(again[name, bits].levels, entry.levels)
             np.testing.assert_array_equal(again[name, bits].scale, entry.scale)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_refinements_only_ever_lower_the_error(per_channel: bool) -> None:
+    once, refined = (
+        build(compression({"per_channel": per_channel}, {"refinements": refinements}), (2, 3), rule="max")
+        for refinements in (0, 3)
+    )
+    errors = [
+        (once[name, bits].relative_error, refined[name, bits].relative_error)
+        for name in once.entries
+        for bits in (2, 3)
+    ]
+    assert all(after <= before * (1 + 1e-5) for before, after in errors)
+    assert any(after < before * 0.999 for before, after in errors)
