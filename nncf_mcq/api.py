@@ -118,6 +118,7 @@ def quantize(
 
     metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
     metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
+    metrics["quantized"]["bops"] = costs.bops(found.policy)
     with stages.stage("report"):
         if report_dataset is not None:
             images = collect_images(report_dataset, None, shape)
@@ -136,7 +137,7 @@ def quantize(
         policy=found.policy,
         config=settings,
         metrics=metrics,
-        layers=describe_layers(workspace.quantizable, found.policy, final_table, costs),
+        layers=describe_layers(workspace.quantizable, found.policy, final_table),
         search=search_report(initializer.precision, found, evaluator, search_score, len(search_images)),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],

@@ -10,6 +10,7 @@ from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import Budget, Policy
 
 FLOAT_BITS = 32
+INT8_BITS = 8
 
 BUDGET_PATH = "compression.initializer.precision.budget"
 """Where a budget stands in the JSON, for messages."""
@@ -83,15 +84,13 @@ class CostModel:
         return bits / self.quantizable.quantizable_weights
 
     def bops(self, policy: Policy) -> int:
-        """Bit operations of one input."""
-        return sum(self.layer_bops(layer, policy.weight_bits[layer.name]) for layer in self.quantizable.layers)
+        """Bit operations of one input with the policy's own activation bits."""
+        widths = {**self.activation_bits, **policy.activation_bits}
+        return sum(_bops(layer, policy.weight_bits[layer.name], widths) for layer in self.quantizable.layers)
 
-    def layer_bops(self, layer: QuantizableLayer, bits: int, activation_bits: int | None = None) -> int:
-        """MACs x weight bits x activation bits; an input that is not quantized counts 32 bits."""
-        if activation_bits is None:
-            widths = [self.activation_bits[name] for name in layer.activation_quantizers]
-            activation_bits = max(widths, default=FLOAT_BITS)
-        return layer.macs * bits * activation_bits
+    def layer_bops(self, layer: QuantizableLayer, bits: int) -> int:
+        """Bit operations of one layer with the configured activation bits."""
+        return _bops(layer, bits, self.activation_bits)
 
     def constraints(self, budget: Budget, bits: tuple[int, ...]) -> list[Constraint]:
         """The budget as linear constraints over the groups' bits.
@@ -130,7 +129,7 @@ class CostModel:
                 name: {width: float(sum(self.layer_bops(layer, width) for layer in members)) for width in bits}
                 for name, members in groups.items()
             }
-            at_int8 = float(sum(self.layer_bops(layer, 8, 8) for layer in self.quantizable.layers))
+            at_int8 = float(sum(layer.macs * INT8_BITS * INT8_BITS for layer in self.quantizable.layers))
             if budget.bops.total is not None:
                 found.append(Constraint(f"{BUDGET_PATH}.bops.total", "bit operations", bops, 0.0, budget.bops.total))
             if budget.bops.ratio is not None:
@@ -140,3 +139,9 @@ class CostModel:
         for constraint in found:
             constraint.check_reachable()
         return found
+
+
+def _bops(layer: QuantizableLayer, bits: int, activation_bits: Mapping[str, int]) -> int:
+    """MACs x weight bits x activation bits; an input that is not quantized counts 32 bits."""
+    widths = [activation_bits[name] for name in layer.activation_quantizers]
+    return layer.macs * bits * max(widths, default=FLOAT_BITS)

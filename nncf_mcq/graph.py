@@ -9,6 +9,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.runtime import compile_model
 
 _VALUE_PRESERVING = ("Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
@@ -23,6 +24,15 @@ def source(operation: ov.Node, port: int) -> ov.Node:
     return operation.input_value(port).get_node()
 
 
+def is_constant(operation: ov.Node, port: int) -> bool:
+    """Whether an input port reads a constant, through a decompression or a reshape."""
+    try:
+        constant_of(operation, port)
+    except QuantizationError:
+        return False
+    return True
+
+
 def constant_of(operation: ov.Node, port: int) -> ov.Node:
     """The constant that an input port reads, through a decompression or a reshape.
 
@@ -30,25 +40,25 @@ def constant_of(operation: ov.Node, port: int) -> ov.Node:
         QuantizationError: No constant feeds the port.
     """
     node = source(operation, port)
-    while node.get_type_name() in _VALUE_PRESERVING and node.get_type_name() != "Constant":
+    while node.get_type_name() in _VALUE_PRESERVING:
         node = source(node, 0)
     if node.get_type_name() != "Constant":
-        raise QuantizationError(f"{operation.get_friendly_name()}: its weight is not a constant")
+        raise QuantizationError(f"{operation.get_friendly_name()}: its input {port} is not a constant")
     return node
 
 
 def constant_value(operation: ov.Node, port: int) -> NDArray[np.float32]:
-    """The float32 value of a constant input, in the shape that the operation sees."""
-    node = source(operation, port)
-    if node.get_type_name() == "Constant":
-        return np.array(node.get_data(dtype=np.float32))
+    """The float32 value of a constant input, in the shape that the operation sees.
+
+    Raises:
+        QuantizationError: No constant feeds the port.
+    """
     constant = constant_of(operation, port)
-    # A decompression or reshape in between: let OpenVINO fold it rather than repeat its rules here.
-    folded = ov.Model([operation.input_value(port)], [], "weight")
-    result = ov.Core().compile_model(folded, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([])[0]
-    if result.size != constant.get_output_shape(0) and result.size == 0:
-        raise QuantizationError(f"{operation.get_friendly_name()}: its weight is empty")
-    return np.array(result, dtype=np.float32)
+    if source(operation, port).get_type_name() == "Constant":
+        return np.array(constant.get_data(dtype=np.float32))
+    # A decompression or reshape in between: OpenVINO folds it by its own rules.
+    folded = ov.Model([operation.input_value(port)], [], "constant")
+    return np.array(compile_model(folded, threads=1)([])[0], dtype=np.float32)
 
 
 def consumers(output: ov.Output) -> Iterator[tuple[ov.Node, int]]:

@@ -16,7 +16,6 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.config import Config
-from nncf_mcq.costs import CostModel
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
@@ -114,9 +113,7 @@ def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[s
     return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
 
 
-def describe_layers(
-    quantizable: QuantizableModel, policy: Policy, table: WeightTable, costs: CostModel
-) -> list[dict[str, Any]]:
+def describe_layers(quantizable: QuantizableModel, policy: Policy, table: WeightTable) -> list[dict[str, Any]]:
     """One record for each layer of the result."""
     macs = sum(layer.macs for layer in quantizable.layers)
     records = []
@@ -138,7 +135,6 @@ def describe_layers(
                 "size_share": layer.weights / quantizable.quantizable_weights,
                 "macs": layer.macs,
                 "mac_share": layer.macs / macs,
-                "bops": costs.layer_bops(layer, entry.bits, max(activation_bits, default=None)),
                 "group": layer.group,
             }
         )

@@ -16,7 +16,7 @@ from openvino_eval.run_result import LayerResult, RunResult
 MISSING = "–"  # noqa: RUF001 - a dash in a table, not a minus sign
 _ACRONYMS = {"kl": "KL", "macs": "MACs", "bops": "BOPs", "rl": "RL", "ilp": "ILP", "ir": "IR"}
 # In the result for other tools; in the table they would push out what a reader looks for.
-_HIDDEN_COLUMNS = ("group", "bops", "size_share", "mac_share")
+_HIDDEN_COLUMNS = ("group", "size_share", "mac_share")
 
 _LAYER_COLUMNS = ("name", "bits", "rule", "runtime_precision")
 

@@ -189,6 +189,12 @@ def depthwise_1d(data: ov.Node) -> ov.Node:
     return convolution(values, random_constant(4, 1, 1, 3), "depthwise", pad=1, grouped=True)
 
 
+def half_precision(data: ov.Node) -> ov.Node:
+    weights = opset.convert(opset.constant(random_constant(8, 3, 1, 1).get_data().astype(np.float16)), "f32")
+    bias = opset.convert(opset.constant(random_constant(1, 8, 1, 1, seed=1).get_data().astype(np.float16)), "f32")
+    return opset.relu(opset.add(convolution(data, weights, "layer"), bias))
+
+
 def addition_along_the_width(data: ov.Node) -> ov.Node:
     values = convolution(data, random_constant(8, 3, 1, 1), "layer")
     return opset.add(values, random_constant(1, 1, 1, 8, seed=1))
@@ -196,8 +202,13 @@ def addition_along_the_width(data: ov.Node) -> ov.Node:
 
 @pytest.mark.parametrize(
     ("build", "shape"),
-    [(tied, (1, 10)), (depthwise_1d, (1, 4, 16)), (addition_along_the_width, SAMPLE_SIZE)],
-    ids=["one constant in two layouts", "1-d depthwise", "an addition that is no bias"],
+    [
+        (tied, (1, 10)),
+        (depthwise_1d, (1, 4, 16)),
+        (half_precision, SAMPLE_SIZE),
+        (addition_along_the_width, SAMPLE_SIZE),
+    ],
+    ids=["one constant in two layouts", "1-d depthwise", "half precision", "an addition that is no bias"],
 )
 def test_unusual_models_are_quantized_too(build: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
     images = random_images(8, shape) + 0.5
@@ -208,6 +219,13 @@ def test_unusual_models_are_quantized_too(build: Any, shape: tuple[int, ...], tm
     xml = result.save(tmp_path)
     expected = outputs(result.float_model, images)
     assert np.square(outputs(xml, images) - expected).mean() < 0.01 * np.square(expected).mean()
+
+
+def test_a_compressed_bias_is_corrected_in_place() -> None:
+    model = make_model(half_precision, SAMPLE_SIZE)
+    additions = sum(operation.get_type_name() == "Add" for operation in model.get_ops())
+    result = quantize(model, as_dataset(IMAGES), {"compression": {"initializer": {"precision": "uniform"}}})
+    assert sum(operation.get_type_name() == "Add" for operation in result.model.get_ops()) == additions
 
 
 def test_the_default_is_uniform_eight_bits() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.graph import consumers, operations_by_name, source
+from nncf_mcq.graph import constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.ir.packing import packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
@@ -92,9 +92,8 @@ def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) 
     readers = list(consumers(operation.output(0)))
     if len(readers) == 1 and readers[0][0].get_type_name() == "Add":
         addition, port = readers[0]
-        constant = source(addition, 1 - port)
-        if constant.get_type_name() == "Constant" and _is_bias(constant.get_data().shape, shape):
-            bias = np.broadcast_to(constant.get_data(dtype=np.float32), shape) + shift
+        if is_constant(addition, 1 - port) and _is_bias(tuple(addition.get_input_shape(1 - port)), shape):
+            bias = np.broadcast_to(constant_value(addition, 1 - port), shape) + shift
             addition.input(1 - port).replace_source_output(opset.constant(bias.astype(np.float32)).output(0))
             return
     targets = list(operation.output(0).get_target_inputs())
