@@ -10,13 +10,13 @@ import nncf
 import openvino as ov
 
 from nncf_mcq.config import Config, load_config
-from nncf_mcq.inputs import collect_images
+from nncf_mcq.inputs import collect_images, iterate_images
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
-from nncf_mcq.runtime import compile_model, run
+from nncf_mcq.runtime import compile_model, predict, run
 from nncf_mcq.task.models import to_openvino
 from nncf_mcq.workspace import Workspace
 
@@ -121,9 +121,9 @@ def quantize(
     metrics["quantized"]["bops"] = costs.bops(found.policy)
     with stages.stage("report"):
         if report_dataset is not None:
-            images = collect_images(report_dataset, None, shape)
+            # One image at a time: a report may have more of them than fit into memory.
             outputs, expected = (
-                run(item, images, threads=runtime.threads, batch_size=runtime.batch_size)
+                predict(compile_model(item, runtime.threads), iterate_images(report_dataset, shape))
                 for item in (quantized, float_model)
             )
             metrics["quantized"] |= label_free_metrics(outputs, expected)

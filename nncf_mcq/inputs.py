@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -29,24 +29,35 @@ def collect_images(
     Raises:
         QuantizationError: The data set is empty, or an image has another shape than the model's input.
     """
+    found = list(islice(iterate_images(dataset, shape), limit))
+    if not found:
+        raise QuantizationError("the data set is empty: give at least one image")
+    return np.concatenate(found)
+
+
+def iterate_images(dataset: nncf.Dataset | Iterable[Any], shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+    """Reads the inputs of a data set one at a time.
+
+    Args:
+        dataset: As in `collect_images`.
+        shape: Shape of one input with batch dimension 1.
+
+    Yields:
+        (1, ...) float32 images.
+
+    Raises:
+        QuantizationError: An image has another shape than the model's input.
+    """
     items = dataset.get_inference_data() if isinstance(dataset, nncf.Dataset) else dataset
-    found: list[NDArray[np.float32]] = []
-    count = 0
-    for index, item in enumerate(islice(items, limit)):
+    for index, item in enumerate(items):
         batch = _to_array(item, index)
         if batch.shape[1:] != shape[1:]:
             allowed = ", ".join(map(str, shape[1:]))
             raise QuantizationError(
                 f"item {index} of the data set: found shape {batch.shape}, allowed: (batch, {allowed})"
             )
-        found.append(batch)
-        count += len(batch)
-        if limit is not None and count >= limit:
-            break
-    if not found:
-        raise QuantizationError("the data set is empty: give at least one image")
-    images = np.concatenate(found)
-    return images if limit is None else images[:limit]
+        for image in batch:
+            yield image[None]
 
 
 def _to_array(item: Any, index: int) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from nncf_mcq.config import Config, load_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.progress import ProgressReporter
 from nncf_mcq.result import QuantizationResult, label_free_metrics
+from nncf_mcq.runtime import predict
 from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, build_dataset
 from nncf_mcq.task.metrics import Metric, get_metric
 from nncf_mcq.task.models import load_model, to_openvino
@@ -141,12 +142,15 @@ class _Report:
         self._reference: NDArray[np.float32] | None = None
 
     def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
-        outputs, targets = [], []
-        for index in range(len(self._dataset)):
-            image, target = self._dataset[index]
-            outputs.append(np.array(compiled(image[None])[0]))
-            targets.append(target)
-        found = np.concatenate(outputs)
+        targets: list[int] = []
+
+        def images() -> Iterator[NDArray[np.float32]]:
+            for index in range(len(self._dataset)):
+                image, target = self._dataset[index]
+                targets.append(target)
+                yield image[None]
+
+        found = predict(compiled, images())
         values = {name: metric(found, np.array(targets)) for name, metric in self._metrics.items()}
         if self._reference is None:
             self._reference = found

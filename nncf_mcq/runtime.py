@@ -77,6 +77,18 @@ def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_siz
     return np.concatenate(outputs)
 
 
+def predict(compiled: ov.CompiledModel, inputs: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """First output of a compiled model for inputs that come one at a time, stacked.
+
+    Raises:
+        QuantizationError: There is no input.
+    """
+    outputs = [np.array(compiled(item)[0]) for item in inputs]
+    if not outputs:
+        raise QuantizationError("the data set is empty: give at least one image")
+    return np.concatenate(outputs)
+
+
 class TorchPool:
     """Runs PyTorch work side by side, one thread for each piece.
 
