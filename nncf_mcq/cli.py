@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from nncf_mcq import clipping_report
 from nncf_mcq import config as configuration
 from nncf_mcq.config import Config
 from nncf_mcq.errors import ConfigError, NncfMcqError
@@ -121,6 +122,31 @@ def recipes() -> None:
     """List the recipes that ship with the package; each name can stand in the place of CONFIG."""
     for name in recipe_names():
         print(name)
+
+
+@application.command()
+def clipping(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of clipping.json and clipping.svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
+) -> None:
+    """Show which clipping rule suits each layer of CONFIG at each width, and what each rule alone would leave."""
+    job = _read(config, overrides)
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError("--output", str(output), "a folder")
+    if as_json:
+        report = clipping_report.measure_clipping(job)
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        with ConsoleProgress() as progress:
+            report = clipping_report.measure_clipping(job, progress)
+        _console.print(clipping_report.layer_table(report))
+        _console.print(clipping_report.summary_table(report))
+    for path in report.save(output) if output is not None else []:
+        (_errors if as_json else _console).print(str(path), soft_wrap=True, highlight=False)
 
 
 def main() -> None:

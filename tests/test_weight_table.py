@@ -136,7 +136,8 @@ def test_bias_correction_can_be_switched_off() -> None:
 
 
 def test_gain_can_be_switched_off_and_lowers_the_error_where_it_is_on() -> None:
-    tables = [build(compression(correction={"gain": gain, "refinements": 0}), (3,), rule="mse") for gain in (True, False)]
+    corrections = ({"gain": gain, "refinements": 0} for gain in (True, False))
+    tables = [build(compression(correction=correction), (3,), rule="mse") for correction in corrections]
     for layer, _, _ in layers_and_statistics():
         with_gain, without = (table[layer.name, 3] for table in tables)
         np.testing.assert_array_equal(with_gain.levels, without.levels)

@@ -1,12 +1,19 @@
 """Range initializers: where the weights of a layer are clipped at a given width."""
 
+from nncf_mcq.range_init.aciq import AciqRange
 from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.kl import KlRange
+from nncf_mcq.range_init.lp import LpRange, MaeRange
 from nncf_mcq.range_init.max import MaxRange
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
 from nncf_mcq.range_init.percentile import PercentileRange
 from nncf_mcq.range_init.search import MseRange, OutputMseRange, ThresholdSearch
 
 __all__ = [
+    "AciqRange",
+    "KlRange",
+    "LpRange",
+    "MaeRange",
     "MaxRange",
     "MixedClippingRange",
     "MseRange",

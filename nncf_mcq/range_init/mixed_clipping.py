@@ -50,5 +50,13 @@ class MixedClippingRange(RangeInitializer):
             compared = errors.sum(dim=(1, 2), keepdim=True).expand_as(errors)
         best = compared.argmin(dim=0)
         scale, zero_point = (values.gather(0, best[None]).squeeze(0) for values in (stacked.scale, stacked.zero_point))
-        names = tuple(rule.parameters.type for rule in self.rules)
+        names = _distinct([rule.parameters.type for rule in self.rules])
         return RangeChoice(Grid(scale, zero_point, stacked.low, stacked.high), best, names, errors)
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """Names with a number where a rule stands in the list more than once, e.g. with other parameters."""
+    return tuple(
+        f"{name}_{names[: position + 1].count(name)}" if names.count(name) > 1 else name
+        for position, name in enumerate(names)
+    )

@@ -285,3 +285,10 @@ def test_an_activation_that_is_always_zero_has_a_range_that_is_not_empty() -> No
         found = activation_ranges([point], [], {"point": zero}, {"point": 8}, rule)["point"]  # type: ignore[arg-type]
         assert (found.high > 0).all()
         assert np.isfinite(found.high).all()
+
+
+def test_rules_of_one_type_are_told_apart() -> None:
+    rules = [{"type": "percentile", "percentile": 99.0}, {"type": "percentile", "percentile": 90.0}, "max"]
+    parameters = RANGE_INITIALIZERS["mixed_clipping"].Parameters.model_validate({"rules": rules})
+    choice = RANGE_INITIALIZERS.create(parameters).find_range(make_task(torch.randn(1, 4, 50), 4, "symmetric"))
+    assert choice.rules == ("percentile_1", "percentile_2", "max")
