@@ -71,8 +71,7 @@ def quantize(
     stages = Stages(progress or SilentProgress())
     range_initializer = RANGE_INITIALIZERS.create(initializer.range)
     precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
-    sample_size = settings.input_info.sample_size if settings.input_info is not None else None
-    float_model = to_openvino(model, sample_size, example_input)
+    float_model = to_openvino(model, settings.sample_size, example_input)
     shape = tuple(float_model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
     workspace = Workspace.prepare(float_model, calibration, settings, stages)
@@ -83,7 +82,7 @@ def quantize(
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
         half = len(calibration) // 2
         search_images = calibration[half:]
-        searched = Workspace.prepare(float_model, calibration[:half], settings, stages, " for search")
+        searched = workspace.observe(calibration[:half], stages, " for search")
 
     bits = tuple(settings.compression.weights.bits)
     table = searched.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)

@@ -145,6 +145,11 @@ class Config(Parameters):
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
 
+    @property
+    def sample_size(self) -> list[int] | None:
+        """Shape of one input with the batch dimension, where the configuration gives it."""
+        return self.input_info.sample_size if self.input_info is not None else None
+
     def map_paths(self, function: Callable[[str], str]) -> Self:
         """As in `Parameters`; the file in `model` counts as a path, a module's name does not."""
         copy = super().map_paths(function)
@@ -159,6 +164,23 @@ class Config(Parameters):
         return self.model_dump(mode="json", exclude_none=True)
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON values of a configuration file, not yet checked against the schema.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no JSON object.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError("config", str(file), f"valid JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise ConfigError("config", type(data).__name__, "a JSON object")
+    return data
+
+
 def load_config(source: Config | Mapping[str, Any] | str | Path) -> Config:
     """Reads and checks a configuration.
 
@@ -170,15 +192,7 @@ def load_config(source: Config | Mapping[str, Any] | str | Path) -> Config:
     """
     if isinstance(source, Config):
         return source
-    if isinstance(source, str | Path):
-        try:
-            data = json.loads(Path(source).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError("config", str(source), f"a readable JSON file ({error.strerror})") from error
-        except ValueError as error:
-            raise ConfigError("config", str(source), f"valid JSON ({error})") from error
-    else:
-        data = source
+    data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
     try:

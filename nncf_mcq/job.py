@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.api import quantize
-from nncf_mcq.config import Config, load_config
+from nncf_mcq.config import Config, load_config, read_json
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.progress import ProgressReporter
 from nncf_mcq.result import QuantizationResult, label_free_metrics
@@ -50,14 +50,7 @@ class Job:
         Raises:
             ConfigError: The file cannot be read or used.
         """
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
-        except ValueError as error:
-            raise ConfigError("config", str(file), f"valid JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise ConfigError("config", type(data).__name__, "a JSON object")
+        data = read_json(file)
         for path, value in (overrides or {}).items():
             _override(data, path, value)
         folder = file.parent.resolve()
@@ -81,8 +74,7 @@ class Job:
 
     def openvino_model(self) -> ov.Model:
         """The float model as an `openvino.Model` of batch size 1."""
-        sample_size = self.config.input_info.sample_size if self.config.input_info is not None else None
-        return to_openvino(self.load_model(), sample_size)
+        return to_openvino(self.load_model(), self.config.sample_size)
 
     def load_dataset(self) -> DatasetSplits:
         """The images.

@@ -41,9 +41,7 @@ class Workspace:
     _templates: dict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def prepare(
-        cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages, purpose: str = ""
-    ) -> Workspace:
+    def prepare(cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages) -> Workspace:
         """Finds the layers and collects the statistics.
 
         Args:
@@ -51,16 +49,23 @@ class Workspace:
             calibration: (N, ...) images.
             config: The configuration.
             stages: Reports the progress.
-            purpose: Appended to the names of the stages.
         """
-        with stages.stage(f"layers{purpose}"):
+        with stages.stage("layers"):
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
-        with stages.stage(f"statistics{purpose}", len(calibration)) as advance:
-            images = (image[None] for image in calibration)
-            statistics = collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
-        return cls(quantizable, statistics, config, purpose)
+        return cls(quantizable, _observe(quantizable, calibration, config, stages, "statistics"), config)
+
+    def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> Workspace:
+        """A second workspace for the same layers, with the statistics of other images.
+
+        Args:
+            calibration: (N, ...) images.
+            stages: Reports the progress.
+            purpose: Appended to the names of the stages.
+        """
+        statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
+        return Workspace(self.quantizable, statistics, self.config, purpose)
 
     def weight_table(
         self, initializer: RangeInitializer, bits: Sequence[int] | Mapping[str, int], stages: Stages
@@ -108,3 +113,11 @@ class Workspace:
             )
             self._templates[key] = build_template(self.quantizable, ranges, policy.activation_bits)
         return self._templates[key]
+
+
+def _observe(
+    quantizable: QuantizableModel, calibration: NDArray[np.float32], config: Config, stages: Stages, stage: str
+) -> ModelStatistics:
+    with stages.stage(stage, len(calibration)) as advance:
+        images = (image[None] for image in calibration)
+        return collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
