@@ -65,3 +65,31 @@ def consumers(output: ov.Output) -> Iterator[tuple[ov.Node, int]]:
     """The (operation, input port) pairs that read an output."""
     for target in output.get_target_inputs():
         yield target.get_node(), target.get_index()
+
+
+def spatial_pads(
+    operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:
+    """Padding before and after each spatial dimension of a convolution or a pool, whatever its `auto_pad`.
+
+    Args:
+        operation: Of a model with static shapes.
+        kernel: Its size in each spatial dimension.
+        strides: Of the operation.
+        dilations: Of the operation.
+    """
+    attributes = operation.get_attributes()
+    mode = str(attributes["auto_pad"]).lower()
+    if mode in ("explicit", "notset"):
+        return list(attributes["pads_begin"]), list(attributes["pads_end"])
+    if mode == "valid":
+        return [0] * len(kernel), [0] * len(kernel)
+    begin, end = [], []
+    for size, result, width, stride, dilation in zip(
+        operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:], kernel, strides, dilations, strict=True
+    ):
+        total = max((result - 1) * stride + (width - 1) * dilation + 1 - size, 0)
+        smaller, larger = total // 2, total - total // 2
+        begin.append(smaller if mode == "same_upper" else larger)
+        end.append(larger if mode == "same_upper" else smaller)
+    return begin, end
