@@ -6,11 +6,12 @@ from nncf_mcq.api import quantize
 from nncf_mcq.config import Config, json_schema, load_config
 from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
 from nncf_mcq.policy import Budget, Policy
-from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
+from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.task import datasets
 
 __all__ = [
+    "ACTIVATION_RANGE_INITIALIZERS",
     "PRECISION_INITIALIZERS",
     "RANGE_INITIALIZERS",
     "Budget",

@@ -10,11 +10,12 @@ import nncf
 import openvino as ov
 
 from nncf_mcq.config import Config, load_config
+from nncf_mcq.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.inputs import collect_images, iterate_images
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.registry import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
+from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
 from nncf_mcq.runtime import compile_model, predict, run
 from nncf_mcq.task.models import to_openvino
@@ -51,7 +52,8 @@ def quantize(
             read. Default: uniform 8 bits.
         example_input: Tensor to trace a torch module with; zeros of `input_info.sample_size` by default.
         search_dataset: Inputs that policies are scored on. By default a search scores on one half of the calibration
-            images, with weights rounded for the other half; the final weights are rounded for all of them.
+            images, with weights rounded for the other half, and so does the choice whether the final weights come from
+            the sequential pass; the final weights are rounded for all of them.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
         evaluate: Metrics of the caller's own, for the result.
         score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
@@ -69,23 +71,26 @@ def quantize(
     settings = load_config(config if config is not None else {})
     initializer, runtime = settings.compression.initializer, settings.runtime
     stages = Stages(progress or SilentProgress())
-    range_initializer = RANGE_INITIALIZERS.create(initializer.range)
     precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
     float_model = to_openvino(model, settings.sample_size, example_input)
     shape = tuple(float_model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
     workspace = Workspace.prepare(float_model, calibration, settings, stages)
     searched, search_images = workspace, calibration
+    sequential = settings.compression.correction.sequential
     if search_dataset is not None:
         search_images = collect_images(search_dataset, None, shape)
-    elif precision_initializer.searches and len(calibration) > 1:
+    elif len(calibration) == 1:
+        # Nothing can be held out to tell whether the sequential pass wins.
+        sequential = False
+    elif precision_initializer.searches or sequential:
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
         half = len(calibration) // 2
         search_images = calibration[half:]
         searched = workspace.observe(calibration[:half], stages, " for search")
 
     bits = tuple(settings.compression.weights.bits)
-    table = searched.weight_table(range_initializer, precision_initializer.required_bits(bits), stages)
+    table = searched.weight_table(searched.ranges, precision_initializer.required_bits(bits), stages)
     with stages.stage("float reference"):
         reference = run(float_model, search_images, threads=runtime.threads, batch_size=runtime.batch_size)
     evaluator = Evaluator(
@@ -109,11 +114,13 @@ def quantize(
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
         search_score = evaluator.score(found.policy) if precision_initializer.searches else None
-    final_table = table
-    if searched is not workspace:
+    final = FinalWeights(table)
+    if sequential:
+        final = make_final_weights(found.policy, table, searched, workspace, evaluator, stages)
+    elif searched is not workspace:
         # The policy is found: its weights are rounded again with the statistics of all calibration images.
-        final_table = workspace.weight_table(range_initializer, found.policy.weight_bits, stages)
-    quantized = workspace.build(found.policy, final_table)
+        final = FinalWeights(workspace.weight_table(workspace.ranges, found.policy.weight_bits, stages))
+    quantized = workspace.build(found.policy, final.table)
 
     metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
     metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
@@ -136,8 +143,8 @@ def quantize(
         policy=found.policy,
         config=settings,
         metrics=metrics,
-        layers=describe_layers(workspace.quantizable, found.policy, final_table),
-        search=search_report(initializer.precision, found, evaluator, search_score, len(search_images)),
+        layers=describe_layers(workspace.quantizable, found.policy, final.table),
+        search=search_report(initializer.precision, found, evaluator, search_score, len(search_images), final),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
     )

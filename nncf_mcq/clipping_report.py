@@ -16,7 +16,6 @@ from nncf_mcq.files import write_text_atomically
 from nncf_mcq.inputs import collect_images
 from nncf_mcq.job import Job
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.registry import RANGE_INITIALIZERS
 from nncf_mcq.workspace import Workspace
 
 JSON_FILE, CHART_FILE = "clipping.json", "clipping.svg"
@@ -52,30 +51,34 @@ class ClippingReport:
     """What each clipping rule leaves of a model.
 
     Attributes:
-        initializer: The range initializer's parameters.
+        initializer: The range initializer's parameters, or a list of such with `target_scopes`.
         images: Number of calibration images.
         records: One a layer and width.
     """
 
-    initializer: Mapping[str, Any]
+    initializer: Mapping[str, Any] | Sequence[Mapping[str, Any]]
     images: int
     records: Sequence[ClippingRecord]
 
     @property
     def rules(self) -> list[str]:
-        """Names of the rules."""
-        return list(self.records[0].rule_errors)
+        """Names of the rules that any layer tried."""
+        return list(dict.fromkeys(rule for record in self.records for rule in record.rule_errors))
 
     def summary(self) -> list[dict[str, Any]]:
-        """Geometric means over the layers, one record a width."""
+        """Geometric means over the layers, one record a width.
+
+        A layer that did not try a rule counts for it with the error of its choice: means are over the same layers.
+        """
         found = []
         for bits in sorted({record.bits for record in self.records}):
             records = [record for record in self.records if record.bits == bits]
             rule_errors = {
-                rule: _geometric_mean([record.rule_errors[rule] for record in records]) for rule in self.rules
+                rule: _geometric_mean([record.rule_errors.get(rule, record.error) for record in records])
+                for rule in self.rules
             }
             error = _geometric_mean([record.error for record in records])
-            channels = {rule: sum(record.rule_channels[rule] for record in records) for rule in self.rules}
+            channels = {rule: sum(record.rule_channels.get(rule, 0) for record in records) for rule in self.rules}
             margin = min(rule_errors.values()) / error
             found.append(
                 {"bits": bits, "error": error, "rule_errors": rule_errors, "rule_channels": channels, "margin": margin}
@@ -85,7 +88,7 @@ class ClippingReport:
     def to_dict(self) -> dict[str, Any]:
         """What clipping.json holds."""
         return {
-            "initializer": dict(self.initializer),
+            "initializer": self.initializer,
             "images": self.images,
             "summary": self.summary(),
             "layers": [asdict(record) for record in self.records],
@@ -107,7 +110,7 @@ class ClippingReport:
 
 
 def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> ClippingReport:
-    """Quantizes the weights of every layer at every width with the job's range initializer.
+    """Quantizes the weights of every layer at every width with the job's clipping rules.
 
     Args:
         job: Its calibration images are used, no others.
@@ -122,24 +125,18 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
         compression.initializer.num_init_samples,
         tuple(model.input(0).get_shape()),
     )
-    # Without refinements: they come after the choice, and would count for it but not for the single rules.
-    correction = compression.correction.model_copy(update={"refinements": 0})
-    config = job.config.model_copy(update={"compression": compression.model_copy(update={"correction": correction})})
-    workspace = Workspace.prepare(model, calibration, config, stages)
-    parameters = compression.initializer.range
-    table = workspace.weight_table(RANGE_INITIALIZERS.create(parameters), compression.weights.bits, stages)
+    workspace = Workspace.prepare(model, calibration, job.config, stages)
+    table = workspace.weight_table(workspace.ranges, compression.weights.bits, stages)
     records = []
     for name, entries in table.entries.items():
         for bits, entry in sorted(entries.items()):
             # An initializer that is a single rule has nothing to compare.
-            rule_errors = dict(entry.rule_errors) or {entry.rule: entry.relative_error}
-            margin = max(min(rule_errors.values()), _SMALLEST_ERROR) / max(entry.relative_error, _SMALLEST_ERROR)
+            rule_errors = dict(entry.rule_errors) or {entry.rule: entry.choice_error}
+            margin = max(min(rule_errors.values()), _SMALLEST_ERROR) / max(entry.choice_error, _SMALLEST_ERROR)
             records.append(
-                ClippingRecord(
-                    name, bits, entry.rule, dict(entry.rule_counts), entry.relative_error, rule_errors, margin
-                )
+                ClippingRecord(name, bits, entry.rule, dict(entry.rule_counts), entry.choice_error, rule_errors, margin)
             )
-    return ClippingReport(parameters.model_dump(), len(calibration), records)
+    return ClippingReport(compression.initializer.model_dump()["range"], len(calibration), records)
 
 
 def layer_table(report: ClippingReport) -> Table:
@@ -151,7 +148,10 @@ def layer_table(report: ClippingReport) -> Table:
             str(record.bits),
             record.rule,
             f"{record.error:.3g}",
-            *(f"{record.rule_errors[rule]:.3g} ({record.rule_channels[rule]})" for rule in report.rules),
+            *(
+                f"{record.rule_errors[rule]:.3g} ({record.rule_channels[rule]})" if rule in record.rule_errors else ""
+                for rule in report.rules
+            ),
             f"{record.margin:.3f}",
         )
     return table
@@ -170,7 +170,8 @@ def summary_table(report: ClippingReport) -> Table:
         )
     table.caption = (
         "error: relative error of a layer's output; each rule: the error that it alone would leave (channels that "
-        "chose it); margin: error of the best single rule / error of the choice"
+        "chose it; a layer that did not try it counts with its choice); margin: error of the best single rule / error "
+        "of the choice"
     )
     return table
 
@@ -192,7 +193,9 @@ def draw(report: ClippingReport) -> str:
             values = [row["rule_errors"][rule] for row in summary]
             errors.plot(bits, values, label=rule, linewidth=1.2, markersize=5, **style)
             ratios.plot(bits, [v / row["error"] for v, row in zip(values, summary, strict=True)], label=rule, **style)
-        chosen = str(report.initializer["type"]) if len(report.rules) > 1 else "as chosen"
+        chosen = "as chosen"
+        if isinstance(report.initializer, Mapping) and len(report.rules) > 1:
+            chosen = str(report.initializer["type"])
         errors.plot(bits, [row["error"] for row in summary], "k--", linewidth=2, label=chosen)
         ratios.axhline(1, color="black", linestyle="--", linewidth=2)
         errors.set(yscale="log", ylabel="relative output error (geometric mean of the layers)", title="Error by width")

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
-    NonNegativeInt,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -20,6 +19,7 @@ from nncf_mcq.config_types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
 from nncf_mcq.registry import (
+    ACTIVATION_RANGE_INITIALIZERS,
     DATASETS,
     PRECISION_INITIALIZERS,
     RANGE_INITIALIZERS,
@@ -27,6 +27,7 @@ from nncf_mcq.registry import (
     PathMarker,
     RegisteredParameters,
 )
+from nncf_mcq.scoped_parameters import OneOrScopedParameters
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -66,35 +67,45 @@ class ActivationsConfig(Parameters):
         default=False,
         description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
     )
-    range: Literal["max", "mean_max", "mse"] = Field(
+    range: Annotated[Any, RegisteredParameters(ACTIVATION_RANGE_INITIALIZERS)] = Field(
         default="mse",
-        description="max: largest value seen. mean_max: mean over images of the largest value. mse: the threshold of "
-        "least squared error at the width.",
+        validate_default=True,
+        description="max: largest value seen. mean_max, moving_max: mean or moving average over images of the largest "
+        "value. percentile: of the sampled values. mse: the threshold of least squared error at the width.",
     )
 
 
 class CorrectionConfig(Parameters):
     """What is done to the quantized weights so that the layer's output keeps its moments."""
 
-    rounding: Literal["nearest", "error_compensated"] = Field(
-        default="error_compensated",
+    rounding: Literal["nearest", "error_compensated", "coordinate_descent"] = Field(
+        default="coordinate_descent",
         description="nearest: round to nearest. error_compensated: each rounding error is carried on to the weights "
-        "not yet rounded, weighted by the layer's input second moments.",
+        "not yet rounded, weighted by the layer's input second moments. coordinate_descent: the same, and then each "
+        "level in turn becomes the best one, given the others.",
     )
+    sweeps: PositiveInt = Field(default=3, description="How often coordinate_descent looks at every level.")
     bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")
-    gain: bool = Field(
-        default=True, description="Scale each output channel so that its output comes closest to the float output."
+    gain: Literal["none", "regression", "energy"] = Field(
+        default="energy",
+        description="A factor on each output channel, folded into its scale. regression: the output comes closest to "
+        "the float output. energy: it keeps the variance of the float output.",
     )
-    refinements: NonNegativeInt = Field(
-        default=1, description="How often weights are rounded again on the grid that the gain has scaled."
+    sequential: bool = Field(
+        default=True,
+        description="Quantize the weights of the policy found once more, layer after layer, each for the inputs that "
+        "the quantized layers before it yield; kept only where it scores better on images that it was not made from.",
     )
 
 
 class InitializerConfig(Parameters):
     """NNCF's `initializer` section."""
 
-    range: Annotated[Any, RegisteredParameters(RANGE_INITIALIZERS)] = Field(
-        default="mixed_clipping", validate_default=True, description="How the weights' clipping thresholds are found."
+    range: Annotated[Any, OneOrScopedParameters(RANGE_INITIALIZERS)] = Field(
+        default="mixed_clipping",
+        validate_default=True,
+        description="How the weights' clipping thresholds are found: one rule for all layers, or a list of rules with "
+        "target_scopes; layers that no entry matches get mixed_clipping.",
     )
     precision: Annotated[Any, RegisteredParameters(PRECISION_INITIALIZERS)] = Field(
         default="uniform", validate_default=True, description="How each layer's bit-width is found."
@@ -109,7 +120,7 @@ class CompressionConfig(Parameters):
 
     algorithm: Literal["mixed_clipping_quantization"] = "mixed_clipping_quantization"
     weights: WeightsConfig = WeightsConfig()
-    activations: ActivationsConfig = ActivationsConfig()
+    activations: ActivationsConfig = Field(default_factory=ActivationsConfig)
     correction: CorrectionConfig = CorrectionConfig()
     initializer: InitializerConfig = Field(default_factory=InitializerConfig)
     ignored_scopes: list[str] = Field(

@@ -26,7 +26,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tupl
         nested: ValidationError = context["error"]
         return to_config_error(nested, context["model"], (*prefix, *location))
     if kind == "registered_type":
-        return ConfigError(format_path((*prefix, *location, context["key"])), context["found"], first["msg"])
+        return ConfigError(format_path((*prefix, *location, *context["key"])), context["found"], first["msg"])
     path = format_path((*prefix, *location))
     if kind == "extra_forbidden":
         return ConfigError(path, _unknown_key(location), _allowed_keys(model, location[:-1]))

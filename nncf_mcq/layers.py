@@ -11,6 +11,7 @@ from typing import Any, Literal
 import nncf
 import numpy as np
 import openvino as ov
+import torch
 from numpy.typing import NDArray
 
 from nncf_mcq import algorithm
@@ -177,6 +178,17 @@ def find_layers(
         for point in placement.activations
     )
     return QuantizableModel(model, tuple(layers), points, placement.unified_scales, scope)
+
+
+def weight_matrices(layer: QuantizableLayer, operation: ov.Node) -> torch.Tensor:
+    """(groups, rows, columns) the float weights of a layer, a copy.
+
+    Args:
+        layer: The layer.
+        operation: The operation of that name in the float model.
+    """
+    weight = layer.to_matrices(constant_value(operation, layer.weight_port))
+    return torch.from_numpy(np.array(weight, dtype=np.float32))
 
 
 def _is_supported(operation: ov.Node, port: int) -> bool:

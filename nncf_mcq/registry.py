@@ -1,7 +1,8 @@
 """Names in the JSON and the classes behind them, open to third parties.
 
-A section of the configuration that has a `type` (`initializer.range`, `initializer.precision`, `dataset`) is looked up
-here. A class is registered together with the pydantic model of its parameters, which the JSON is checked against::
+A section of the configuration that has a `type` (`initializer.range`, `initializer.precision`, `activations.range`,
+`dataset`) is looked up here. A class is registered together with the pydantic model of its parameters, which the JSON
+is checked against::
 
     from nncf_mcq.registry import RANGE_INITIALIZERS
 
@@ -44,6 +45,8 @@ class Parameters(BaseModel):
             value = getattr(self, name)
             if isinstance(value, Parameters):
                 changed[name] = value.map_paths(function)
+            elif isinstance(value, list):
+                changed[name] = [item.map_paths(function) if isinstance(item, Parameters) else item for item in value]
             elif isinstance(value, str) and any(isinstance(item, PathMarker) for item in field.metadata):
                 changed[name] = function(value)
         return self.model_copy(update=changed)
@@ -126,14 +129,29 @@ class RegisteredParameters:
         """The types that may stand here."""
         return [name for name in self.registry if name not in self.exclude]
 
+    @property
+    def allowed(self) -> str:
+        """What may stand here, in words."""
+        article = "an" if self.registry.kind[0] in "aeiou" else "a"
+        return f"{article} {self.registry.kind}: {', '.join(self.names)}"
+
+    def model(self, name: str) -> type[BaseModel]:
+        """The parameter model of a name."""
+        model: type[BaseModel] = self.registry[name].Parameters
+        return model
+
+    def dump(self, value: Any) -> Any:
+        """A validated value as JSON values."""
+        return value.model_dump()
+
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        serialization = core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump())
+        serialization = core_schema.plain_serializer_function_ser_schema(self.dump)
         return core_schema.no_info_plain_validator_function(self._validate, serialization=serialization)
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         objects = []
         for name in self.names:
-            found = handler.resolve_ref_schema(handler(self.registry[name].Parameters.__pydantic_core_schema__))
+            found = handler.resolve_ref_schema(handler(self.model(name).__pydantic_core_schema__))
             # Pydantic leaves out what has a default, but the type is how the object is recognized.
             objects.append({**found, "required": sorted({*found.get("required", []), "type"})})
         return {"oneOf": [{"enum": self.names}, *objects]}
@@ -143,16 +161,15 @@ class RegisteredParameters:
             value = value.model_dump()
         if isinstance(value, str):
             value = {"type": value}
-        allowed = f"a {self.registry.kind}: {', '.join(self.names)}"
         if not isinstance(value, Mapping):
-            raise PydanticCustomError("registered_value", "{allowed}", {"allowed": allowed})
+            raise PydanticCustomError("registered_value", "{allowed}", {"allowed": self.allowed})
         name = value.get("type")
         if not isinstance(name, str) or name not in self.names:
             # The location cannot be extended from here, so the key is carried in the context.
             raise PydanticCustomError(
-                "registered_type", "{allowed}", {"allowed": allowed, "key": "type", "found": name}
+                "registered_type", "{allowed}", {"allowed": self.allowed, "key": ("type",), "found": name}
             )
-        model = self.registry[name].Parameters
+        model = self.model(name)
         try:
             return model.model_validate(value)
         except ValidationError as error:
@@ -169,5 +186,6 @@ def load_plugins() -> None:
 
 
 RANGE_INITIALIZERS: Registry[Any] = Registry("range initializer")
+ACTIVATION_RANGE_INITIALIZERS: Registry[Any] = Registry("activation range initializer")
 PRECISION_INITIALIZERS: Registry[Any] = Registry("precision initializer")
 DATASETS: Registry[Any] = Registry("data set")

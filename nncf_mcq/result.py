@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.config import Config
 from nncf_mcq.files import write_text_atomically
+from nncf_mcq.final_weights import FinalWeights
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layers import QuantizableModel
@@ -142,14 +143,20 @@ def describe_layers(quantizable: QuantizableModel, policy: Policy, table: Weight
 
 
 def search_report(
-    parameters: Any, found: PrecisionResult, evaluator: Evaluator, score: float | None, images: int
+    parameters: Any,
+    found: PrecisionResult,
+    evaluator: Evaluator,
+    score: float | None,
+    images: int,
+    final: FinalWeights,
 ) -> dict[str, Any]:
-    """How the policy was found: method, number of scored policies, and its score on the search images."""
+    """How the policy was found: method, number of scored policies, its score on the search images, the final pass."""
     return {
         "method": parameters.type,
         "evaluations": evaluator.evaluations,
         "score": score,
-        "images": images if score is not None else 0,
+        "images": images if evaluator.evaluations else 0,
+        "final_weights": final.to_dict(),
         "details": dict(found.details),
     }
 

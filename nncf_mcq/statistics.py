@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.graph import operations_by_name
+from nncf_mcq.graph import operations_by_name, spatial_pads
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.runtime import TorchPool, compile_model
 
@@ -24,6 +24,10 @@ POSITIONS_PER_IMAGE = 256
 
 Neighbouring positions of an image say nearly the same; a 112 x 112 map has 49 times as many.
 """
+
+POSITIONS_PER_COLUMN = 4
+SMALLEST_POSITIONS_PER_IMAGE = 64
+"""Layers with few columns, as depthwise convolutions, need fewer positions for the same accuracy."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class _Accumulator:
 
     def __init__(self, operation: ov.Node, layer: QuantizableLayer) -> None:
         self.layer = layer
-        self.unfold = _unfolder(operation, layer)
+        self.unfold = unfolder(operation, layer)
         self.full = layer.columns <= MAXIMUM_COLUMNS
         self.count = 0
         self.images = 0
@@ -142,9 +146,19 @@ class _Accumulator:
         if not self.full:
             return LayerStatistics(mean, None, (square - mean.square()).clamp_min(0))
         covariance = square - mean[:, :, None] * mean[:, None, :]
-        positions = self.count / self.images
-        shrunk = shrink_covariance(covariance, self.images * positions**INDEPENDENCE)
+        covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
+        shrunk = shrink_covariance(covariance, independent_samples(self.images, self.count))
         return LayerStatistics(mean, shrunk, torch.diagonal(shrunk, dim1=1, dim2=2))
+
+
+def independent_samples(images: int, positions: int) -> float:
+    """How many independent samples the positions of some images are worth.
+
+    Args:
+        images: Number of images.
+        positions: Sampled positions of all images together.
+    """
+    return float(images * (positions / images) ** INDEPENDENCE)
 
 
 def shrink_covariance(covariance: torch.Tensor, samples: float) -> torch.Tensor:
@@ -163,14 +177,23 @@ def shrink_covariance(covariance: torch.Tensor, samples: float) -> torch.Tensor:
     Source: Schaefer and Strimmer, "A Shrinkage Approach to Large-Scale Covariance Matrix Estimation", 2005, target D,
     with the variance of each element that normally distributed samples would have.
     """
+    return scale_correlations(covariance, correlation_weight(covariance, samples))
+
+
+def correlation_weight(covariance: torch.Tensor, samples: float) -> torch.Tensor:
+    """(groups,) the share in 0..1 of the correlations that is not noise; arguments as in `shrink_covariance`."""
     diagonal = torch.diagonal(covariance, dim1=1, dim2=2).clamp_min(0)
     squares = diagonal.square().sum(dim=1)
     correlated = (covariance.square().sum(dim=(1, 2)) - squares).clamp_min(0)
     noise = (diagonal.sum(dim=1).square() - squares + correlated) / samples
-    kept = torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
-    shrunk = covariance * kept[:, None, None]
-    shrunk.diagonal(dim1=1, dim2=2).copy_(diagonal)
-    return shrunk
+    return torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
+
+
+def scale_correlations(matrices: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Matrices (groups, columns, columns) with all but the diagonal multiplied by a factor (groups,)."""
+    scaled = matrices * weight[:, None, None]
+    scaled.diagonal(dim1=1, dim2=2).copy_(torch.diagonal(matrices, dim1=1, dim2=2))
+    return scaled
 
 
 def collect_statistics(
@@ -254,7 +277,13 @@ def _pool(statistics: dict[str, LayerStatistics], names: list[str]) -> None:
         statistics[name] = LayerStatistics(statistics[name].mean, covariance, variance)
 
 
-def _unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Tensor], torch.Tensor]:
+def sampled_positions(columns: int) -> int:
+    """Positions that are sampled of one image for a layer with that many inputs per output value."""
+    enough = max(POSITIONS_PER_COLUMN * columns, SMALLEST_POSITIONS_PER_IMAGE)
+    return min(enough, max(POSITIONS_PER_IMAGE, columns))
+
+
+def unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from the layer's input tensor to (groups, columns, positions)."""
     if layer.kind == "matmul":
         transpose = bool(operation.get_attributes()["transpose_a"])
@@ -271,12 +300,12 @@ def _unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Te
     kernel = list(layer.weight_shape[-spatial:])
     strides, dilations = list(attributes["strides"]), list(attributes["dilations"])
     # Not the attributes: `auto_pad` leaves them at zero until the shapes are known.
-    begin, end = _pads(operation, kernel, strides, dilations)
+    begin, end = spatial_pads(operation, kernel, strides, dilations)
     if spatial == 1:
         kernel, strides, dilations, begin, end = [1, *kernel], [1, *strides], [1, *dilations], [0, *begin], [0, *end]
 
     generator = torch.Generator().manual_seed(0)
-    wanted = max(POSITIONS_PER_IMAGE, layer.columns)
+    wanted = sampled_positions(layer.columns)
 
     def unfold(values: torch.Tensor) -> torch.Tensor:
         if spatial == 1:
@@ -298,24 +327,3 @@ def _unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Te
         return patches.permute(1, 2, 4, 0, 3).reshape(layer.groups, layer.columns, -1)
 
     return unfold
-
-
-def _pads(
-    operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]
-) -> tuple[list[int], list[int]]:
-    """Padding before and after each spatial dimension."""
-    attributes = operation.get_attributes()
-    mode = str(attributes["auto_pad"]).lower()
-    if mode in ("explicit", "notset"):
-        return list(attributes["pads_begin"]), list(attributes["pads_end"])
-    if mode == "valid":
-        return [0] * len(kernel), [0] * len(kernel)
-    begin, end = [], []
-    for size, result, width, stride, dilation in zip(
-        operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:], kernel, strides, dilations, strict=True
-    ):
-        total = max((result - 1) * stride + (width - 1) * dilation + 1 - size, 0)
-        smaller, larger = total // 2, total - total // 2
-        begin.append(smaller if mode == "same_upper" else larger)
-        end.append(larger if mode == "same_upper" else smaller)
-    return begin, end

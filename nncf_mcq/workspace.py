@@ -8,17 +8,21 @@ from functools import cached_property
 
 import numpy as np
 import openvino as ov
+import torch
 from numpy.typing import NDArray
 
 from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
+from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import build_template
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import Stages
-from nncf_mcq.range_init.activations import activation_ranges
-from nncf_mcq.range_init.base import RangeInitializer
+from nncf_mcq.range_init.activation import activation_ranges
+from nncf_mcq.range_init.selection import RangeSelection, select_ranges
+from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
+from nncf_mcq.sequential import requantize_sequentially
 from nncf_mcq.statistics import ModelStatistics, collect_statistics
 from nncf_mcq.weight_table import WeightTable, build_weight_table
 
@@ -31,14 +35,19 @@ class Workspace:
         quantizable: The float model and its layers.
         statistics: Of the calibration images.
         config: The configuration.
+        ranges: The configured clipping rule of each layer.
+        calibration: (N, ...) the calibration images.
         purpose: Appended to the names of the stages, where a second workspace is made.
     """
 
     quantizable: QuantizableModel
     statistics: ModelStatistics
     config: Config
+    ranges: RangeSelection
+    calibration: NDArray[np.float32] = field(repr=False)
     purpose: str = ""
     _templates: dict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=dict, repr=False)
+    _fisher: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
     @classmethod
     def prepare(cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages) -> Workspace:
@@ -49,12 +58,18 @@ class Workspace:
             calibration: (N, ...) images.
             config: The configuration.
             stages: Reports the progress.
+
+        Raises:
+            ConfigError: A scope of the configuration matches nothing.
         """
         with stages.stage("layers"):
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
-        return cls(quantizable, _observe(quantizable, calibration, config, stages, "statistics"), config)
+            # Before the statistics: a misspelt layer should not cost a pass over the images.
+            ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
+        statistics = _observe(quantizable, calibration, config, stages, "statistics")
+        return cls(quantizable, statistics, config, ranges, calibration)
 
     def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> Workspace:
         """A second workspace for the same layers, with the statistics of other images.
@@ -65,19 +80,39 @@ class Workspace:
             purpose: Appended to the names of the stages.
         """
         statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
-        return Workspace(self.quantizable, statistics, self.config, purpose)
+        return Workspace(self.quantizable, statistics, self.config, self.ranges, calibration, purpose)
 
     def weight_table(
-        self, initializer: RangeInitializer, bits: Sequence[int] | Mapping[str, int], stages: Stages
+        self, ranges: RangeSelection, bits: Sequence[int] | Mapping[str, int], stages: Stages
     ) -> WeightTable:
         """Clips, rounds and corrects all weights at the given widths, or each layer's at its own."""
+        fisher = self._fisher_for(ranges, stages)
         with stages.stage(f"weight table{self.purpose}", len(self.quantizable.layers)) as advance:
             return build_weight_table(
                 self.quantizable,
                 self.statistics.layers,
                 self.config.compression,
-                initializer,
+                ranges,
                 bits=bits,
+                fisher=fisher,
+                threads=self.config.runtime.threads,
+                progress=advance,
+            )
+
+    def requantize_sequentially(self, policy: Policy, table: WeightTable, stages: Stages) -> WeightTable:
+        """The final pass over a policy's weights: each layer for the inputs that the quantized ones before it yield."""
+        fisher = self._fisher_for(self.ranges, stages)
+        with stages.stage(f"sequential pass{self.purpose}", len(self.quantizable.layers)) as advance:
+            return requantize_sequentially(
+                self.quantizable,
+                lambda changed: self.build(policy, changed),
+                policy,
+                table,
+                self.calibration,
+                self.statistics.layers,
+                self.config.compression,
+                self.ranges,
+                fisher=fisher,
                 threads=self.config.runtime.threads,
                 progress=advance,
             )
@@ -101,6 +136,18 @@ class Workspace:
         """Every activation quantizer at the configured width."""
         return {point.name: self.config.compression.activations.bits for point in self.quantizable.activation_points}
 
+    def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
+        """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
+        if ranges.needs_fisher and self._fisher is None:
+            count = min(len(self.calibration), FISHER_IMAGES)
+            # Spread evenly: the images may come in the order of their classes.
+            images = self.calibration[np.arange(count) * len(self.calibration) // count]
+            with stages.stage(f"fisher information{self.purpose}", count) as advance:
+                self._fisher = collect_fisher(
+                    self.quantizable, images, threads=self.config.runtime.threads, progress=advance
+                )
+        return self._fisher if ranges.needs_fisher else None
+
     def _template(self, policy: Policy) -> ov.Model:
         key = tuple(sorted(policy.activation_bits.items()))
         if key not in self._templates:
@@ -109,7 +156,7 @@ class Workspace:
                 self.quantizable.unified_scales,
                 self.statistics.activations,
                 policy.activation_bits,
-                self.config.compression.activations.range,
+                ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
             )
             self._templates[key] = build_template(self.quantizable, ranges, policy.activation_bits)
         return self._templates[key]

@@ -18,7 +18,6 @@ from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import SilentProgress, Stages
-from nncf_mcq.registry import RANGE_INITIALIZERS
 from nncf_mcq.runtime import run
 from nncf_mcq.statistics import LayerStatistics
 from nncf_mcq.task.models import to_openvino
@@ -209,8 +208,7 @@ def small_workspace() -> tuple[Workspace, WeightTable]:
     config = small_config()
     stages = Stages(SilentProgress())
     workspace = Workspace.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
-    initializer = RANGE_INITIALIZERS.create(config.compression.initializer.range)
-    return workspace, workspace.weight_table(initializer, (2, 4, 8), stages)
+    return workspace, workspace.weight_table(workspace.ranges, (2, 4, 8), stages)
 
 
 def make_evaluator(

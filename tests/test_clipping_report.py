@@ -61,6 +61,27 @@ def test_the_chart_names_every_rule(output: Path) -> None:
     assert {*RULES, "mixed_clipping", "weight bits"} <= texts
 
 
+def test_rules_by_layer_are_compared_where_they_were_tried(tmp_path: Path, report: dict[str, Any]) -> None:
+    names = list(dict.fromkeys(record["layer"] for record in report["layers"]))
+    rules = [{"type": "max", "target_scopes": [names[0]]}, {"type": "mixed_clipping", "rules": ["mse", "kl"]}]
+    option = ("--set", f"compression.initializer.range={json.dumps(rules)}")
+    # As text too: the table has to cope with layers that tried other rules.
+    assert names[0] in run(*option, "--output", str(tmp_path))
+    found = json.loads((tmp_path / "clipping.json").read_text())
+    assert [entry["type"] for entry in found["initializer"]] == ["max", "mixed_clipping"]
+    assert found["initializer"][0] == rules[0]
+    for record in found["layers"]:
+        tried = ["max"] if record["layer"] == names[0] else ["mse", "kl"]
+        assert list(record["rule_errors"]) == list(record["rule_channels"]) == tried
+    for row in found["summary"]:
+        records = [record for record in found["layers"] if record["bits"] == row["bits"]]
+        assert list(row["rule_errors"]) == ["max", "mse", "kl"]
+        assert row["rule_errors"]["max"] == pytest.approx(row["error"])
+        for rule in ("mse", "kl"):
+            assert row["rule_errors"][rule] >= row["error"] * (1 - 1e-5)
+            assert row["rule_channels"][rule] == sum(record["rule_channels"].get(rule, 0) for record in records)
+
+
 def test_a_single_rule_is_reported_as_json_without_anything_else() -> None:
     report = json.loads(run("--json", "--set", "compression.initializer.range=aciq"))
     for record in report["layers"]:

@@ -8,7 +8,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, Config, ConfigError, json_schema, load_config
+from nncf_mcq import (
+    ACTIVATION_RANGE_INITIALIZERS,
+    PRECISION_INITIALIZERS,
+    RANGE_INITIALIZERS,
+    Config,
+    ConfigError,
+    json_schema,
+    load_config,
+)
 
 RULES = ", ".join(name for name in RANGE_INITIALIZERS if name != "mixed_clipping")
 
@@ -21,6 +29,10 @@ def initializer(**values: Any) -> dict[str, Any]:
     return {"compression": {"initializer": values}}
 
 
+def activations(**values: Any) -> dict[str, Any]:
+    return {"compression": {"activations": values}}
+
+
 def ilp(budget: Any) -> dict[str, Any]:
     return initializer(precision={"type": "ilp", "budget": budget})
 
@@ -31,6 +43,12 @@ def mixed(*rules: Any) -> dict[str, Any]:
 
 PRECISION = "compression.initializer.precision"
 RANGE = "compression.initializer.range"
+ACTIVATION_RANGE = "compression.activations.range"
+SCOPED: list[Any] = [
+    {"type": "percentile", "percentile": 99.0, "target_scopes": ["stem", "{re}head"]},
+    {"type": "mixed_clipping", "rules": ["max", "mse"], "target_scopes": ["body"]},
+    "max",
+]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +134,88 @@ RANGE = "compression.initializer.range"
             "unknown key share",
             "one of the keys type, percentile",
         ),
+        (initializer(range=[]), RANGE, [], "a range initializer: "),
+        (initializer(range=["max", "mse"]), f"{RANGE}[0].target_scopes", None, "layer names or {re}PATTERN: without"),
+        (
+            initializer(range=[SCOPED[0], "max", SCOPED[1]]),
+            f"{RANGE}[1].target_scopes",
+            None,
+            "layer names or {re}PATTERN: without, the entries after [1] could match nothing",
+        ),
+        (
+            initializer(range=[{"type": "max", "target_scopes": []}]),
+            f"{RANGE}[0].target_scopes",
+            [],
+            "list should have",
+        ),
+        (
+            initializer(range=[{"type": "max", "target_scopes": ["a", 1]}]),
+            f"{RANGE}[0].target_scopes[1]",
+            1,
+            "input should be a valid string",
+        ),
+        (
+            initializer(range=[{"type": "max", "target_scopes": "a"}]),
+            f"{RANGE}[0].target_scopes",
+            "a",
+            "input should be a valid list",
+        ),
+        (
+            initializer(range=[SCOPED[0], {"type": "minmax", "target_scopes": ["a"]}]),
+            f"{RANGE}[1].type",
+            "minmax",
+            f"a range initializer: {', '.join(RANGE_INITIALIZERS)}",
+        ),
+        (
+            initializer(range=[SCOPED[0], {"type": "percentile", "share": 1, "target_scopes": ["a"]}]),
+            f"{RANGE}[1].share",
+            "unknown key share",
+            "one of the keys type, percentile, target_scopes",
+        ),
+        (initializer(range=[SCOPED[0], {"target_scopes": ["a"]}]), f"{RANGE}[1].type", None, "a range initializer: "),
+        (initializer(range=[SCOPED[0], 3]), f"{RANGE}[1]", 3, "a range initializer: "),
+        (
+            initializer(range=[{"type": "mixed_clipping", "rules": ["max", "odd"], "target_scopes": ["a"]}]),
+            f"{RANGE}[0].rules[1].type",
+            "odd",
+            "a range initializer: ",
+        ),
+        (
+            initializer(range={"type": "max", "target_scopes": ["a"]}),
+            f"{RANGE}.target_scopes",
+            "unknown key target_scopes",
+            "one of the keys type",
+        ),
+        (
+            activations(range="minmax"),
+            f"{ACTIVATION_RANGE}.type",
+            "minmax",
+            f"an activation range initializer: {', '.join(ACTIVATION_RANGE_INITIALIZERS)}",
+        ),
+        (
+            activations(range={"type": "moving_max", "momentum": 1.0}),
+            f"{ACTIVATION_RANGE}.momentum",
+            1.0,
+            "input should be less than 1",
+        ),
+        (
+            activations(range={"type": "mse", "candidates": 1}),
+            f"{ACTIVATION_RANGE}.candidates",
+            1,
+            "input should be greater than or equal to 2",
+        ),
+        (
+            activations(range={"type": "percentile", "percentile": 50}),
+            f"{ACTIVATION_RANGE}.percentile",
+            50,
+            "input should be greater than 50",
+        ),
+        (
+            activations(range={"type": "max", "momentum": 0.5}),
+            f"{ACTIVATION_RANGE}.momentum",
+            "unknown key momentum",
+            "one of the keys type",
+        ),
     ],
 )
 def test_a_wrong_value_is_an_error_with_path_found_and_allowed(
@@ -187,7 +287,7 @@ FULL: dict[str, Any] = {
     "compression": {
         "weights": {"bits": [2, 4], "per_channel": False, "mode": "symmetric"},
         "activations": {"bits": 6, "range": "max"},
-        "correction": {"rounding": "nearest", "bias": False, "gain": False},
+        "correction": {"rounding": "nearest", "bias": False, "gain": "none"},
         "initializer": {
             "range": {"type": "mixed_clipping", "rules": ["max", {"type": "percentile", "percentile": 99.0}]},
             "precision": {"type": "ilp", "budget": {"bops": {"ratio": 0.5}}, "measured_widths": None},
@@ -200,7 +300,15 @@ FULL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "data", [{}, FULL, initializer(precision="uniform", range="max"), ilp({"weight_size": {"bytes": 100}})]
+    "data",
+    [
+        {},
+        FULL,
+        initializer(precision="uniform", range="max"),
+        initializer(range=SCOPED),
+        activations(range={"type": "moving_max", "momentum": 0.5}),
+        ilp({"weight_size": {"bytes": 100}}),
+    ],
 )
 def test_the_resolved_configuration_reads_back_as_itself(data: dict[str, Any]) -> None:
     config = load_config(data)
@@ -208,6 +316,20 @@ def test_the_resolved_configuration_reads_back_as_itself(data: dict[str, Any]) -
     assert load_config(written) == config
     assert load_config(config) is config
     assert written["compression"]["initializer"]["precision"]["type"]
+
+
+def test_the_rules_of_a_list_are_written_with_their_defaults_and_scopes() -> None:
+    written = load_config(initializer(range=SCOPED)).to_dict()["compression"]["initializer"]["range"]
+    assert written[0] == SCOPED[0]
+    assert written[1] == {
+        "type": "mixed_clipping",
+        "rules": [
+            load_config(mixed(rule)).compression.initializer.range.rules[0].model_dump() for rule in ("max", "mse")
+        ],
+        "choose_per": "channel",
+        "target_scopes": ["body"],
+    }
+    assert written[2] == {"type": "max"}
 
 
 def validator() -> jsonschema.Draft202012Validator:
@@ -224,7 +346,18 @@ def test_the_schema_accepts_the_recipes(project_root: Path) -> None:
         load_config(file)
 
 
-ACCEPTED = [{}, FULL, initializer(range="max", precision="uniform"), load_config(FULL).to_dict(), Config().to_dict()]
+ACCEPTED = [
+    {},
+    FULL,
+    initializer(range="max", precision="uniform"),
+    initializer(range=SCOPED),
+    initializer(range=SCOPED[:2]),
+    activations(range="percentile"),
+    activations(range={"type": "mse", "candidates": 8, "smallest_ratio": 0.5}),
+    load_config(FULL).to_dict(),
+    load_config(initializer(range=SCOPED)).to_dict(),
+    Config().to_dict(),
+]
 REJECTED = [
     {"modle": "x"},
     weights(bit=[4]),
@@ -233,6 +366,13 @@ REJECTED = [
     initializer(precision={"type": "ilp"}),
     initializer(precision={"bits": 4}),
     initializer(range={"type": "percentile", "share": 1}),
+    initializer(range=[]),
+    initializer(range=[{"type": "percentile", "share": 1, "target_scopes": ["a"]}]),
+    initializer(range=[{"type": "max", "target_scopes": []}]),
+    initializer(range=[{"type": "max", "target_scopes": "a"}]),
+    initializer(range={"type": "max", "target_scopes": ["a"]}),
+    activations(range="minmax"),
+    activations(range={"type": "max", "momentum": 0.5}),
     ilp({"weight_size": {"bits": 4}}),
 ]
 

@@ -4,11 +4,12 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 
 from nncf_mcq import (
+    ACTIVATION_RANGE_INITIALIZERS,
     PRECISION_INITIALIZERS,
     RANGE_INITIALIZERS,
     ConfigError,
@@ -17,7 +18,7 @@ from nncf_mcq import (
     load_config,
     quantize,
 )
-from nncf_mcq.registry import Parameters, Registry, load_plugins
+from nncf_mcq.registry import Parameters, PathMarker, Registry, load_plugins
 from tests.models import SAMPLE_SIZE, as_dataset, random_images, small_network
 
 PLUGIN = "tests.third_party_plugin"
@@ -29,6 +30,7 @@ def plugin() -> Iterator[None]:
     importlib.import_module(PLUGIN)
     yield
     RANGE_INITIALIZERS.unregister("fixed")
+    ACTIVATION_RANGE_INITIALIZERS.unregister("fixed")
     PRECISION_INITIALIZERS.unregister("largest_layer")
     sys.modules.pop(PLUGIN, None)
 
@@ -39,7 +41,8 @@ def test_third_party_initializers_are_used_from_the_json() -> None:
         "input_info": {"sample_size": list(SAMPLE_SIZE)},
         "compression": {
             "weights": {"bits": [2, 8], "mode": "symmetric"},
-            "correction": {"rounding": "nearest", "gain": False},
+            "activations": {"range": {"type": "fixed", "limit": 0.75}},
+            "correction": {"rounding": "nearest", "gain": "none"},
             "initializer": {
                 "range": {"type": "fixed", "threshold": 0.5},
                 "precision": {"type": "largest_layer", "few": 2, "many": 8},
@@ -54,6 +57,12 @@ def test_third_party_initializers_are_used_from_the_json() -> None:
     assert result.search["method"] == "largest_layer"
     assert result.search["details"]["score"] == result.search["score"]
     assert load_config(result.config.to_dict()) == result.config
+    highs = [
+        float(operation.input_value(2).get_node().get_data())
+        for operation in result.model.get_ops()
+        if operation.get_friendly_name() in {f"{name}/fq_output_0" for name in result.policy.activation_bits}
+    ]
+    assert highs == [0.75] * len(result.policy.activation_bits)
 
 
 @pytest.mark.usefixtures("plugin")
@@ -61,10 +70,22 @@ def test_third_party_initializers_are_in_the_schema_and_their_parameters_are_che
     text = str(json_schema())
     assert "'threshold'" in text
     assert "largest_layer" in text
+    assert "'limit'" in text
+    with pytest.raises(ConfigError, match=r"activations.range.threshold: found 'unknown key threshold'"):
+        load_config({"compression": {"activations": {"range": {"type": "fixed", "threshold": 1}}}})
     with pytest.raises(
         ConfigError, match=r"range.limit: found 'unknown key limit', allowed: one of the keys type, thres"
     ):
         load_config({"compression": {"initializer": {"range": {"type": "fixed", "limit": 1}}}})
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_third_party_rule_stands_in_a_list_with_target_scopes() -> None:
+    entries = [{"type": "fixed", "threshold": 0.5, "target_scopes": ["a"]}, "fixed"]
+    config = load_config({"compression": {"initializer": {"range": entries}}})
+    rules = [RANGE_INITIALIZERS.create(item) for item in config.compression.initializer.range]
+    assert [rule.parameters.threshold for rule in rules] == [0.5, 1.0]
+    assert load_config(config.to_dict()) == config
 
 
 @pytest.mark.usefixtures("plugin")
@@ -152,6 +173,19 @@ def test_plugins_are_loaded_from_their_entry_points(tmp_path: Path, monkeypatch:
     finally:
         RANGE_INITIALIZERS.unregister("example")
         sys.modules.pop("nncf_mcq_example_plugin", None)
+
+
+class WithPath(Parameters):
+    path: Annotated[str, PathMarker()] = "file"
+
+
+class Nested(Parameters):
+    items: list[Any]
+
+
+def test_paths_are_found_in_lists_of_parameters() -> None:
+    mapped = Nested(items=[WithPath(), "file", WithPath(path="other")]).map_paths(lambda path: f"/{path}")
+    assert mapped.items == [WithPath(path="/file"), "file", WithPath(path="/other")]
 
 
 def test_parameters_do_not_change() -> None:

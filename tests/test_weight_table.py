@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nncf_mcq.config import CompressionConfig, load_config
-from nncf_mcq.correction.moments import output_error
+from nncf_mcq.correction.moments import output_error, output_variance
 from nncf_mcq.graph import constant_value, operations_by_name
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel, find_layers
 from nncf_mcq.registry import RANGE_INITIALIZERS
@@ -121,7 +121,7 @@ def test_the_clip_table_broadcasts_to_the_weights(per_channel: bool) -> None:
 
 
 def test_without_gain_the_values_lie_within_the_clip_range() -> None:
-    table = build(compression(correction={"gain": False}), (3,))
+    table = build(compression(correction={"gain": "none"}), (3,))
     for layer, _, _ in layers_and_statistics():
         entry = table[layer.name, 3]
         values = layer.from_matrices(entry.values)
@@ -135,19 +135,33 @@ def test_bias_correction_can_be_switched_off() -> None:
     assert not any(entry.bias_shift.any() for entries in table.entries.values() for entry in entries.values())
 
 
-def test_gain_can_be_switched_off_and_lowers_the_error_where_it_is_on() -> None:
-    corrections = ({"gain": gain, "refinements": 0} for gain in (True, False))
-    tables = [build(compression(correction=correction), (3,), rule="mse") for correction in corrections]
+def with_gain(gain: str, rounding: str = "error_compensated") -> WeightTable:
+    return build(compression(correction={"gain": gain, "rounding": rounding}), (3,), rule="mse")
+
+
+def test_the_regression_gain_lowers_the_error_and_changes_no_level() -> None:
+    regression, without = with_gain("regression"), with_gain("none")
     for layer, _, _ in layers_and_statistics():
-        with_gain, without = (table[layer.name, 3] for table in tables)
-        np.testing.assert_array_equal(with_gain.levels, without.levels)
-        assert (with_gain.scale != without.scale).any()
-        assert with_gain.relative_error < without.relative_error
+        ours, theirs = regression[layer.name, 3], without[layer.name, 3]
+        np.testing.assert_array_equal(ours.levels, theirs.levels)
+        assert (ours.scale != theirs.scale).any()
+        assert ours.relative_error < theirs.relative_error
+
+
+def test_the_energy_gain_keeps_the_variance_of_every_output_channel() -> None:
+    regression, energy = with_gain("regression"), with_gain("energy")
+    for layer, weights, statistics in layers_and_statistics():
+        expected = output_variance(torch.from_numpy(weights), statistics)
+        lost = output_variance(torch.from_numpy(regression[layer.name, 3].values), statistics)
+        kept = output_variance(torch.from_numpy(energy[layer.name, 3].values), statistics)
+        assert (lost < expected * (1 + 1e-4)).all()
+        torch.testing.assert_close(kept, expected, rtol=1e-3, atol=1e-6)
+        np.testing.assert_array_equal(energy[layer.name, 3].levels, regression[layer.name, 3].levels)
 
 
 def test_rounding_to_nearest_can_be_chosen_and_leaves_more_error() -> None:
     nearest, compensated = (
-        build(compression(correction={"rounding": rounding, "gain": False}), (4,), rule="max")
+        build(compression(correction={"rounding": rounding, "gain": "none"}), (4,), rule="max")
         for rounding in ("nearest", "error_compensated")
     )
     errors = []
@@ -169,7 +183,7 @@ def test_the_rule_of_a_layer_is_counted_and_compared() -> None:
         assert sum(entry.rule_counts.values()) == layer.output_channels
         assert entry.rule_counts[entry.rule] == max(entry.rule_counts.values())
         # Each channel took its best rule, so no rule alone does better.
-        assert entry.relative_error <= min(entry.rule_errors.values()) * 1.001 + 1e-9
+        assert entry.choice_error <= min(entry.rule_errors.values()) * 1.001 + 1e-9
     single = build(compression(), (2,), rule="max")
     for layer, _, _ in layers_and_statistics():
         assert (single[layer.name, 2].rule, single[layer.name, 2].rule_errors) == ("max", {})
@@ -208,16 +222,19 @@ def test_the_number_of_threads_does_not_matter() -> None:
             np.testing.assert_array_equal(again[name, bits].scale, entry.scale)
 
 
+@pytest.mark.parametrize("gain", ["none", "regression"])
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_refinements_only_ever_lower_the_error(per_channel: bool) -> None:
-    once, refined = (
-        build(compression({"per_channel": per_channel}, {"refinements": refinements}), (2, 3), rule="max")
-        for refinements in (0, 3)
-    )
-    errors = [
-        (once[name, bits].relative_error, refined[name, bits].relative_error)
-        for name in once.entries
-        for bits in (2, 3)
+def test_coordinate_descent_only_ever_lowers_the_error(per_channel: bool, gain: str) -> None:
+    tables = [
+        build(compression({"per_channel": per_channel}, {"gain": gain, **correction}), (2, 3), rule="max")
+        for correction in (
+            {"rounding": "error_compensated"},
+            {"rounding": "coordinate_descent", "sweeps": 1},
+            {"rounding": "coordinate_descent", "sweeps": 4},
+        )
     ]
-    assert all(after <= before * (1 + 1e-5) for before, after in errors)
-    assert any(after < before * 0.999 for before, after in errors)
+    errors = np.array(
+        [[table[name, bits].relative_error for table in tables] for name in tables[0].entries for bits in (2, 3)]
+    )
+    assert (errors[:, 1:] <= errors[:, :-1] * (1 + 1e-5)).all()
+    assert (errors[:, 1:] < errors[:, :1] * 0.999).any(axis=0).all()

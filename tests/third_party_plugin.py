@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS
+import torch
+
+from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.grid import Grid, grid_from_range
 from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.range_init import RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.activation import ActivationRangeInitializer, ActivationRangeTask
 
 
 @RANGE_INITIALIZERS.register
@@ -21,6 +24,18 @@ class FixedRange(SingleRule):
     def find_grid(self, task: RangeTask) -> Grid:
         high = task.weights.new_full(task.weights.shape[:2], self.parameters.threshold)
         return grid_from_range(-high, high, task.bits, task.mode)
+
+
+@ACTIVATION_RANGE_INITIALIZERS.register
+class FixedActivationRange(ActivationRangeInitializer):
+    """The same threshold for every activation."""
+
+    class Parameters(ActivationRangeInitializer.Parameters):
+        type: Literal["fixed"] = "fixed"
+        limit: float = 1.0
+
+    def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
+        return torch.full_like(task.largest[0], self.parameters.limit)
 
 
 @PRECISION_INITIALIZERS.register

@@ -50,6 +50,41 @@ def regression_gain(
     return torch.where(usable, numerator / denominator.clamp_min(1e-20), torch.ones_like(numerator))
 
 
+def energy_gain(
+    quantized: torch.Tensor, variance: torch.Tensor, statistics: LayerStatistics, per_channel: bool
+) -> torch.Tensor:
+    """The factor on each quantized row that gives its output the variance of the float output.
+
+    The regression gain leaves the least error of a layer alone, but rounding noise then always costs variance, and the
+    losses of successive layers multiply.
+
+    Args:
+        quantized: (candidates, groups, rows, columns).
+        variance: (groups, rows) variance of the float output.
+        statistics: Moments of the layer's input.
+        per_channel: One factor per row rather than one per candidate.
+
+    Returns:
+        (candidates, groups, rows), within 0.5 to 2; 1 where one of the outputs does not vary.
+
+    Source: Finkelstein, Almog and Grobman, "Fighting Quantization Bias with Bias", 2019, and the variance correction in
+    Banner, Nahshan and Soudry, "Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment",
+    NeurIPS 2019, there of the weights, here of the outputs.
+    """
+    found = (apply_covariance(quantized, statistics) * quantized).sum(dim=3)
+    wanted = variance.expand_as(found)
+    if not per_channel:
+        found = found.sum(dim=(1, 2), keepdim=True).expand_as(found)
+        wanted = wanted.sum(dim=(1, 2), keepdim=True).expand_as(wanted)
+    usable = (found > 1e-20) & (wanted > 1e-20)
+    return torch.where(usable, (wanted / found.clamp_min(1e-20)).sqrt().clamp(0.5, 2.0), torch.ones_like(found))
+
+
+def output_variance(weights: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
+    """(groups, rows) variance of each output channel of the weights (groups, rows, columns)."""
+    return output_error(torch.zeros_like(weights), weights[None], statistics)[0]
+
+
 def output_error(weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
     """Variance of the difference of each output channel that rounding causes.
 

@@ -1,4 +1,4 @@
-"""Rounding weights to the levels of a grid: to the nearest one, or with error compensation."""
+"""Rounding weights to the levels of a grid: to the nearest, with error compensation, or improved level by level."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from nncf_mcq.grid import Grid
 
 _BLOCK = 64
 """Columns updated lazily together: the rest of the matrix is touched once per block, not once per column."""
+
+_SMALLEST_MOMENT = 1e-12
+"""Inputs of less variance are constant."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,52 @@ def round_with_compensation(weights: torch.Tensor, grid: Grid, compensation: Com
             work[:, :, end:].baddbmm_(errors, factor[:, start:end, end:], alpha=-1)
     restored = torch.empty_like(levels).scatter_(2, order.expand_as(levels), levels)
     return restored.reshape(groups, candidates, rows, columns).permute(1, 0, 2, 3)
+
+
+def descend(
+    weights: torch.Tensor, grid: Grid, levels: torch.Tensor, moments: torch.Tensor, sweeps: int = 1
+) -> torch.Tensor:
+    """Improves rounded weights: each level in turn becomes the best one, given all others of its row.
+
+    The error `(w - q) M (w - q)` of each row never grows. Unlike AdaRound's relaxation of the same objective it needs
+    no step size, no annealing and no random numbers, and levels may move by more than one.
+
+    Args:
+        weights: (groups, rows, columns).
+        grid: Scales of shape (candidates, groups, rows).
+        levels: (candidates, groups, rows, columns) levels on that grid to start from.
+        moments: (groups, columns, columns) second moments or covariance M of the layer's input.
+        sweeps: Times that every level is looked at.
+
+    Returns:
+        (candidates, groups, rows, columns) levels.
+
+    Source: Behdin et al., "QuantEase: Optimization-based Quantization for Language Models", 2023; the objective is that
+    of Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (AdaRound), ICML 2020.
+    """
+    candidates, groups, rows = grid.scale.shape
+    columns = weights.shape[2]
+    scale = grid.scale.permute(1, 0, 2).reshape(groups, candidates * rows)
+    zero_point = grid.zero_point.permute(1, 0, 2).reshape(groups, candidates * rows)
+    work = levels.permute(1, 0, 2, 3).reshape(groups, candidates * rows, columns).clone()
+    error = weights.repeat(1, candidates, 1).sub_((work - zero_point[..., None]) * scale[..., None])
+    # Kept up to date: error times moments, of which a column says in which direction its level should go.
+    pull = torch.bmm(error, moments)
+    diagonal = torch.diagonal(moments, dim1=1, dim2=2)
+    # An input that never varies says nothing: its level stays.
+    weight = torch.where(diagonal > _SMALLEST_MOMENT, 1 / diagonal.clamp_min(_SMALLEST_MOMENT), 0.0)
+    inverse_scale = 1 / scale
+    for start in (start for _ in range(sweeps) for start in range(0, columns, _BLOCK)):
+        end = min(start + _BLOCK, columns)
+        local = pull[:, :, start:end].clone()
+        steps = torch.empty(groups, candidates * rows, end - start)
+        for column in range(start, end):
+            old = work[:, :, column]
+            wanted = old + local[:, :, column - start] * weight[:, column, None] * inverse_scale
+            new = wanted.round_().clamp_(grid.low, grid.high)
+            step = (new - old) * scale
+            steps[:, :, column - start] = step
+            work[:, :, column] = new
+            local.baddbmm_(step[:, :, None], moments[:, column, None, start:end], alpha=-1)
+        pull.baddbmm_(steps, moments[:, start:end, :], alpha=-1)
+    return work.reshape(groups, candidates, rows, columns).permute(1, 0, 2, 3)

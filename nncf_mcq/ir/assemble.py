@@ -13,9 +13,10 @@ from openvino import opset13 as opset
 from nncf_mcq.graph import constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.ir.packing import packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import Policy
-from nncf_mcq.weight_table import QuantizedWeight, WeightTable
+from nncf_mcq.weight_table import WeightTable
 
 
 def assemble(template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable) -> ov.Model:

@@ -57,6 +57,10 @@ class Evaluator:
             self._scores[policy.key] = self._run(policy, self._threads)
         return self._scores[policy.key]
 
+    def score_model(self, model: ov.Model) -> float:
+        """Distance of any model from the float model on the search images; not counted as an evaluation."""
+        return self._distance(model, self._threads)
+
     def score_many(self, policies: list[Policy], progress: Callable[[], None] = lambda: None) -> list[float]:
         """Scores of several policies; compiling one overlaps with running another."""
         missing = {policy.key: policy for policy in policies if policy.key not in self._scores}
@@ -70,7 +74,10 @@ class Evaluator:
         return [self._scores[policy.key] for policy in policies]
 
     def _run(self, policy: Policy, threads: int) -> float:
-        outputs = run(self._build(policy), self._images, threads=threads, batch_size=self._batch_size)
+        return self._distance(self._build(policy), threads)
+
+    def _distance(self, model: ov.Model, threads: int) -> float:
+        outputs = run(model, self._images, threads=threads, batch_size=self._batch_size)
         return self._score(outputs, self._reference)
 
 

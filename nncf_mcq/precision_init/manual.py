@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +13,9 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.registry import PRECISION_INITIALIZERS, PathMarker
+from nncf_mcq.scopes import match_scope, suggestions
 
 _PATH = "compression.initializer.precision"
-_REGEX = "{re}"
 
 
 # JSON has no tuples: a list of two is one.
@@ -67,7 +65,7 @@ class ManualPrecision(PrecisionInitializer):
             ("activation_bitwidth_per_scope", self.parameters.activation_bitwidth_per_scope, activation_bits),
         ):
             for index, (bits, scope) in enumerate(pairs):
-                for name in _matches(scope, target, f"{_PATH}.{key}[{index}][1]"):
+                for name in match_scope(scope, target, f"{_PATH}.{key}[{index}][1]"):
                     target[name] = bits
         for group, members in task.quantizable.groups.items():
             if len({weight_bits[member.name] for member in members}) > 1:
@@ -82,27 +80,8 @@ class ManualPrecision(PrecisionInitializer):
         return PrecisionResult(Policy(weight_bits, activation_bits))
 
 
-def _matches(scope: str, names: Iterable[str], path: str) -> list[str]:
-    if scope.startswith(_REGEX):
-        try:
-            pattern = re.compile(scope.removeprefix(_REGEX))
-        except re.error as error:
-            raise ConfigError(path, scope, f"a regular expression ({error})") from error
-        found = [name for name in names if pattern.search(name)]
-    else:
-        found = [name for name in names if name == scope]
-    if not found:
-        raise ConfigError(path, scope, f"a name in the model, e.g. {_suggestions(scope, names)}")
-    return found
-
-
 def _update(target: dict[str, int], source: Mapping[str, int], path: str) -> None:
     for name, bits in source.items():
         if name not in target:
-            raise ConfigError(path, name, f"layers of this model, e.g. {_suggestions(name, target)}")
+            raise ConfigError(path, name, f"layers of this model, e.g. {suggestions(name, target)}")
         target[name] = bits
-
-
-def _suggestions(found: str, names: Iterable[str]) -> str:
-    known = list(names)
-    return ", ".join(get_close_matches(found, known, n=3, cutoff=0.3) or known[:3])

@@ -2,6 +2,7 @@
 
 from nncf_mcq.range_init.aciq import AciqRange
 from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.hessian import HessianRange
 from nncf_mcq.range_init.kl import KlRange
 from nncf_mcq.range_init.lp import LpRange, MaeRange
 from nncf_mcq.range_init.max import MaxRange
@@ -11,6 +12,7 @@ from nncf_mcq.range_init.search import MseRange, OutputMseRange, ThresholdSearch
 
 __all__ = [
     "AciqRange",
+    "HessianRange",
     "KlRange",
     "LpRange",
     "MaeRange",

@@ -26,6 +26,7 @@ class RangeTask:
         statistics: Moments of the layer's input.
         output_error: The error that a grid leaves in each row's output after rounding and corrections, (groups, rows);
             takes several grids, stacked in a leading dimension: (candidates, groups, rows) in and out.
+        fisher: (groups, rows, columns) Fisher information of the weights, or None where no rule needs it.
     """
 
     weights: torch.Tensor
@@ -34,6 +35,7 @@ class RangeTask:
     per_channel: bool
     statistics: LayerStatistics
     output_error: Callable[[Grid], torch.Tensor]
+    fisher: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class RangeInitializer(ABC):
 
     Args:
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
+
+    Attributes:
+        needs_fisher: Whether the rule reads `RangeTask.fisher`, which costs passes through the network.
     """
 
     class Parameters(registry.Parameters):
@@ -71,9 +76,14 @@ class RangeInitializer(ABC):
         type: str
 
     name: ClassVar[str]
+    needs_fisher: bool = False
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
+
+    def for_layer(self, name: str) -> RangeInitializer:
+        """Itself: it is the rule of every layer, where the configuration gives no other ones (`RangeSelection`)."""
+        return self
 
     @abstractmethod
     def find_range(self, task: RangeTask) -> RangeChoice:

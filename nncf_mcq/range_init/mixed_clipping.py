@@ -34,6 +34,7 @@ class MixedClippingRange(RangeInitializer):
         super().__init__(parameters)
         self.choose_per = parameters.choose_per
         self.rules: list[RangeInitializer] = [RANGE_INITIALIZERS.create(rule) for rule in parameters.rules]
+        self.needs_fisher = any(rule.needs_fisher for rule in self.rules)
 
     def find_range(self, task: RangeTask) -> RangeChoice:
         """The best rule's grid for each row."""

@@ -31,19 +31,27 @@ class PercentileRange(SingleRule):
         weights = task.weights if task.per_channel else task.weights.reshape(1, 1, -1)
         share = self.parameters.percentile / 100  # type: ignore[attr-defined]
         if is_symmetric(task.bits, task.mode):
-            high = _quantile(weights.abs(), share)
+            high = quantile(weights.abs(), share)
             low = -high
         else:
-            high = _quantile(weights, (1 + share) / 2)
-            low = _quantile(weights, (1 - share) / 2)
+            high = quantile(weights, (1 + share) / 2)
+            low = quantile(weights, (1 - share) / 2)
         shape = task.weights.shape[:2]
         return grid_from_range(low.expand(shape), high.expand(shape), task.bits, task.mode)
 
 
-def _quantile(weights: torch.Tensor, share: float) -> torch.Tensor:
-    """Quantile over the last dimension; torch.quantile refuses more than 16 million values."""
-    ordered = weights.sort(dim=2).values
-    position = share * (weights.shape[2] - 1)
+def quantile(values: torch.Tensor, share: float) -> torch.Tensor:
+    """Quantile over the last dimension; torch.quantile refuses more than 16 million values.
+
+    Args:
+        values: (..., N).
+        share: Of the values that are not larger, 0..1.
+
+    Returns:
+        (...), interpolated linearly between order statistics.
+    """
+    ordered = values.sort(dim=-1).values
+    position = share * (values.shape[-1] - 1)
     below = int(position)
-    above = min(below + 1, weights.shape[2] - 1)
-    return torch.lerp(ordered[:, :, below], ordered[:, :, above], position - below)
+    above = min(below + 1, values.shape[-1] - 1)
+    return torch.lerp(ordered[..., below], ordered[..., above], position - below)

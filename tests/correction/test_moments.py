@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nncf_mcq.correction.moments import apply_covariance, bias_shift, output_error, regression_gain
+from nncf_mcq.correction.moments import (
+    apply_covariance,
+    bias_shift,
+    energy_gain,
+    output_error,
+    output_variance,
+    regression_gain,
+)
 from nncf_mcq.grid import grid_from_range
 from nncf_mcq.statistics import LayerStatistics
 from tests.models import correlated_data, moments_of
@@ -87,3 +94,28 @@ def test_the_covariance_is_applied_to_each_group_by_itself() -> None:
     for index in range(2):
         for group in range(GROUPS):
             torch.testing.assert_close(product[index, group], candidates[index, group] @ STATISTICS.covariance[group])
+
+
+@pytest.mark.parametrize("statistics", [STATISTICS, only_variance(STATISTICS)], ids=["covariance", "variance"])
+def test_the_energy_gain_restores_the_variance_of_each_output(statistics: LayerStatistics) -> None:
+    wanted = output_variance(WEIGHTS, statistics)
+    shrunk = (quantized() * 0.8)[None]
+    gain = energy_gain(shrunk, wanted, statistics, per_channel=True)
+    torch.testing.assert_close(output_variance((shrunk * gain[..., None])[0], statistics), wanted, rtol=1e-4, atol=1e-6)
+    common = energy_gain(shrunk, wanted, statistics, per_channel=False)
+    assert common.unique().numel() == 1
+    found = output_variance((shrunk * common[..., None])[0], statistics)
+    torch.testing.assert_close(found.sum(), wanted.sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_energy_gain_is_bounded_and_one_where_nothing_varies() -> None:
+    wanted = output_variance(WEIGHTS, STATISTICS)
+    assert torch.equal(energy_gain(0 * quantized()[None], wanted, STATISTICS, True), torch.ones(1, GROUPS, ROWS))
+    assert torch.equal(energy_gain(quantized()[None], 0 * wanted, STATISTICS, True), torch.ones(1, GROUPS, ROWS))
+    assert torch.equal(energy_gain(9 * WEIGHTS[None], wanted, STATISTICS, True), torch.full((1, GROUPS, ROWS), 0.5))
+    assert torch.equal(energy_gain(WEIGHTS[None] / 9, wanted, STATISTICS, True), torch.full((1, GROUPS, ROWS), 2.0))
+
+
+def test_the_output_variance_is_that_of_the_outputs() -> None:
+    expected = outputs(WEIGHTS).var(dim=2, correction=0)
+    torch.testing.assert_close(output_variance(WEIGHTS, STATISTICS).double(), expected, rtol=1e-4, atol=1e-6)

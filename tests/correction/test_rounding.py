@@ -7,6 +7,7 @@ import torch
 from nncf_mcq.correction.moments import output_error
 from nncf_mcq.correction.rounding import (
     Compensation,
+    descend,
     prepare_compensation,
     round_to_nearest,
     round_with_compensation,
@@ -152,3 +153,72 @@ def test_moments_that_are_not_definite_are_damped_until_they_are() -> None:
     damping = torch.linalg.inv(factor.T @ factor) - indefinite[0].double()
     torch.testing.assert_close(damping, damping[0, 0] * torch.eye(2, dtype=torch.float64), rtol=1e-4, atol=1e-4)
     assert damping[0, 0] > 1  # The smaller eigenvalue is -1.
+
+
+def best_levels(weights: torch.Tensor, grid: Grid, moments: torch.Tensor) -> torch.Tensor:
+    """Of one row, by trying all of them."""
+    choices = [torch.arange(grid.low, grid.high + 1, dtype=torch.float32)] * weights.shape[2]
+    levels = torch.cartesian_prod(*choices)[:, None, None]
+    scale, zero_point = (values.expand(len(levels), 1, 1) for values in (grid.scale, grid.zero_point))
+    difference = weights - Grid(scale, zero_point, grid.low, grid.high).values(levels)
+    return levels[((difference @ moments) * difference).sum(dim=(1, 2, 3)).argmin()]
+
+
+def quadratic_error(weights: torch.Tensor, grid: Grid, levels: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+    difference = weights - grid.values(levels)
+    return ((difference @ moments) * difference).sum(dim=3)
+
+
+@pytest.mark.parametrize("columns", [5, 64, 150])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_descent_never_raises_the_error_of_any_row_and_ends_where_no_single_level_helps(
+    columns: int, groups: int
+) -> None:
+    weights = random_weights(groups, 4, columns)
+    moments = moments_of(correlated_data(groups, columns, seed=2)).covariance
+    assert moments is not None
+    grid = stacked_grid(weights, 3, (0.6, 1.0))
+    levels = round_to_nearest(weights, grid)
+    before = quadratic_error(weights, grid, levels, moments)
+    once = descend(weights, grid, levels, moments)
+    final = descend(weights, grid, levels, moments, sweeps=50)
+    after_one, after = (quadratic_error(weights, grid, found, moments) for found in (once, final))
+    assert (after_one <= before * (1 + 1e-4)).all()
+    assert (after <= after_one * (1 + 1e-4)).all()
+    assert float(after.sum()) < 0.9 * float(before.sum())
+    assert final.min() >= grid.low
+    assert final.max() <= grid.high
+    assert torch.equal(final, final.round())
+    for column in range(0, columns, 7):
+        for step in (-1.0, 1.0):
+            moved = final.clone()
+            moved[..., column] = (moved[..., column] + step).clamp(grid.low, grid.high)
+            assert (quadratic_error(weights, grid, moved, moments) >= after * (1 - 1e-3) - 1e-5).all()
+
+
+def test_descent_comes_close_to_the_best_of_all_levels() -> None:
+    found, best, nearest = 0.0, 0.0, 0.0
+    for seed in range(10):
+        weights = random_weights(1, 1, 6, seed=seed)
+        statistics = moments_of(correlated_data(1, 6, seed))
+        moments = statistics.covariance
+        assert moments is not None
+        grid = stacked_grid(weights, 2)
+        start = round_with_compensation(weights, grid, prepare_compensation(moments))
+        levels = descend(weights, grid, start, moments, sweeps=5)
+        found += float(quadratic_error(weights, grid, levels, moments).sum())
+        best += float(quadratic_error(weights, grid, best_levels(weights, grid, moments)[None], moments).sum())
+        nearest += float(quadratic_error(weights, grid, round_to_nearest(weights, grid), moments).sum())
+    assert best <= found * (1 + 1e-5)
+    assert found < best + 0.3 * (nearest - best)
+
+
+def test_descent_leaves_what_inputs_that_never_vary_say_nothing_about() -> None:
+    weights = random_weights(1, 3, 8)
+    moments = torch.zeros(1, 8, 8)
+    moments[:, :4, :4] = torch.eye(4)
+    grid = stacked_grid(weights)
+    start = torch.full((1, 1, 3, 8), 2.0)
+    levels = descend(weights, grid, start, moments)
+    assert torch.equal(levels[..., 4:], start[..., 4:])
+    assert torch.equal(levels[..., :4], round_to_nearest(weights, grid)[..., :4])

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.correction.moments import output_error
 from nncf_mcq.grid import Grid, QuantizationMode
 from nncf_mcq.range_init import (
@@ -23,9 +22,8 @@ from nncf_mcq.range_init import (
     RangeInitializer,
     RangeTask,
 )
-from nncf_mcq.range_init.activations import activation_ranges
 from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.statistics import ActivationStatistics, LayerStatistics
+from nncf_mcq.statistics import LayerStatistics
 from tests.models import correlated_data, moments_of
 
 MODES = st.sampled_from(["symmetric", "asymmetric"])
@@ -227,64 +225,6 @@ def test_constant_weights_are_exact(value: float, bits: int) -> None:
 def test_the_registered_names_are_those_of_the_classes() -> None:
     for rule in (*RULES, MixedClippingRange):
         assert RANGE_INITIALIZERS[rule.Parameters().type] is rule
-
-
-def seen(samples: torch.Tensor) -> ActivationStatistics:
-    """(images, channels, values) -> what is seen of them."""
-    return ActivationStatistics(samples.amin(dim=2), samples.amax(dim=2), samples.transpose(0, 1).flatten(1), 4)
-
-
-@pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_activation_ranges_follow_their_rule(signed: bool, per_channel: bool, bits: int) -> None:
-    samples = torch.randn(5, 3 if per_channel else 1, 500, generator=torch.Generator().manual_seed(0))
-    samples = samples if signed else samples.abs()
-    point = ActivationPoint("point", (), per_channel)
-    found = {
-        rule: activation_ranges([point], [], {"point": seen(samples)}, {"point": bits}, rule)["point"]
-        for rule in ("max", "mean_max", "mse")
-    }
-    shape = (1, 3, 1, 1) if per_channel else ()
-    largest = samples.abs().amax(dim=2)
-    np.testing.assert_allclose(found["max"].high, largest.amax(dim=0).reshape(shape))
-    mean_or_max = largest.amax(dim=0) if per_channel else largest.mean(dim=0)
-    np.testing.assert_allclose(found["mean_max"].high, mean_or_max.reshape(shape), rtol=1e-6)
-    for item in found.values():
-        assert item.low.shape == item.high.shape == shape
-        np.testing.assert_array_equal(item.low, -item.high if signed else np.zeros_like(item.high))
-    lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-
-    def error(high: np.ndarray) -> np.ndarray:
-        step = high.reshape(1, -1, 1) / highest
-        rounded = np.clip(np.round(samples.numpy() / step), lowest, highest) * step
-        return np.asarray(np.square(rounded - samples.numpy()).sum(axis=(0, 2)))
-
-    assert (error(found["mse"].high) <= error(found["max"].high) * (1 + 1e-5)).all()
-    if bits == 2:
-        assert (error(found["mse"].high) < 0.8 * error(found["max"].high)).all()
-
-
-def test_activations_that_share_a_scale_get_the_range_of_their_pooled_values() -> None:
-    points = [ActivationPoint(name, (), False) for name in ("small", "large", "other")]
-    statistics = {
-        "small": seen(torch.rand(2, 1, 50)),
-        "large": seen(torch.rand(2, 1, 50) * 9 - 3),
-        "other": seen(torch.rand(2, 1, 50)),
-    }
-    found = activation_ranges(points, [("small", "large")], statistics, dict.fromkeys(statistics, 8), "max")
-    assert found["small"] == found["large"]
-    assert found["small"].low < 0
-    assert found["other"].low == 0
-
-
-def test_an_activation_that_is_always_zero_has_a_range_that_is_not_empty() -> None:
-    point = ActivationPoint("point", (), True)
-    for rule in ("max", "mean_max", "mse"):
-        zero = seen(torch.zeros(2, 3, 8))
-        found = activation_ranges([point], [], {"point": zero}, {"point": 8}, rule)["point"]  # type: ignore[arg-type]
-        assert (found.high > 0).all()
-        assert np.isfinite(found.high).all()
 
 
 def test_rules_of_one_type_are_told_apart() -> None:

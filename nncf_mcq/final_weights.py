@@ -1,0 +1,76 @@
+"""The weights of the policy found: from all calibration images, with the sequential pass where it wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.progress import Stages
+from nncf_mcq.weight_table import WeightTable
+from nncf_mcq.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class FinalWeights:
+    """The weights that ship.
+
+    Attributes:
+        table: Holds the policy's weights.
+        table_score: Score of the policy with the weights of the search's own table, or None where nothing was scored.
+        sequential_score: The same after the sequential pass.
+    """
+
+    table: WeightTable
+    table_score: float | None = None
+    sequential_score: float | None = None
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the weights are those of the sequential pass."""
+        return (
+            self.table_score is not None
+            and self.sequential_score is not None
+            and self.sequential_score < self.table_score
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What result.json holds of it."""
+        return {
+            "table_score": self.table_score,
+            "sequential_score": self.sequential_score,
+            "kept": "sequential" if self.sequential else "table",
+        }
+
+
+def make_final_weights(
+    policy: Policy,
+    table: WeightTable,
+    searched: Workspace,
+    workspace: Workspace,
+    evaluator: Evaluator,
+    stages: Stages,
+) -> FinalWeights:
+    """Tries the sequential pass on what the search used, and repeats what won with all calibration images.
+
+    A policy is tuned to the table that it was found with, so the pass may lose: its score decides.
+
+    Args:
+        policy: Bits of every layer.
+        table: The table of the search.
+        searched: The workspace of the search.
+        workspace: The workspace of all calibration images; the same one if the search used all of them.
+        evaluator: Scores on images that the weights of the search were not made from.
+        stages: Reports the progress.
+    """
+    table_score = evaluator.score(policy)
+    tried = searched.requantize_sequentially(policy, table, stages)
+    sequential_score = evaluator.score_model(searched.build(policy, tried))
+    found = FinalWeights(tried, table_score, sequential_score)
+    if searched is workspace:
+        return found if found.sequential else FinalWeights(table, table_score, sequential_score)
+    final = workspace.weight_table(workspace.ranges, policy.weight_bits, stages)
+    if found.sequential:
+        final = workspace.requantize_sequentially(policy, final, stages)
+    return FinalWeights(final, table_score, sequential_score)

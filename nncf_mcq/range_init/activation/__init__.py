@@ -1,0 +1,18 @@
+"""Activation range initializers: where the values between layers are clipped at a given width."""
+
+from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.range_init.activation.extremes import MaxActivationRange, MeanMaxActivationRange, MovingMaxActivationRange
+from nncf_mcq.range_init.activation.mse import MseActivationRange
+from nncf_mcq.range_init.activation.percentile import PercentileActivationRange
+from nncf_mcq.range_init.activation.ranges import activation_ranges
+
+__all__ = [
+    "ActivationRangeInitializer",
+    "ActivationRangeTask",
+    "MaxActivationRange",
+    "MeanMaxActivationRange",
+    "MovingMaxActivationRange",
+    "MseActivationRange",
+    "PercentileActivationRange",
+    "activation_ranges",
+]

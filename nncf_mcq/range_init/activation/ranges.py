@@ -1,0 +1,68 @@
+"""From a rule and what was seen of each activation to the range of every quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from nncf_mcq.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.statistics import ActivationStatistics
+
+_SMALLEST_THRESHOLD = 1e-6
+"""An activation that is always zero still needs a range that is not empty."""
+
+
+def activation_ranges(
+    points: Sequence[ActivationPoint],
+    unified_scales: Sequence[Sequence[str]],
+    statistics: Mapping[str, ActivationStatistics],
+    bits: Mapping[str, int],
+    initializer: ActivationRangeInitializer,
+) -> dict[str, ValueRange]:
+    """The range of every activation quantizer at its width.
+
+    Args:
+        points: Where activations are quantized.
+        unified_scales: Names of points that must share one range: they get that of their pooled values.
+        statistics: Values seen at each point.
+        bits: Width of each point.
+        initializer: The rule.
+
+    Returns:
+        Point name to its range: symmetric, or from zero where no value is negative. Scalars per tensor,
+        (1, C, 1, ...) per channel.
+
+    Raises:
+        QuantizationError: The rule's thresholds have another shape than (channels,), or are not finite.
+    """
+    found: dict[str, ValueRange] = {}
+    in_group = {name: group for group in unified_scales for name in group}
+    for point in points:
+        pooled = _pool([statistics[name] for name in in_group.get(point.name, (point.name,))])
+        task = ActivationRangeTask(pooled, bits[point.name], point.per_channel)
+        threshold = initializer.find_threshold(task)
+        if threshold.shape != pooled.minima.shape[1:] or not bool(torch.isfinite(threshold).all()):
+            raise QuantizationError(
+                f"{point.name}: the activation range initializer {initializer.parameters.type!r} must return "
+                f"{pooled.minima.shape[1]} finite thresholds, one a channel, but returned {threshold}"
+            )
+        threshold = threshold.clamp_min(_SMALLEST_THRESHOLD)
+        low = -threshold if task.signed else torch.zeros_like(threshold)
+        shape = (1, -1, *(1 for _ in range(pooled.rank - 2))) if point.per_channel else ()
+        found[point.name] = ValueRange(low.reshape(shape).numpy(), threshold.reshape(shape).numpy())
+    return found
+
+
+def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:
+    """What would have been seen of the points' values as one activation: they all saw the same images in one order."""
+    if len(statistics) == 1:
+        return statistics[0]
+    return ActivationStatistics(
+        torch.stack([item.minima for item in statistics]).amin(dim=0),
+        torch.stack([item.maxima for item in statistics]).amax(dim=0),
+        torch.cat([item.samples for item in statistics], dim=1),
+        statistics[0].rank,
+    )

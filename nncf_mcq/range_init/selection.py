@@ -1,0 +1,76 @@
+"""Which clipping rule is for which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nncf_mcq.layers import QuantizableLayer
+from nncf_mcq.range_init.base import RangeInitializer
+from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
+from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.scoped_parameters import SCOPES_KEY
+from nncf_mcq.scopes import match_scope
+
+_PATH = "compression.initializer.range"
+
+
+class RangeSelection(Protocol):
+    """Names the clipping rule of each layer; a `RangeInitializer` is the selection of itself."""
+
+    @property
+    def needs_fisher(self) -> bool:
+        """Whether the rule of any layer needs the Fisher information."""
+
+    def for_layer(self, name: str) -> RangeInitializer:
+        """The clipping rule of the layer of that name."""
+
+
+@dataclass(frozen=True)
+class ScopedRanges:
+    """The clipping rules of a list with `target_scopes`.
+
+    Attributes:
+        by_layer: Layer name to its rule; layers that share their weights have one.
+    """
+
+    by_layer: Mapping[str, RangeInitializer]
+
+    @property
+    def needs_fisher(self) -> bool:
+        """Whether the rule of any layer needs the Fisher information."""
+        return any(rule.needs_fisher for rule in self.by_layer.values())
+
+    def for_layer(self, name: str) -> RangeInitializer:
+        """The clipping rule of the layer of that name."""
+        return self.by_layer[name]
+
+
+def select_ranges(parameters: Any, layers: Sequence[QuantizableLayer]) -> RangeSelection:
+    """The clipping rule of each layer, as `compression.initializer.range` says.
+
+    Args:
+        parameters: Parameters of one rule for all layers, or a list of such with `target_scopes`, as `Config` has them.
+            The first entry that matches a layer is the layer's. Layers that none matches get `mixed_clipping` with its
+            defaults; layers that share their weights get the rule of the first of them.
+        layers: The layers of the model.
+
+    Raises:
+        ConfigError: A scope matches no layer, or is no regular expression.
+    """
+    if not isinstance(parameters, list):
+        only: RangeInitializer = RANGE_INITIALIZERS.create(parameters)
+        return only
+    names = [layer.name for layer in layers]
+    chosen: dict[str, RangeInitializer] = {}
+    for index, entry in enumerate(parameters):
+        rule = RANGE_INITIALIZERS.create(entry)
+        scopes = entry.target_scopes
+        for position, scope in enumerate(scopes or ()):
+            for name in match_scope(scope, names, f"{_PATH}[{index}].{SCOPES_KEY}[{position}]"):
+                chosen.setdefault(name, rule)
+        if scopes is None:
+            chosen = dict.fromkeys(names, rule) | chosen
+    default = MixedClippingRange(MixedClippingRange.Parameters())
+    return ScopedRanges({layer.name: chosen.get(layer.group, default) for layer in layers})
