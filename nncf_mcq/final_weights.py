@@ -54,7 +54,8 @@ def make_final_weights(
 ) -> FinalWeights:
     """Tries the sequential pass on what the search used, and repeats what won with all calibration images.
 
-    A policy is tuned to the table that it was found with, so the pass may lose: its score decides.
+    A policy is tuned to the table that it was found with, so the pass may lose: its score decides, for all layers at
+    once. Deciding layer by layer only fits the images that it is decided on.
 
     Args:
         policy: Bits of every layer.

@@ -23,9 +23,9 @@ from nncf_mcq.runtime import TorchPool, compile_model, with_batch
 from nncf_mcq.statistics import (
     MAXIMUM_COLUMNS,
     LayerStatistics,
-    correlation_weight,
     independent_samples,
     scale_correlations,
+    shrink_covariance,
     unfolder,
 )
 from nncf_mcq.weight_table import WeightTable
@@ -67,7 +67,6 @@ def requantize_sequentially(
     config: CompressionConfig,
     ranges: RangeSelection,
     *,
-    keep: Callable[[str, WeightTable], bool] = lambda name, changed: True,
     fisher: Mapping[str, torch.Tensor] | None = None,
     threads: int,
     progress: Callable[[], None] = lambda: None,
@@ -88,8 +87,6 @@ def requantize_sequentially(
         config: Mode, rounding and corrections.
         ranges: The clipping rule of each layer.
         fisher: Fisher information of each layer's float weights, for the rules that need it.
-        keep: Given a layer's name and the table with its new weights, tells whether they stay. A policy is tuned to
-            the table that it was found with: the pass helps some of its layers and hurts others.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Inference and PyTorch threads.
         progress: Called after each layer.
@@ -125,9 +122,7 @@ def requantize_sequentially(
             if layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
                 shift = observe_shift(layer, float_model, build(table), images, pool, threads)
                 (entry,) = pool.map(quantize, [(layer, shift)])
-                changed = table.with_entries({layer.name: entry})
-                if keep(layer.name, changed):
-                    table = changed
+                table = table.with_entries({layer.name: entry})
             progress()
     return table
 
@@ -211,6 +206,7 @@ class _ShiftSums:
         columns = layer.columns
         self._float_sum = torch.zeros(layer.groups, columns, dtype=torch.float64)
         self._quantized_sum = torch.zeros_like(self._float_sum)
+        self._difference_square = torch.zeros_like(self._float_sum)
         self._products = torch.zeros(layer.groups, 2 * columns, columns)
         self._columns = columns
 
@@ -224,12 +220,15 @@ class _ShiftSums:
         self._count += x.shape[2]
         self._float_sum += x.sum(dim=2, dtype=torch.float64)
         self._quantized_sum += quantized.sum(dim=2, dtype=torch.float64)
-        self._products.baddbmm_(torch.cat([x - quantized, quantized], dim=1), quantized.transpose(1, 2))
+        difference = x - quantized
+        self._difference_square += difference.square().sum(dim=2, dtype=torch.float64)
+        self._products.baddbmm_(torch.cat([difference, quantized], dim=1), quantized.transpose(1, 2))
 
     def merge(self, other: _ShiftSums) -> None:
         self._count += other._count
         self._float_sum += other._float_sum
         self._quantized_sum += other._quantized_sum
+        self._difference_square += other._difference_square
         self._products += other._products
 
     def result(self, images: int) -> InputShift:
@@ -239,11 +238,33 @@ class _ShiftSums:
         cross = products[:, : self._columns] - (float_mean - mean)[:, :, None] * mean[:, None, :]
         covariance = products[:, self._columns :] - mean[:, :, None] * mean[:, None, :]
         covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
-        # Correlations of both are estimated from the same samples: noise is taken from both alike.
-        weight = correlation_weight(covariance, independent_samples(images, self._count))
-        covariance = scale_correlations(covariance, weight)
-        quantized = LayerStatistics(mean, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
-        return InputShift(float_mean, quantized, scale_correlations(cross, weight))
+        samples = independent_samples(images, self._count)
+        covariance = shrink_covariance(covariance, samples)
+        variance = torch.diagonal(covariance, dim1=1, dim2=2)
+        difference = self._difference_square / self._count - (float_mean - mean).square()
+        cross = shrink_cross_covariance(cross, difference.clamp_min(0).to(torch.float32), variance, samples)
+        return InputShift(float_mean, LayerStatistics(mean, covariance, variance), cross)
+
+
+def shrink_cross_covariance(
+    cross: torch.Tensor, first: torch.Tensor, second: torch.Tensor, samples: float
+) -> torch.Tensor:
+    """Shrinks a sampled covariance of two vectors towards its diagonal, by as much as it is noise.
+
+    Args:
+        cross: (groups, columns, columns) of the samples.
+        first: (groups, columns) variance of the first vector.
+        second: (groups, columns) variance of the second vector.
+        samples: Number of independent samples that it is from.
+
+    Source: as `nncf_mcq.statistics.shrink_covariance`; vectors that are independent have elements of variance
+    `first second / samples`.
+    """
+    diagonal = torch.diagonal(cross, dim1=1, dim2=2)
+    found = (cross.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)).clamp_min(0)
+    noise = (first.sum(dim=1) * second.sum(dim=1) - (first * second).sum(dim=1)).clamp_min(0) / samples
+    weight = torch.where(found > 0, 1 - noise / found.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
+    return scale_correlations(cross, weight)
 
 
 def _until(model: ov.Model, layer: QuantizableLayer, images: int, threads: int) -> ov.CompiledModel:

@@ -13,7 +13,7 @@ from nncf_mcq.layers import weight_matrices
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.runtime import TorchPool, run
-from nncf_mcq.sequential import InputShift, observe_shift, regressed_weights
+from nncf_mcq.sequential import InputShift, observe_shift, regressed_weights, shrink_cross_covariance
 from nncf_mcq.statistics import LayerStatistics
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
@@ -63,13 +63,30 @@ def test_the_shift_tells_both_means_and_the_moments_of_what_the_layer_gets() -> 
     np.testing.assert_allclose(shift.quantized.variance[0], quantized.var(axis=0), atol=1e-4)
     centred, difference = quantized - quantized.mean(axis=0), (x - quantized) - (x - quantized).mean(axis=0)
     np.testing.assert_allclose(np.diag(shift.cross[0]), (difference * centred).mean(axis=0), atol=1e-4)
-    # Correlations of eleven samples are shrunk, all by the same factor, those of the difference too.
+    # Correlations of eleven samples are shrunk, those of the difference by a factor of their own.
     assert shift.quantized.covariance is not None
-    full, cross = centred.T @ centred / len(images), difference.T @ centred / len(images)
     above = np.triu_indices(layer.columns, 1)
-    factor = (shift.quantized.covariance[0].numpy()[above] @ full[above]) / (full[above] @ full[above])
-    assert 0 <= factor < 1
-    np.testing.assert_allclose(shift.cross[0].numpy()[above], factor * cross[above], atol=1e-4)
+    for found, first in ((shift.quantized.covariance, centred), (shift.cross, difference)):
+        sampled = (first.T @ centred / len(images))[above]
+        factor = (found[0].numpy()[above] @ sampled) / (sampled @ sampled)
+        assert 0 <= factor < 1
+        np.testing.assert_allclose(found[0].numpy()[above], factor * sampled, atol=1e-4)
+
+
+def test_the_covariance_of_independent_vectors_is_shrunk_to_its_diagonal_and_a_clear_one_is_kept() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 50, 40))
+    clear = second @ generator.normal(size=(40, 40))
+    kept = []
+    for values in (first, clear):
+        centred, other = values - values.mean(axis=0), second - second.mean(axis=0)
+        cross = torch.from_numpy(centred.T @ other / 50)[None]
+        variances = (torch.from_numpy(item.var(axis=0))[None] for item in (values, second))
+        found = shrink_cross_covariance(cross, *variances, 50)
+        torch.testing.assert_close(torch.diagonal(found, dim1=1, dim2=2), torch.diagonal(cross, dim1=1, dim2=2))
+        kept.append(float(found[0, 0, 1] / cross[0, 0, 1]))
+    assert kept[0] < 0.1
+    assert 0.4 < kept[1] < 1
 
 
 def test_positions_of_convolutions_are_the_same_in_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:

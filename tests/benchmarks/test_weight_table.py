@@ -33,7 +33,7 @@ def test_the_plain_loop_yields_the_same_weights(subject: Subject) -> None:
 
 
 def test_layers_for_the_plain_loop_are_the_smallest(subject: Subject) -> None:
-    chosen = subject.smallest_layers(150)
+    chosen = subject.smallest_layers(180)
     weights = sorted(layer.weights for layer in subject.quantizable.layers)
     assert [layer.weights for layer in chosen.layers] == weights[:3]
     assert len(subject.smallest_layers(1).layers) == 1
