@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := nncf_mcq openvino_eval
-SOURCES := $(PACKAGES) $(wildcard recipes) tests
+SOURCES := $(PACKAGES) $(wildcard recipes benchmarks) tests
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format clean

@@ -1,0 +1,352 @@
+"""How fast the weight table is built, how its time grows with the layers, and how much memory it takes.
+
+The straightforward loop of `benchmarks.naive_table` is the reference, on the smallest layers only: it takes minutes
+where the package takes a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import naive_table
+from nncf_mcq.config import CompressionConfig, Config
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.graph import operations_by_name
+from nncf_mcq.grid import is_symmetric
+from nncf_mcq.inputs import collect_images
+from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.layer_quantizer import LayerQuantizer
+from nncf_mcq.layers import QuantizableLayer, QuantizableModel, weight_matrices
+from nncf_mcq.policy import SUPPORTED_BITS
+from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
+from nncf_mcq.recipes import find_config
+from nncf_mcq.statistics import LayerStatistics
+from nncf_mcq.weight_table import WeightTable, build_weight_table
+from nncf_mcq.workspace import Workspace
+
+COMPENSATED, DESCENT = "error_compensated", "coordinate_descent"
+NAIVE_WEIGHTS = 10_000
+GROWTH = (1, 2, 4, 8)
+_COLUMNS, _ROWS, _GROWTH_BITS = 256, 256, (2, 4, 8)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved turns of each measurement")
+    parser.add_argument(
+        "--naive-weights", type=int, default=NAIVE_WEIGHTS, help="most weights of the layers given to the plain loop"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of the figures")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
+    )
+    parser.add_argument("--memory-of", choices=[COMPENSATED, DESCENT], help=argparse.SUPPRESS)
+    parsed = parser.parse_args(arguments)
+    try:
+        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        subject = Subject.prepare(job)
+        if parsed.memory_of:
+            print(json.dumps(measure_memory(subject, parsed.memory_of)))
+            return
+        found = measure(subject, parsed.rounds, parsed.naive_weights)
+    except NncfMcqError as error:
+        parser.exit(2, f"error: {error}\n")
+    # The statistics are the child's own: nothing of this process counts.
+    options = [option for item in parsed.set for option in ("--set", item)]
+    command = [sys.executable, "-m", "benchmarks.weight_table", parsed.config, *options, "--memory-of"]
+    for rounding in (COMPENSATED, DESCENT):
+        done = subprocess.run([*command, rounding], stdout=subprocess.PIPE, text=True, check=True)
+        found["memory"][rounding] = json.loads(done.stdout.splitlines()[-1])
+    print_table(found, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
+    if parsed.output is not None:
+        write_text_atomically(parsed.output, json.dumps(found, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model with its statistics, per channel and with the default rules and corrections.
+
+    Attributes:
+        quantizable: The float model and its layers.
+        statistics: Of the calibration images.
+        config: The job's configuration.
+    """
+
+    quantizable: QuantizableModel
+    statistics: Mapping[str, LayerStatistics]
+    config: Config
+
+    @classmethod
+    def prepare(cls, job: Job) -> Subject:
+        """Reads the model and collects the statistics of the calibration images."""
+        model = job.openvino_model()
+        calibration = job.load_dataset().calibration
+        images = collect_images(
+            (calibration[index][0][None] for index in range(len(calibration))),
+            job.config.compression.initializer.num_init_samples,
+            tuple(model.input(0).get_shape()),
+        )
+        workspace = Workspace.prepare(model, images, job.config, Stages(SilentProgress()))
+        return cls(workspace.quantizable, workspace.statistics.layers, job.config)
+
+    def compression(self, rounding: str) -> CompressionConfig:
+        """The job's mode with default corrections and this rounding."""
+        default = CompressionConfig()
+        weights = default.weights.model_copy(update={"mode": self.config.compression.weights.mode})
+        correction = default.correction.model_copy(update={"rounding": rounding})
+        return default.model_copy(update={"weights": weights, "correction": correction})
+
+    def build(self, rounding: str, quantizable: QuantizableModel | None = None) -> WeightTable:
+        """The package's table at all widths."""
+        return build_weight_table(
+            quantizable or self.quantizable,
+            self.statistics,
+            self.compression(rounding),
+            _rules(),
+            bits=SUPPORTED_BITS,
+            threads=self.config.runtime.threads,
+        )
+
+    def smallest_layers(self, limit: int) -> QuantizableModel:
+        """The layers of fewest weights that have no more than `limit` together, at least one."""
+        known = [layer for layer in self.quantizable.layers if self.statistics[layer.name].covariance is not None]
+        alone = [layer for layer in known if len(self.quantizable.groups[layer.group]) == 1]
+        chosen: list[QuantizableLayer] = []
+        for layer in sorted(alone, key=lambda item: item.weights):
+            if not chosen or sum(item.weights for item in chosen) + layer.weights <= limit:
+                chosen.append(layer)
+        return dataclasses.replace(self.quantizable, layers=tuple(chosen))
+
+    def build_naively(self, quantizable: QuantizableModel) -> dict[str, Mapping[int, naive_table.NaiveEntry]]:
+        """The same with one loop inside the other."""
+        operations = operations_by_name(quantizable.model)
+        found = {}
+        for layer in quantizable.layers:
+            covariance = self.statistics[layer.name].covariance
+            assert covariance is not None
+            weights = weight_matrices(layer, operations[layer.name]).numpy()
+            symmetric = is_symmetric(2, self.config.compression.weights.mode)
+            found[layer.name] = naive_table.quantize_layer(weights, covariance.numpy(), SUPPORTED_BITS, symmetric)
+        return found
+
+
+def measure(subject: Subject, rounds: int, naive_weights: int) -> dict[str, Any]:
+    """All figures but those of memory.
+
+    Args:
+        subject: The model.
+        rounds: Interleaved turns of each measurement; the plain loop has one.
+        naive_weights: Most weights of the layers given to the plain loop.
+    """
+    quantizable = subject.quantizable
+    times = interleave(
+        {rounding: lambda rounding=rounding: subject.build(rounding) for rounding in (COMPENSATED, DESCENT)},  # type: ignore[misc]
+        rounds,
+    )
+    return {
+        "setup": {
+            "model": subject.config.model,
+            "layers": len(quantizable.layers),
+            "weights": quantizable.quantizable_weights,
+            "bits": list(SUPPORTED_BITS),
+            "rules": list(naive_table.RULES),
+            "threads": subject.config.runtime.threads,
+            "cpus": os.cpu_count(),
+            "rounds": rounds,
+        },
+        "table": {name: {"seconds": values, "median": median(values)} for name, values in times.items()},
+        "naive": measure_naive(subject, rounds, naive_weights),
+        "growth": measure_growth(rounds),
+        "memory": {},
+    }
+
+
+def measure_naive(subject: Subject, rounds: int, naive_weights: int) -> dict[str, Any]:
+    """The plain loop and the package's table on the same layers.
+
+    Raises:
+        AssertionError: They do not yield the same.
+    """
+    subset = subject.smallest_layers(naive_weights)
+    weights = sum(layer.weights for layer in subset.layers)
+    start = time.perf_counter()
+    naive = subject.build_naively(subset)
+    naive_seconds = time.perf_counter() - start
+    times = interleave({name: lambda name=name: subject.build(name, subset) for name in (COMPENSATED, DESCENT)}, rounds)  # type: ignore[misc]
+    equal, largest = compare(naive, subject.build(COMPENSATED, subset))
+    assert equal > 0.999, f"only {equal:.3%} of the levels are equal"
+    assert largest < 0.01, f"a layer's errors differ by {largest:.2%}"
+    return {
+        "layers": len(subset.layers),
+        "weights": weights,
+        "share_of_weights": weights / subject.quantizable.quantizable_weights,
+        "seconds": naive_seconds,
+        "ours": {name: median(values) for name, values in times.items()},
+        "ratio": naive_seconds / median(times[COMPENSATED]),
+        "equal_levels": equal,
+        "largest_error_difference": largest,
+    }
+
+
+def compare(naive: Mapping[str, Mapping[int, naive_table.NaiveEntry]], table: WeightTable) -> tuple[float, float]:
+    """Share of equal levels, and the largest relative difference of a layer's output error."""
+    pairs = [(entry, table[name, bits]) for name, entries in naive.items() for bits, entry in entries.items()]
+    # Less the zero point: grids that differ in it alone may stand for the same weights.
+    equal = sum(
+        int((mine.integers == theirs.levels.astype(np.int16) - theirs.zero_point[..., None]).sum())
+        for mine, theirs in pairs
+    )
+    count = sum(mine.integers.size for mine, _ in pairs)
+    differences = [
+        abs(mine.relative_error - theirs.relative_error) / max(theirs.relative_error, 1e-12) for mine, theirs in pairs
+    ]
+    return equal / count, max(differences)
+
+
+def measure_growth(rounds: int, rows: int = _ROWS, columns: int = _COLUMNS) -> dict[str, Any]:
+    """Time of one Gaussian layer against its number of output channels, at equal inputs; one thread.
+
+    Returns:
+        Seconds per million weights and width by layer size, and the exponent fitted to `seconds = a * weights ** e`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(columns, columns, generator=generator) / columns**0.5
+    covariance = (mixing @ mixing.T + 0.1 * torch.eye(columns))[None]
+    statistics = LayerStatistics(torch.zeros(1, columns), covariance, torch.diagonal(covariance, dim1=1, dim2=2))
+    weights = torch.randn(1, rows * max(GROWTH), columns, generator=generator)
+
+    def quantize(factor: int) -> None:
+        part = weights[:, : rows * factor].contiguous()
+        layer = _layer(rows * factor, columns)
+        quantizer = LayerQuantizer(layer, part, statistics, CompressionConfig(), _rules())
+        for bits in _GROWTH_BITS:
+            quantizer.quantize(bits)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        quantize(1)
+        times = interleave({str(factor): lambda factor=factor: quantize(factor) for factor in GROWTH}, rounds)  # type: ignore[misc]
+    finally:
+        torch.set_num_threads(threads)
+    sizes = [rows * factor * columns for factor in GROWTH]
+    seconds = [median(times[str(factor)]) for factor in GROWTH]
+    exponent = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+    per_million = [value / size * 1e6 / len(_GROWTH_BITS) for value, size in zip(seconds, sizes, strict=True)]
+    return {"columns": columns, "weights": sizes, "seconds_per_million": per_million, "exponent": exponent}
+
+
+def measure_memory(subject: Subject, rounding: str) -> dict[str, float]:
+    """Peak memory of building the table, above what the process held before, in MB; for a process of its own."""
+    # Collecting the statistics may take more at its peak than the table: what is free goes back to the system, and
+    # Linux forgets the peak when told to.
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (OSError, AttributeError):
+        print("the peak so far cannot be reset: the figure is a lower bound", file=sys.stderr)
+    before = _peak_kilobytes()
+    table = subject.build(rounding)
+    after = _peak_kilobytes()
+    arrays = [
+        array.nbytes
+        for entries in table.entries.values()
+        for entry in entries.values()
+        for array in (entry.levels, entry.scale, entry.zero_point, entry.bias_shift)
+    ]
+    return {"before": before / 1024, "peak": (after - before) / 1024, "table": sum(arrays) / 2**20}
+
+
+def interleave(pieces: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each piece of work, all of them in turn, so that a busy machine is so for all."""
+    times: dict[str, list[float]] = {name: [] for name in pieces}
+    for _ in range(rounds):
+        for name, piece in pieces.items():
+            start = time.perf_counter()
+            piece()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def print_table(found: Mapping[str, Any], console: Console) -> None:
+    """All figures as one table."""
+    setup, naive, growth = found["setup"], found["naive"], found["growth"]
+    title = (
+        f"Weight table: {setup['layers']} layers, {setup['weights']:,} weights, {len(setup['bits'])} widths, "
+        f"{len(setup['rules'])} rules, {setup['threads']} threads of {setup['cpus']}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("measured")
+    for heading in ("seconds", "ratio"):
+        table.add_column(heading, justify="right")
+    table.add_column("remarks")
+    base = found["table"][COMPENSATED]["median"]
+    for name, values in found["table"].items():
+        spread = f"{min(values['seconds']):.2f} to {max(values['seconds']):.2f} s"
+        table.add_row(f"all layers, {name}", f"{values['median']:.2f}", f"{values['median'] / base:.2f}", spread)
+    table.add_section()
+    share = f"{naive['layers']} layers, {100 * naive['share_of_weights']:.1f} % of the weights"
+    for name, seconds in naive["ours"].items():
+        ratio = f"{seconds / naive['ours'][COMPENSATED]:.2f}"
+        table.add_row(f"smallest layers, {name}", f"{seconds:.3f}", ratio, share)
+    remark = f"one thread; {100 * naive['equal_levels']:.3f} % of the levels equal, errors within "
+    remark += f"{100 * naive['largest_error_difference']:.2f} %"
+    table.add_row("smallest layers, plain loop", f"{naive['seconds']:.1f}", f"{naive['ratio']:.0f}", remark)
+    table.add_section()
+    for weights, seconds in zip(growth["weights"], growth["seconds_per_million"], strict=True):
+        ratio = f"{seconds / growth['seconds_per_million'][0]:.2f}"
+        remark = f"{weights // growth['columns']} x {growth['columns']}, one thread, {DESCENT}"
+        table.add_row("one layer, a million weights and width", f"{seconds:.3f}", ratio, remark)
+    table.add_row("exponent of time over weights", "", f"{growth['exponent']:.3f}", "1: linear")
+    table.add_section()
+    for name, values in found["memory"].items():
+        remark = f"above the {values['before']:.0f} MB before; {values['table']:.1f} MB are the table"
+        table.add_row(f"peak memory, {name}", f"{values['peak']:.0f} MB", "", remark)
+    console.print(table)
+
+
+def _peak_kilobytes() -> int:
+    """The process's peak of resident memory.
+
+    On Linux not from getrusage: there a process that was started by a large one begins with that one's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _rules() -> MixedClippingRange:
+    return MixedClippingRange(MixedClippingRange.Parameters(rules=list(naive_table.RULES)))
+
+
+def _layer(rows: int, columns: int) -> QuantizableLayer:
+    return QuantizableLayer("layer", "matmul", 1, (rows, columns), 1, rows, columns, False, rows * columns, (), "layer")
+
+
+if __name__ == "__main__":
+    main()
