@@ -86,7 +86,6 @@ def requantize_sequentially(
         statistics: Moments of each layer's input in the float network.
         config: Mode, rounding and corrections.
         ranges: The clipping rule of each layer.
-        fisher: Fisher information of each layer's float weights, for the rules that need it.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Inference and PyTorch threads.
         progress: Called after each layer.
