@@ -220,6 +220,13 @@ def _print_result(result: QuantizationResult) -> None:
         table.add_row(kind, *(_format(values.get(name)) for name in names))
     _console.print(table)
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
+    final = result.search["final_weights"]
+    if final["sequential_score"] is not None:
+        _console.print(
+            f"sequential pass: score {final['table_score']:.4g} -> {final['sequential_score']:.4g} on held-out images, "
+            f"{'kept' if final['kept'] == 'sequential' else 'not kept'}",
+            highlight=False,
+        )
     _console.print(
         f"{result.search['evaluations']} policies scored on {result.search['images']} images; {seconds}",
         highlight=False,

@@ -30,7 +30,7 @@ from openvino_eval.run_result import load_run
 from openvino_eval.samples import ArraySamples
 
 PRECISION = "compression.initializer.precision"
-UNIFORM_BITS = (8, 4, 3)
+UNIFORM_BITS = (8, 6, 4, 3)
 AVERAGE_BITS = (4, 3)
 
 
