@@ -77,7 +77,9 @@ def quantize(
     calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
     workspace = Workspace.prepare(float_model, calibration, settings, stages)
     searched, search_images = workspace, calibration
-    sequential = settings.compression.correction.sequential
+    required_bits = precision_initializer.required_bits(tuple(settings.compression.weights.bits))
+    # At 8 bits the pass has nothing to gain that would be worth its time.
+    sequential = settings.compression.correction.sequential and min(required_bits) < 8
     if search_dataset is not None:
         search_images = collect_images(search_dataset, None, shape)
     elif len(calibration) == 1:
@@ -90,7 +92,7 @@ def quantize(
         searched = workspace.observe(calibration[:half], stages, " for search")
 
     bits = tuple(settings.compression.weights.bits)
-    table = searched.weight_table(searched.ranges, precision_initializer.required_bits(bits), stages)
+    table = searched.weight_table(searched.ranges, required_bits, stages)
     with stages.stage("float reference"):
         reference = run(float_model, search_images, threads=runtime.threads, batch_size=runtime.batch_size)
     evaluator = Evaluator(

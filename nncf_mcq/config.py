@@ -94,7 +94,8 @@ class CorrectionConfig(Parameters):
     sequential: bool = Field(
         default=True,
         description="Quantize the weights of the policy found once more, layer after layer, each for the inputs that "
-        "the quantized layers before it yield; kept only where it scores better on images that it was not made from.",
+        "the quantized layers before it yield; kept only where it scores better on images that it was not made from. "
+        "Left out where all weights have 8 bits.",
     )
 
 

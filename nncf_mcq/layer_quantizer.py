@@ -20,6 +20,7 @@ from nncf_mcq.correction.moments import (
 )
 from nncf_mcq.correction.rounding import (
     Compensation,
+    damp,
     descend,
     prepare_compensation,
     round_to_nearest,
@@ -109,6 +110,9 @@ class LayerQuantizer:
         self.compensation: Compensation | None = None
         if config.correction.rounding != "nearest" and self.moments is not None:
             self.compensation = prepare_compensation(self.moments)
+        self.damped: torch.Tensor | None = None
+        if config.correction.rounding == "coordinate_descent" and self.moments is not None:
+            self.damped = damp(self.moments)
 
     def quantize(self, bits: int) -> QuantizedWeight:
         """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
@@ -163,11 +167,11 @@ class LayerQuantizer:
         return levels, self._fitted(levels, grid)
 
     def _improve(self, levels: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, Grid]:
-        """Alternates between the best levels on the grid and the best scale for the levels; the error only falls."""
-        if self.correction.rounding != "coordinate_descent" or self.moments is None:
+        """Alternates between the best levels on the grid and the best scale for the levels."""
+        if self.damped is None:
             return levels, grid
         for _ in range(self.correction.sweeps):
-            levels = descend(self.weights, grid, levels, self.moments)
+            levels = descend(self.weights, grid, levels, self.damped)
             grid = self._fitted(levels, grid)
         return levels, grid
 

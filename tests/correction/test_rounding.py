@@ -7,6 +7,7 @@ import torch
 from nncf_mcq.correction.moments import output_error
 from nncf_mcq.correction.rounding import (
     Compensation,
+    damp,
     descend,
     prepare_compensation,
     round_to_nearest,
@@ -222,3 +223,13 @@ def test_descent_leaves_what_inputs_that_never_vary_say_nothing_about() -> None:
     levels = descend(weights, grid, start, moments)
     assert torch.equal(levels[..., 4:], start[..., 4:])
     assert torch.equal(levels[..., :4], round_to_nearest(weights, grid)[..., :4])
+
+
+def test_damping_adds_a_share_of_the_mean_diagonal_and_edits_nothing() -> None:
+    moments = moments_of(correlated_data(2, 6, seed=0)).covariance
+    assert moments is not None
+    before = moments.clone()
+    added = damp(moments, 0.5) - moments
+    assert torch.equal(moments, before)
+    mean = torch.diagonal(moments, dim1=1, dim2=2).mean(dim=1)
+    torch.testing.assert_close(added, 0.5 * mean[:, None, None] * torch.eye(6).expand(2, 6, 6))
