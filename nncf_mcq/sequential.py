@@ -33,7 +33,7 @@ from nncf_mcq.weight_table import WeightTable
 REGRESSION_STRENGTH = 0.5
 """Share of the regression onto the quantized inputs that is applied: it is estimated from few images."""
 
-REGRESSION_DAMPING = 0.01
+REGRESSION_DAMPING = 0.1
 """Added to the diagonal of the inputs' covariance, relative to its mean."""
 
 _BATCH_SIZE = 8
