@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +88,19 @@ def predict(compiled: ov.CompiledModel, inputs: Iterable[NDArray[np.float32]]) -
     if not outputs:
         raise QuantizationError("the data set is empty: give at least one image")
     return np.concatenate(outputs)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keeps PyTorch's work in the calling thread while it lasts; `TorchPool` says why."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class TorchPool:

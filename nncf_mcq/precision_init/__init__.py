@@ -3,11 +3,13 @@
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
+from nncf_mcq.precision_init.optuna import OptunaPrecision
 from nncf_mcq.precision_init.uniform import UniformPrecision
 
 __all__ = [
     "IlpPrecision",
     "ManualPrecision",
+    "OptunaPrecision",
     "PrecisionInitializer",
     "PrecisionResult",
     "PrecisionTask",

@@ -51,6 +51,10 @@ class Evaluator:
         """Unique policies scored so far: the cost of a search."""
         return len(self._scores)
 
+    def is_scored(self, policy: Policy) -> bool:
+        """Whether scoring the policy would cost nothing."""
+        return policy.key in self._scores
+
     def score(self, policy: Policy) -> float:
         """Distance of the policy's model from the float model on the search images; lower is better."""
         if policy.key not in self._scores:

@@ -30,8 +30,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     of the Hessian trace, as in Cai et al., "ZeroQ", CVPR 2020.
     """
     largest = max(task.bits)
-    widths = [width for width in sorted(task.bits) if width != largest]
-    measured = widths if measured_widths is None else widths[:measured_widths]
+    measured = _measured(task, measured_widths)
     groups = list(task.quantizable.groups)
     uniform = dict.fromkeys(groups, largest)
     trials = [(group, width) for group in groups for width in measured]
@@ -53,6 +52,16 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     for group in groups:
         _complete(found[group], sorted(task.bits), task.weight_errors[group])
     return found
+
+
+def count_sensitivity_passes(task: PrecisionTask, measured_widths: int | None = None) -> int:
+    """How many unique policies `measure_sensitivities` scores."""
+    return 1 + len(task.quantizable.groups) * len(_measured(task, measured_widths))
+
+
+def _measured(task: PrecisionTask, measured_widths: int | None) -> list[int]:
+    widths = sorted(task.bits)[:-1]
+    return widths if measured_widths is None else widths[:measured_widths]
 
 
 def _complete(scores: dict[int, float], widths: list[int], errors: Mapping[int, float]) -> None:

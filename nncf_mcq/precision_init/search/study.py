@@ -1,0 +1,205 @@
+"""The loop around an Optuna study: ask, suggest, repair, score, tell."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
+
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.search.repair import Repair
+from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
+from nncf_mcq.runtime import one_torch_thread
+
+POLICY_ATTRIBUTE = "policy"
+"""User attribute of a trial: the group bits that were scored, after repair."""
+
+REPEATS_IN_A_ROW = 3
+"""So many proposals that repeat a scored policy are told their known score; then a random policy takes the turn."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SearchOutcome:
+    """What a search found, and how.
+
+    Attributes:
+        study: Every trial, with the scored policy in the user attribute `POLICY_ATTRIBUTE`.
+        best: The best policy; all scored policies are feasible.
+        score: Its score.
+        curve: (evaluations so far, best score so far) at the first score and whenever it fell.
+        repeated: Proposals whose policy had a score already.
+        repaired: Proposals that exceeded a limit.
+        random: Random policies taken because the sampler repeated itself.
+        interrupted: Whether Ctrl-C ended the search.
+        sampler_seconds: Time spent in ask, suggest and tell.
+        scoring_seconds: Time spent in the evaluator.
+    """
+
+    study: optuna.Study
+    best: Policy | None = None
+    score: float = math.inf
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    repeated: int = 0
+    repaired: int = 0
+    random: int = 0
+    interrupted: bool = False
+    sampler_seconds: float = 0.0
+    scoring_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values for the report."""
+        return {
+            "trials": len(self.study.get_trials(deepcopy=False)),
+            "repeated": self.repeated,
+            "repaired": self.repaired,
+            "random": self.random,
+            "interrupted": self.interrupted,
+            "curve": [[evaluations, score] for evaluations, score in self.curve],
+            "seconds": {"sampler": round(self.sampler_seconds, 3), "scoring": round(self.scoring_seconds, 3)},
+        }
+
+
+def run_search(
+    task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, *, evaluations: int, seed: int
+) -> SearchOutcome:
+    """Searches until the evaluator has scored so many unique policies, or no feasible policy is left.
+
+    A trial keeps the parameters that the sampler proposed and is told the score of the repaired policy: samplers such
+    as CMA-ES learn from their own proposals only. Trials that are enqueued in the study are scored first.
+
+    Args:
+        task: The model and the evaluator; what it has scored so far counts.
+        study: Minimizes; its sampler may be any.
+        space: The parameters.
+        repair: Makes proposals feasible.
+        evaluations: Unique scored policies at which the search ends.
+        seed: Of the random policies that take a sampler's turn.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, and nothing feasible was scored yet; later Ctrl-C returns what was found.
+        QuantizationError: No policy had a finite score.
+    """
+    search = _Search(task, study, space, repair, seed)
+    try:
+        # Samplers that use PyTorch do many small operations.
+        with one_torch_thread():
+            search.run(evaluations)
+    except KeyboardInterrupt:
+        if search.outcome.best is None:
+            raise
+        search.outcome.interrupted = True
+        _logger.warning(
+            "search interrupted after %d of %d evaluations: the best policy so far is used",
+            task.evaluator.evaluations,
+            evaluations,
+        )
+    if search.outcome.best is None:
+        raise QuantizationError("no policy of the search has a finite score")
+    return search.outcome
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keeps Optuna's log and its warnings on experimental and deprecated arguments quiet; restores both afterwards."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning, message=r".*has been deprecated in v\d")
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+class _Search:
+    def __init__(self, task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, seed: int) -> None:
+        self._task = task
+        self._space = space
+        self._repair = repair
+        self._random = np.random.default_rng(seed)
+        self.outcome = SearchOutcome(study)
+
+    def run(self, evaluations: int) -> None:
+        evaluator = self._task.evaluator
+        in_a_row = 0
+        while evaluator.evaluations < evaluations:
+            if in_a_row < REPEATS_IN_A_ROW:
+                in_a_row = 0 if self._proposed_trial() else in_a_row + 1
+            elif self._random_trial():
+                in_a_row = 0
+            else:
+                return
+            self._task.progress(evaluator.evaluations, evaluations, "search")
+
+    def _proposed_trial(self) -> bool:
+        """Whether the sampler proposed a policy that had no score."""
+        study = self.outcome.study
+        start = time.perf_counter()
+        trial = study.ask()
+        try:
+            # Optuna does not ask the sampler about an enqueued trial, but NSGA-II counts those that it was asked about.
+            _ = trial.relative_params
+            proposal = self._space.suggest(trial)
+            self.outcome.sampler_seconds += time.perf_counter() - start
+            choice = self._repair(proposal)
+            self.outcome.repaired += choice != proposal
+            before = self._task.evaluator.evaluations
+            score = self._score(choice)
+        except BaseException:
+            # A trial left running would be taken for another worker's.
+            study.tell(trial, state=TrialState.FAIL)
+            raise
+        is_new = self._task.evaluator.evaluations > before
+        self.outcome.repeated += not is_new
+        start = time.perf_counter()
+        trial.set_user_attr(POLICY_ATTRIBUTE, choice)
+        study.tell(trial, None if math.isnan(score) else score, TrialState.FAIL if math.isnan(score) else None)
+        self.outcome.sampler_seconds += time.perf_counter() - start
+        return is_new
+
+    def _random_trial(self) -> bool:
+        """Scores a random policy that has no score; whether there was one."""
+        task = self._task
+        choice = self._space.random_choice(
+            self._random, self._repair.constraints, lambda found: not task.evaluator.is_scored(task.policy(found))
+        )
+        if choice is None:
+            return False
+        self.outcome.random += 1
+        score = self._score(choice)
+        if not math.isnan(score):
+            # Added, not asked for: a proposal of CMA-ES or a genetic sampler must not be answered with another's score.
+            self.outcome.study.add_trial(
+                optuna.trial.create_trial(
+                    params=self._space.parameters(choice),
+                    distributions=self._space.distributions,
+                    value=score,
+                    user_attrs={POLICY_ATTRIBUTE: choice},
+                )
+            )
+        return True
+
+    def _score(self, choice: GroupBits) -> float:
+        policy = self._task.policy(choice)
+        start = time.perf_counter()
+        score = self._task.evaluator.score(policy)
+        self.outcome.scoring_seconds += time.perf_counter() - start
+        if score < self.outcome.score:
+            self.outcome.best, self.outcome.score = policy, score
+            self.outcome.curve.append((self._task.evaluator.evaluations, score))
+        return score
