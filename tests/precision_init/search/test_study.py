@@ -113,6 +113,21 @@ def test_repeats_are_told_their_score_uncounted_until_a_random_policy_takes_the_
     assert outcome.score == 97.0
 
 
+class EverySecondNew(optuna.samplers.RandomSampler):
+    """Proposes the lowest widths, and a new policy in between."""
+
+    def sample_independent(self, study: Any, trial: Any, *_: Any) -> int:
+        digits = np.base_repr(trial.number, 3).zfill(4)
+        return int(digits[len(trial.params)]) if trial.number % 2 else 0
+
+
+def test_repeats_that_are_not_in_a_row_bring_no_random_policy() -> None:
+    task = make_task(score=counting())
+    outcome = search(task, 8, EverySecondNew(seed=0), average_bits=8.0)
+    assert outcome.repeated > REPEATS_IN_A_ROW
+    assert outcome.random == 0
+
+
 @pytest.mark.parametrize("average_bits", [2.0, 3.0])
 def test_a_search_ends_when_every_feasible_policy_is_scored(average_bits: float) -> None:
     task = make_task(score=counting())
@@ -176,11 +191,15 @@ def test_a_sampler_is_told_the_score_of_its_own_proposal() -> None:
 
 
 def test_optuna_is_quiet_only_within() -> None:
-    verbosity, filters = optuna.logging.get_verbosity(), list(warnings.filters)
-    with quiet_optuna():
-        assert optuna.logging.get_verbosity() == optuna.logging.ERROR
-    assert optuna.logging.get_verbosity() == verbosity
-    assert warnings.filters == filters
-    with pytest.raises(KeyboardInterrupt), quiet_optuna():
-        raise KeyboardInterrupt
-    assert optuna.logging.get_verbosity() == verbosity
+    before, filters = optuna.logging.get_verbosity(), list(warnings.filters)
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    try:
+        with quiet_optuna():
+            assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+        assert warnings.filters == filters
+        with pytest.raises(KeyboardInterrupt), quiet_optuna():
+            raise KeyboardInterrupt
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        optuna.logging.set_verbosity(before)
