@@ -10,7 +10,7 @@ import nncf
 import openvino as ov
 
 from nncf_mcq.config import Config, load_config
-from nncf_mcq.final_weights import FinalWeights, make_final_weights
+from nncf_mcq.final_weights import make_final_weights
 from nncf_mcq.inputs import collect_images, iterate_images
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
@@ -116,12 +116,7 @@ def quantize(
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
         search_score = evaluator.score(found.policy) if precision_initializer.searches else None
-    final = FinalWeights(table)
-    if sequential:
-        final = make_final_weights(found.policy, table, searched, workspace, evaluator, stages)
-    elif searched is not workspace:
-        # The policy is found: its weights are rounded again with the statistics of all calibration images.
-        final = FinalWeights(workspace.weight_table(workspace.ranges, found.policy.weight_bits, stages))
+    final = make_final_weights(found.policy, table, searched, workspace, evaluator, stages, sequential=sequential)
     quantized = workspace.build(found.policy, final.table)
 
     metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}

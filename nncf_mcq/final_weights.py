@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,8 @@ def make_final_weights(
     workspace: Workspace,
     evaluator: Evaluator,
     stages: Stages,
+    *,
+    sequential: bool,
 ) -> FinalWeights:
     """Tries the sequential pass on what the search used, and repeats what won with all calibration images.
 
@@ -64,14 +67,19 @@ def make_final_weights(
         workspace: The workspace of all calibration images; the same one if the search used all of them.
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
+        sequential: Whether the pass is tried at all.
     """
-    table_score = evaluator.score(policy)
-    tried = searched.requantize_sequentially(policy, table, stages)
-    sequential_score = evaluator.score_model(searched.build(policy, tried))
-    found = FinalWeights(tried, table_score, sequential_score)
+    found = FinalWeights(table)
+    if sequential:
+        table_score = evaluator.score(policy)
+        tried = searched.requantize_sequentially(policy, table, stages)
+        sequential_score = evaluator.score_model(searched.build(policy, tried))
+        found = FinalWeights(table, table_score, sequential_score)
+        if found.sequential:
+            found = dataclasses.replace(found, table=tried)
     if searched is workspace:
-        return found if found.sequential else FinalWeights(table, table_score, sequential_score)
+        return found
     final = workspace.weight_table(workspace.ranges, policy.weight_bits, stages)
     if found.sequential:
         final = workspace.requantize_sequentially(policy, final, stages)
-    return FinalWeights(final, table_score, sequential_score)
+    return dataclasses.replace(found, table=final)

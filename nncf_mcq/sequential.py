@@ -24,8 +24,8 @@ from nncf_mcq.statistics import (
     MAXIMUM_COLUMNS,
     LayerStatistics,
     independent_samples,
-    scale_correlations,
     shrink_covariance,
+    shrink_cross_covariance,
     unfolder,
 )
 from nncf_mcq.weight_table import WeightTable
@@ -243,27 +243,6 @@ class _ShiftSums:
         difference = self._difference_square / self._count - (float_mean - mean).square()
         cross = shrink_cross_covariance(cross, difference.clamp_min(0).to(torch.float32), variance, samples)
         return InputShift(float_mean, LayerStatistics(mean, covariance, variance), cross)
-
-
-def shrink_cross_covariance(
-    cross: torch.Tensor, first: torch.Tensor, second: torch.Tensor, samples: float
-) -> torch.Tensor:
-    """Shrinks a sampled covariance of two vectors towards its diagonal, by as much as it is noise.
-
-    Args:
-        cross: (groups, columns, columns) of the samples.
-        first: (groups, columns) variance of the first vector.
-        second: (groups, columns) variance of the second vector.
-        samples: Number of independent samples that it is from.
-
-    Source: as `nncf_mcq.statistics.shrink_covariance`; vectors that are independent have elements of variance
-    `first second / samples`.
-    """
-    diagonal = torch.diagonal(cross, dim1=1, dim2=2)
-    found = (cross.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)).clamp_min(0)
-    noise = (first.sum(dim=1) * second.sum(dim=1) - (first * second).sum(dim=1)).clamp_min(0) / samples
-    weight = torch.where(found > 0, 1 - noise / found.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
-    return scale_correlations(cross, weight)
 
 
 def _until(model: ov.Model, layer: QuantizableLayer, images: int, threads: int) -> ov.CompiledModel:

@@ -177,21 +177,37 @@ def shrink_covariance(covariance: torch.Tensor, samples: float) -> torch.Tensor:
     Source: Schaefer and Strimmer, "A Shrinkage Approach to Large-Scale Covariance Matrix Estimation", 2005, target D,
     with the variance of each element that normally distributed samples would have.
     """
-    return scale_correlations(covariance, correlation_weight(covariance, samples))
-
-
-def correlation_weight(covariance: torch.Tensor, samples: float) -> torch.Tensor:
-    """(groups,) the share in 0..1 of the correlations that is not noise; arguments as in `shrink_covariance`."""
     diagonal = torch.diagonal(covariance, dim1=1, dim2=2).clamp_min(0)
     squares = diagonal.square().sum(dim=1)
     correlated = (covariance.square().sum(dim=(1, 2)) - squares).clamp_min(0)
     noise = (diagonal.sum(dim=1).square() - squares + correlated) / samples
-    return torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
+    return _scale_correlations(covariance, correlated, noise)
 
 
-def scale_correlations(matrices: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Matrices (groups, columns, columns) with all but the diagonal multiplied by a factor (groups,)."""
-    scaled = matrices * weight[:, None, None]
+def shrink_cross_covariance(
+    cross: torch.Tensor, first: torch.Tensor, second: torch.Tensor, samples: float
+) -> torch.Tensor:
+    """Shrinks a sampled covariance of two vectors towards its diagonal, by as much as it is noise.
+
+    Args:
+        cross: (groups, columns, columns) of the samples.
+        first: (groups, columns) variance of the first vector.
+        second: (groups, columns) variance of the second vector.
+        samples: Number of independent samples that it is from.
+
+    Source: as `shrink_covariance`; of vectors that are independent, elements have the variance
+    `first second / samples`.
+    """
+    diagonal = torch.diagonal(cross, dim1=1, dim2=2)
+    correlated = (cross.square().sum(dim=(1, 2)) - diagonal.square().sum(dim=1)).clamp_min(0)
+    noise = (first.sum(dim=1) * second.sum(dim=1) - (first * second).sum(dim=1)).clamp_min(0) / samples
+    return _scale_correlations(cross, correlated, noise)
+
+
+def _scale_correlations(matrices: torch.Tensor, correlated: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Matrices with all but the diagonal multiplied by the share of its sum of squares (groups,) that is not noise."""
+    kept = torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
+    scaled = matrices * kept[:, None, None]
     scaled.diagonal(dim1=1, dim2=2).copy_(torch.diagonal(matrices, dim1=1, dim2=2))
     return scaled
 

@@ -21,7 +21,7 @@ def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
     workspace, table = small_workspace()
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores))
-    final = make_final_weights(policy_of(workspace), table, workspace, workspace, evaluator, STAGES)
+    final = make_final_weights(policy_of(workspace), table, workspace, workspace, evaluator, STAGES, sequential=True)
     assert (final.table_score, final.sequential_score, final.sequential) == (0.5, 0.4 if wins else 0.6, wins)
     assert (final.table is table) != wins
     assert final.to_dict()["kept"] == ("sequential" if wins else "table")
@@ -35,7 +35,7 @@ def test_what_won_on_one_half_is_repeated_with_all_images(wins: bool) -> None:
     table = half.weight_table(half.ranges, (2,), STAGES)
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores), build=lambda policy: half.build(policy, table))
-    final = make_final_weights(policy_of(half), table, half, workspace, evaluator, STAGES)
+    final = make_final_weights(policy_of(half), table, half, workspace, evaluator, STAGES, sequential=True)
     expected = workspace.weight_table(workspace.ranges, policy_of(half).weight_bits, STAGES)
     if wins:
         expected = workspace.requantize_sequentially(policy_of(half), expected, STAGES)

@@ -13,8 +13,8 @@ from nncf_mcq.layers import weight_matrices
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.runtime import TorchPool, run
-from nncf_mcq.sequential import InputShift, observe_shift, regressed_weights, shrink_cross_covariance
-from nncf_mcq.statistics import LayerStatistics
+from nncf_mcq.sequential import InputShift, observe_shift, regressed_weights
+from nncf_mcq.statistics import LayerStatistics, shrink_cross_covariance
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 from tests.models import (
