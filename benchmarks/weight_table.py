@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     try:
         job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        _tell("statistics of the calibration images")
         subject = Subject.prepare(job)
         if parsed.memory_of:
             print(json.dumps(measure_memory(subject, parsed.memory_of)))
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = [option for item in parsed.set for option in ("--set", item)]
     command = [sys.executable, "-m", "benchmarks.weight_table", parsed.config, *options, "--memory-of"]
     for rounding in (COMPENSATED, DESCENT):
+        _tell(f"memory, {rounding}, in a process of its own")
         done = subprocess.run([*command, rounding], stdout=subprocess.PIPE, text=True, check=True)
         found["memory"][rounding] = json.loads(done.stdout.splitlines()[-1])
     print_table(found, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
@@ -163,6 +165,7 @@ def measure(subject: Subject, rounds: int, naive_weights: int) -> dict[str, Any]
     """
     quantizable = subject.quantizable
     times = interleave(
+        "all layers",
         {rounding: lambda rounding=rounding: subject.build(rounding) for rounding in (COMPENSATED, DESCENT)},  # type: ignore[misc]
         rounds,
     )
@@ -195,7 +198,9 @@ def measure_naive(subject: Subject, rounds: int, naive_weights: int) -> dict[str
     start = time.perf_counter()
     naive = subject.build_naively(subset)
     naive_seconds = time.perf_counter() - start
-    times = interleave({name: lambda name=name: subject.build(name, subset) for name in (COMPENSATED, DESCENT)}, rounds)  # type: ignore[misc]
+    _tell(f"smallest layers: plain loop, {naive_seconds:.1f} s")
+    pieces = {name: lambda name=name: subject.build(name, subset) for name in (COMPENSATED, DESCENT)}  # type: ignore[misc]
+    times = interleave("smallest layers", pieces, rounds)
     equal, largest = compare(naive, subject.build(COMPENSATED, subset))
     assert equal > 0.999, f"only {equal:.3%} of the levels are equal"
     assert largest < 0.01, f"a layer's errors differ by {largest:.2%}"
@@ -249,7 +254,9 @@ def measure_growth(rounds: int, rows: int = _ROWS, columns: int = _COLUMNS) -> d
     torch.set_num_threads(1)
     try:
         quantize(1)
-        times = interleave({str(factor): lambda factor=factor: quantize(factor) for factor in GROWTH}, rounds)  # type: ignore[misc]
+        times = interleave(
+            "one layer, times", {str(factor): lambda factor=factor: quantize(factor) for factor in GROWTH}, rounds
+        )  # type: ignore[misc]
     finally:
         torch.set_num_threads(threads)
     sizes = [rows * factor * columns for factor in GROWTH]
@@ -281,15 +288,21 @@ def measure_memory(subject: Subject, rounding: str) -> dict[str, float]:
     return {"before": before / 1024, "peak": (after - before) / 1024, "table": sum(arrays) / 2**20}
 
 
-def interleave(pieces: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleave(what: str, pieces: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each piece of work, all of them in turn, so that a busy machine is so for all."""
     times: dict[str, list[float]] = {name: [] for name in pieces}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, piece in pieces.items():
             start = time.perf_counter()
             piece()
             times[name].append(time.perf_counter() - start)
+            _tell(f"{what}: {name}, turn {turn + 1} of {rounds}, {times[name][-1]:.1f} s")
     return times
+
+
+def _tell(message: str) -> None:
+    """A line of progress: the whole takes minutes."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def print_table(found: Mapping[str, Any], console: Console) -> None:

@@ -11,15 +11,14 @@ import openvino as ov
 
 from nncf_mcq.config import Config, load_config
 from nncf_mcq.final_weights import make_final_weights
-from nncf_mcq.inputs import collect_images, iterate_images
-from nncf_mcq.precision_init.base import PrecisionTask
-from nncf_mcq.precision_init.evaluator import Evaluator, Score
+from nncf_mcq.inputs import iterate_images
+from nncf_mcq.precision_init.evaluator import Score
+from nncf_mcq.preparation import prepare
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
-from nncf_mcq.runtime import compile_model, predict, run
+from nncf_mcq.runtime import compile_model, predict
 from nncf_mcq.task.models import to_openvino
-from nncf_mcq.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -69,54 +68,26 @@ def quantize(
         QuantizationError: The model or the data cannot be quantized.
     """
     settings = load_config(config if config is not None else {})
-    initializer, runtime = settings.compression.initializer, settings.runtime
+    initializer, threads = settings.compression.initializer, settings.runtime.threads
     stages = Stages(progress or SilentProgress())
     precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
     float_model = to_openvino(model, settings.sample_size, example_input)
-    shape = tuple(float_model.input(0).get_shape())
-    calibration = collect_images(calibration_dataset, initializer.num_init_samples, shape)
-    workspace = Workspace.prepare(float_model, calibration, settings, stages)
-    searched, search_images = workspace, calibration
-    required_bits = precision_initializer.required_bits(tuple(settings.compression.weights.bits))
-    # At 8 bits the pass has nothing to gain that would be worth its time.
-    sequential = settings.compression.correction.sequential and min(required_bits) < 8
-    if search_dataset is not None:
-        search_images = collect_images(search_dataset, None, shape)
-    elif len(calibration) == 1:
-        # Nothing can be held out to tell whether the sequential pass wins.
-        sequential = False
-    elif precision_initializer.searches or sequential:
-        # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
-        half = len(calibration) // 2
-        search_images = calibration[half:]
-        searched = workspace.observe(calibration[:half], stages, " for search")
-
-    bits = tuple(settings.compression.weights.bits)
-    table = searched.weight_table(searched.ranges, required_bits, stages)
-    with stages.stage("float reference"):
-        reference = run(float_model, search_images, threads=runtime.threads, batch_size=runtime.batch_size)
-    evaluator = Evaluator(
-        lambda policy: searched.build(policy, table),
-        search_images,
-        reference,
-        threads=runtime.threads,
-        batch_size=runtime.batch_size,
+    prepared = prepare(
+        float_model,
+        calibration_dataset,
+        settings,
+        precision_initializer,
+        stages,
+        search_dataset=search_dataset,
         score=score,
     )
-    costs = searched.costs(table)
-    task = PrecisionTask(
-        quantizable=searched.quantizable,
-        bits=bits,
-        activation_bits=settings.compression.activations.bits,
-        weight_errors={group: table.errors(group) for group in searched.quantizable.groups},
-        costs=costs,
-        evaluator=evaluator,
-        progress=lambda done, total, _: stages.report(done, total),
-    )
+    workspace, costs = prepared.workspace, prepared.costs
+    task = prepared.task(stages)
+    evaluator = task.evaluator
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
         search_score = evaluator.score(found.policy) if precision_initializer.searches else None
-    final = make_final_weights(found.policy, table, searched, workspace, evaluator, stages, sequential=sequential)
+    final = make_final_weights(found.policy, prepared, evaluator, stages)
     quantized = workspace.build(found.policy, final.table)
 
     metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
@@ -124,15 +95,16 @@ def quantize(
     metrics["quantized"]["bops"] = costs.bops(found.policy)
     with stages.stage("report"):
         if report_dataset is not None:
+            shape = tuple(float_model.input(0).get_shape())
             # One image at a time: a report may have more of them than fit into memory.
             outputs, expected = (
-                predict(compile_model(item, runtime.threads), iterate_images(report_dataset, shape))
+                predict(compile_model(item, threads), iterate_images(report_dataset, shape))
                 for item in (quantized, float_model)
             )
             metrics["quantized"] |= label_free_metrics(outputs, expected)
         if evaluate is not None:
-            metrics["float"] |= evaluate(compile_model(float_model, runtime.threads))
-            metrics["quantized"] |= evaluate(compile_model(quantized, runtime.threads))
+            metrics["float"] |= evaluate(compile_model(float_model, threads))
+            metrics["quantized"] |= evaluate(compile_model(quantized, threads))
 
     return QuantizationResult(
         model=quantized,
@@ -141,7 +113,7 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(workspace.quantizable, found.policy, final.table),
-        search=search_report(initializer.precision, found, evaluator, search_score, len(search_images), final),
+        search=search_report(initializer.precision, found, evaluator, search_score, len(prepared.images), final),
         seconds=stages.seconds,
-        verification_images=calibration[:VERIFICATION_IMAGES],
+        verification_images=workspace.calibration[:VERIFICATION_IMAGES],
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.preparation import Preparation
 from nncf_mcq.progress import Stages
 from nncf_mcq.weight_table import WeightTable
-from nncf_mcq.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,7 @@ class FinalWeights:
         }
 
 
-def make_final_weights(
-    policy: Policy,
-    table: WeightTable,
-    searched: Workspace,
-    workspace: Workspace,
-    evaluator: Evaluator,
-    stages: Stages,
-    *,
-    sequential: bool,
-) -> FinalWeights:
+def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluator, stages: Stages) -> FinalWeights:
     """Tries the sequential pass on what the search used, and repeats what won with all calibration images.
 
     A policy is tuned to the table that it was found with, so the pass may lose: its score decides, for all layers at
@@ -62,15 +53,13 @@ def make_final_weights(
 
     Args:
         policy: Bits of every layer.
-        table: The table of the search.
-        searched: The workspace of the search.
-        workspace: The workspace of all calibration images; the same one if the search used all of them.
+        prepared: What the search started from.
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
-        sequential: Whether the pass is tried at all.
     """
+    table, searched, workspace = prepared.table, prepared.searched, prepared.workspace
     found = FinalWeights(table)
-    if sequential:
+    if prepared.sequential:
         table_score = evaluator.score(policy)
         tried = searched.requantize_sequentially(policy, table, stages)
         sequential_score = evaluator.score_model(searched.build(policy, tried))

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from nncf_mcq.api import quantize
 from nncf_mcq.config import Config, load_config, read_json
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.progress import ProgressReporter
+from nncf_mcq.preparation import Preparation, prepare
+from nncf_mcq.progress import ProgressReporter, Stages
+from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, label_free_metrics
 from nncf_mcq.runtime import predict
 from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, build_dataset
@@ -86,6 +88,16 @@ class Job:
             raise ConfigError("dataset", None, "an object with a type: the images to calibrate, search and report on")
         return build_dataset(self.config.dataset, self.base_directory)
 
+    def prepare(self, stages: Stages) -> Preparation:
+        """What a search starts from.
+
+        Args:
+            stages: Reports the progress.
+        """
+        calibration, search = _nncf_datasets(self.load_dataset())
+        initializer = PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
+        return prepare(self.openvino_model(), calibration, self.config, initializer, stages, search_dataset=search)
+
     def run(self, progress: ProgressReporter | None = None) -> QuantizationResult:
         """Quantizes the model and measures it on the report images.
 
@@ -94,12 +106,13 @@ class Job:
         """
         splits = self.load_dataset()
         model = self.load_model()
+        calibration, search = _nncf_datasets(splits)
         metric = self.config.metric if splits.has_targets else None
         result = quantize(
             model,
-            _as_nncf_dataset(splits.calibration),
+            calibration,
             self.config,
-            search_dataset=None if splits.search is splits.calibration else _as_nncf_dataset(splits.search),
+            search_dataset=search,
             evaluate=_Report(splits.report, {} if metric is None else {metric: get_metric(metric)}),
             progress=progress,
         )
@@ -148,6 +161,12 @@ class _Report:
             self._reference = found
             return values
         return values | label_free_metrics(found, self._reference)
+
+
+def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | None]:
+    """The calibration images, and those of the search where they are others."""
+    search = None if splits.search is splits.calibration else _as_nncf_dataset(splits.search)
+    return _as_nncf_dataset(splits.calibration), search
 
 
 def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:

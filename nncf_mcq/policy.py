@@ -16,6 +16,9 @@ from nncf_mcq.registry import Parameters
 SUPPORTED_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Widths that weights and activations can have."""
 
+PolicyKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]
+"""Names and widths of weights, and of activation quantizers."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -30,7 +33,7 @@ class Policy:
     activation_bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+    def key(self) -> PolicyKey:
         """A hashable identity: equal for equal policies."""
         return tuple(sorted(self.weight_bits.items())), tuple(sorted(self.activation_bits.items()))
 

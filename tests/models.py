@@ -14,7 +14,7 @@ from openvino import opset13 as opset
 
 from nncf_mcq.config import Config, load_config
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import SilentProgress, Stages
@@ -212,14 +212,18 @@ def small_workspace() -> tuple[Workspace, WeightTable]:
 
 
 def make_evaluator(
-    score: Score | None = None, *, threads: int = 1, build: Callable[[Policy], ov.Model] | None = None
+    score: Score | None = None,
+    *,
+    threads: int = 1,
+    build: Callable[[Policy], ov.Model] | None = None,
+    known: dict[PolicyKey, float] | None = None,
 ) -> Evaluator:
     """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
     workspace, table = small_workspace()
     images = random_images(6, seed=1)
     reference = run(workspace.quantizable.model, images, threads=1, batch_size=4)
     build = build or (lambda policy: workspace.build(policy, table))
-    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score)
+    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score, known=known)
 
 
 def make_task(activation_bits: int = 8, score: Score | None = None) -> PrecisionTask:

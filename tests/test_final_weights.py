@@ -5,7 +5,9 @@ import pytest
 
 from nncf_mcq.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.policy import Policy
+from nncf_mcq.preparation import Preparation
 from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 from tests.models import make_evaluator, small_workspace
 
@@ -16,12 +18,17 @@ def policy_of(workspace: Workspace) -> Policy:
     return Policy({layer.name: 2 for layer in workspace.quantizable.layers}, workspace.activation_bits)
 
 
+def prepared(workspace: Workspace, searched: Workspace, table: WeightTable) -> Preparation:
+    nothing = np.empty((0, 0), dtype=np.float32)
+    return Preparation(workspace, searched, table, nothing, nothing, searched.costs(table), sequential=True)
+
+
 @pytest.mark.parametrize("wins", [True, False])
 def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
     workspace, table = small_workspace()
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores))
-    final = make_final_weights(policy_of(workspace), table, workspace, workspace, evaluator, STAGES, sequential=True)
+    final = make_final_weights(policy_of(workspace), prepared(workspace, workspace, table), evaluator, STAGES)
     assert (final.table_score, final.sequential_score, final.sequential) == (0.5, 0.4 if wins else 0.6, wins)
     assert (final.table is table) != wins
     assert final.to_dict()["kept"] == ("sequential" if wins else "table")
@@ -35,7 +42,7 @@ def test_what_won_on_one_half_is_repeated_with_all_images(wins: bool) -> None:
     table = half.weight_table(half.ranges, (2,), STAGES)
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores), build=lambda policy: half.build(policy, table))
-    final = make_final_weights(policy_of(half), table, half, workspace, evaluator, STAGES, sequential=True)
+    final = make_final_weights(policy_of(half), prepared(workspace, half, table), evaluator, STAGES)
     expected = workspace.weight_table(workspace.ranges, policy_of(half).weight_bits, STAGES)
     if wins:
         expected = workspace.requantize_sequentially(policy_of(half), expected, STAGES)

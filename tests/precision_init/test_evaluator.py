@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nncf_mcq import Policy
+from nncf_mcq.policy import PolicyKey
 from nncf_mcq.precision_init.evaluator import default_score
 from tests.models import make_evaluator, make_task, small_workspace
 
@@ -34,6 +35,22 @@ def test_a_policy_is_built_and_scored_once() -> None:
     assert (evaluator.evaluations, len(built)) == (1, 1)
     evaluator.score_many([uniform(2), same, uniform(2)])
     assert (evaluator.evaluations, len(built)) == (2, 2)
+
+
+def test_what_another_search_scored_is_not_run_again_but_counts() -> None:
+    built: list[Policy] = []
+
+    def build(policy: Policy) -> ov.Model:
+        built.append(policy)
+        workspace, table = small_workspace()
+        return workspace.build(policy, table)
+
+    known: dict[PolicyKey, float] = {}
+    first, second = (make_evaluator(build=build, known=known) for _ in range(2))
+    score = first.score(uniform(4))
+    assert (second.score(uniform(4)), len(built)) == (score, 1)
+    assert (first.evaluations, second.evaluations) == (1, 1)
+    assert known == {uniform(4).key: score}
 
 
 def test_other_activation_bits_are_another_policy() -> None:
