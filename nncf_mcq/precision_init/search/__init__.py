@@ -1,7 +1,18 @@
 """The harness of every search by proposals: any Optuna sampler, the same space, repair, evaluator and budget."""
 
+from nncf_mcq.precision_init.search.initializer import PRECISION_PATH, SearchInitializer, SearchProblem
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import SearchSpace
 from nncf_mcq.precision_init.search.study import SearchOutcome, quiet_optuna, run_search
 
-__all__ = ["Repair", "SearchOutcome", "SearchSpace", "predicted_losses", "quiet_optuna", "run_search"]
+__all__ = [
+    "PRECISION_PATH",
+    "Repair",
+    "SearchInitializer",
+    "SearchOutcome",
+    "SearchProblem",
+    "SearchSpace",
+    "predicted_losses",
+    "quiet_optuna",
+    "run_search",
+]
