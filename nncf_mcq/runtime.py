@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,17 @@ from nncf_mcq.errors import QuantizationError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@functools.cache
+def core() -> ov.Core:
+    """The one OpenVINO core of this process.
+
+    The CPU plugin of each core gives the thread that makes it another stack for signal handlers, and restores the one
+    before when it is freed. Cores that are not freed in the reverse order of their making leave a stack that is freed
+    already: Ctrl-C is then a segmentation fault. This core is never freed.
+    """
+    return ov.Core()
 
 
 def compile_properties(threads: int) -> dict[str, Any]:
@@ -33,7 +45,7 @@ def compile_properties(threads: int) -> dict[str, Any]:
 
 def compile_model(model: ov.Model, threads: int) -> ov.CompiledModel:
     """Compiles for the CPU with the pinned properties."""
-    return ov.Core().compile_model(model, "CPU", compile_properties(threads))
+    return core().compile_model(model, "CPU", compile_properties(threads))
 
 
 def with_batch(model: ov.Model, batch_size: int) -> ov.Model:

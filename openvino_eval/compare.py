@@ -8,6 +8,7 @@ from pathlib import Path
 import openvino as ov
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nncf_mcq.runtime import core
 from openvino_eval.accuracy import compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
@@ -191,6 +192,6 @@ def compare_models(
         rows=tuple(rows),
         samples=0 if samples is None else len(samples),
         threads=threads,
-        device=str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+        device=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
         openvino_version=ov.get_version(),
     )

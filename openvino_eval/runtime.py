@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import openvino as ov
 
+from nncf_mcq.runtime import core
 from openvino_eval.errors import EvaluationError, last_line
 
 DEFAULT_THREADS: Final = 2
@@ -63,7 +64,7 @@ def read_model(path: Path) -> ov.Model:
     if path.suffix == ".xml" and not weights.is_file():
         raise EvaluationError(f"{path}: its weights {weights.name} are missing")
     try:
-        return ov.Core().read_model(path)
+        return core().read_model(path)
     except RuntimeError as error:
         raise EvaluationError(f"{path}: OpenVINO cannot read it: {last_line(error)}") from error
 
@@ -88,6 +89,6 @@ def compile_model(
     pinned = properties(threads, precision)
     loaded = read_model(model) if isinstance(model, Path) else model
     try:
-        return ov.Core().compile_model(loaded, "CPU", pinned)
+        return core().compile_model(loaded, "CPU", pinned)
     except RuntimeError as error:
         raise EvaluationError(f"{name}: OpenVINO cannot compile it: {last_line(error)}") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.runtime import core
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +50,7 @@ def load_model(
             raise ConfigError(
                 "model", reference, "a callable, where checkpoint, pretrained or model_arguments are given"
             )
-        return ov.Core().read_model(path)
+        return core().read_model(path)
     builder = _find_callable(reference, base_directory)
     keywords = dict(arguments or {})
     if pretrained:
