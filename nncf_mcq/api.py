@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import nncf
 import openvino as ov
+from optuna.storages import BaseStorage
 
 from nncf_mcq.config import Config, load_config
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.final_weights import make_final_weights
 from nncf_mcq.inputs import iterate_images
 from nncf_mcq.precision_init.evaluator import Score
@@ -18,6 +20,7 @@ from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
 from nncf_mcq.runtime import compile_model, predict
+from nncf_mcq.study import StudyStorage
 from nncf_mcq.task.models import to_openvino
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ def quantize(
     evaluate: Evaluate | None = None,
     score: Score | None = None,
     progress: ProgressReporter | None = None,
+    study_storage: str | Path | BaseStorage | None = None,
+    study_name: str | None = None,
+    resume: bool = False,
 ) -> QuantizationResult:
     """Quantizes a convolutional network to mixed precision. No labels are needed.
 
@@ -58,6 +64,11 @@ def quantize(
         score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
             classifiers, else the relative squared error.
         progress: Shows progress; silent by default.
+        study_storage: Where every score is kept as soon as it is known, for initializers that score policies: a journal
+            file, a URL of Optuna, or an Optuna storage. By default in memory only.
+        study_name: Of the search in the storage, which may hold several; numbered by default.
+        resume: Go on with the newest search of this model, these images and this configuration in the storage; a fresh
+            start where there is none. The number of evaluations may be another.
 
     Returns:
         The model, its policy and what was measured; `save(directory)` writes the IR and verifies it.
@@ -71,6 +82,7 @@ def quantize(
     initializer, threads = settings.compression.initializer, settings.runtime.threads
     stages = Stages(progress or SilentProgress())
     precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
+    storage = _open_storage(study_storage, study_name, resume) if precision_initializer.searches else None
     float_model = to_openvino(model, settings.sample_size, example_input)
     prepared = prepare(
         float_model,
@@ -82,7 +94,7 @@ def quantize(
         score=score,
     )
     workspace, costs = prepared.workspace, prepared.costs
-    task = prepared.task(stages)
+    task = prepared.task(stages, storage=storage)
     evaluator = task.evaluator
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
@@ -113,7 +125,15 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(workspace.quantizable, found.policy, final.table),
-        search=search_report(initializer.precision, found, evaluator, search_score, len(prepared.images), final),
+        search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final),
         seconds=stages.seconds,
         verification_images=workspace.calibration[:VERIFICATION_IMAGES],
     )
+
+
+def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, resume: bool) -> StudyStorage | None:
+    if storage is not None:
+        return StudyStorage(storage, mode="resume" if resume else "new", name=name)
+    if resume or name is not None:
+        raise ConfigError("study_storage", None, "a journal file or a URL, to resume from or to name a search in")
+    return None

@@ -22,6 +22,7 @@ from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.recipes import find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.worker import work
 
 _HELP = "Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration."
 
@@ -39,6 +40,16 @@ OverrideOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
 ]
+
+StudyNameOption = Annotated[
+    str | None, typer.Option(help="Name of the search in the storage; by default they are numbered.")
+]
+
+JOURNAL_FILE = "study.journal"
+"""The journal of a search in the output folder."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 class ConsoleProgress:
@@ -83,16 +94,54 @@ def quantize(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the IR and its reports.")],
     overrides: OverrideOption = None,
+    study_storage: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="Where a search is kept: a journal file or a URL of Optuna.")
+    ] = None,
+    study_name: StudyNameOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search, or extend one.")] = False,
 ) -> None:
-    """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json."""
+    """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
+
+    A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage.
+    """
     job = _read(config, overrides)
     if output.exists() and not output.is_dir():
         raise ConfigError("--output", str(output), "a folder")
-    with ConsoleProgress() as progress:
-        result = job.run(progress)
+    storage = study_storage or str(output / JOURNAL_FILE)
+    try:
+        with ConsoleProgress() as progress:
+            result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume)
+    except KeyboardInterrupt:
+        if job.initializer().searches and ("://" in storage or Path(storage).exists()):
+            _errors.print("what was scored is kept: the same command with --resume goes on")
+        raise
     xml = result.save(output)
     _print_result(result)
     _console.print(f"IR: {xml}\nResult: {output / 'result.json'}", soft_wrap=True, highlight=False)
+
+
+@application.command()
+def worker(
+    config: ConfigArgument,
+    study_storage: Annotated[
+        str, typer.Option(metavar="FILE|URL", help="The search's journal file, e.g. OUTPUT/study.journal, or URL.")
+    ],
+    study_name: StudyNameOption = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,
+    overrides: OverrideOption = None,
+) -> None:
+    """Help the search of `quantize CONFIG`, which runs in another process or on another machine."""
+    job = _read(config, overrides)
+    with ConsoleProgress() as progress:
+        report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
+    _console.print(
+        f"{report.study}: {report.scored} policies scored here, {report.evaluations} in all"
+        f"{', interrupted' if report.interrupted else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 @application.command()
@@ -157,9 +206,12 @@ def main() -> None:
     except NncfMcqError as error:
         _errors.print(f"error: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Typer turns Ctrl-C into an exit.
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
+            raise
         _errors.print("interrupted")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _read(config: str, overrides: list[str] | None) -> Job:
@@ -227,10 +279,18 @@ def _print_result(result: QuantizationResult) -> None:
             f"{'kept' if final['kept'] == 'sequential' else 'not kept'}",
             highlight=False,
         )
+    origins = result.search["evaluations_of"]
+    others = ", ".join(f"{origins[key]} {what}" for key, what in _ORIGINS.items() if origins[key])
     _console.print(
-        f"{result.search['evaluations']} policies scored on {result.search['images']} images; {seconds}",
+        f"{result.search['evaluations']} policies scored{f' ({others})' if others else ''} "
+        f"on {result.search['images']} images; {seconds}",
         highlight=False,
     )
+    if result.search["details"].get("interrupted") and result.search["storage"] is not None:
+        _console.print("the search was interrupted: the same command with --resume goes on", highlight=False)
+
+
+_ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
 
 
 def _format(value: float | None) -> str:

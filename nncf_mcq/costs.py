@@ -27,6 +27,7 @@ class Constraint:
         fixed: Cost that no choice changes.
         limit: Largest allowed sum.
         divisor: The sum divided by this is in the unit of the JSON.
+        note: Appended to the message that the limit is out of reach.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Constraint:
     fixed: float
     limit: float
     divisor: float = 1.0
+    note: str = ""
 
     def total(self, group_bits: Mapping[str, int]) -> float:
         """Cost of a choice of bits."""
@@ -59,7 +61,7 @@ class Constraint:
             found, low, high = (value / self.divisor for value in (self.limit, smallest, largest))
             raise BudgetError(
                 f"{self.path}: found {found:.6g} {self.unit}, which no policy meets: "
-                f"reachable are {low:.6g} to {high:.6g} {self.unit}"
+                f"reachable are {low:.6g} to {high:.6g} {self.unit}{self.note}"
             )
 
 
@@ -71,12 +73,12 @@ class CostModel:
         quantizable: The model's layers.
         activation_bits: Activation quantizer name to its width.
         fixed_bytes: Measures the bytes of the .bin that are not packed weights: scales, biases, float constants,
-            quantizer ranges. Called only for a budget in bytes.
+            quantizer ranges. Called only for a budget in bytes. None: not known yet; constraints leave them out.
     """
 
     quantizable: QuantizableModel
     activation_bits: Mapping[str, int]
-    fixed_bytes: Callable[[], int]
+    fixed_bytes: Callable[[], int] | None
 
     def average_bits(self, policy: Policy) -> float:
         """Mean width over all quantized weights, in bits."""
@@ -119,11 +121,11 @@ class CostModel:
                     name: {width: float(-(-value // 8)) for width, value in costs.items()}
                     for name, costs in weight_bits.items()
                 }
-                found.append(
-                    Constraint(
-                        f"{path}.bytes", "bytes of the .bin", weight_bytes, float(self.fixed_bytes()), size.bytes
-                    )
-                )
+                fixed, note = 0.0, ", without scales, biases and float constants"
+                if self.fixed_bytes is not None:
+                    fixed, note = float(self.fixed_bytes()), ""
+                unit = "bytes of the .bin"
+                found.append(Constraint(f"{path}.bytes", unit, weight_bytes, fixed, size.bytes, note=note))
         if budget.bops is not None:
             bops = {
                 name: {width: float(sum(self.layer_bops(layer, width) for layer in members)) for width in bits}

@@ -12,10 +12,12 @@ import nncf
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
 from nncf_mcq.config import Config, load_config, read_json
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.precision_init.base import PrecisionInitializer
 from nncf_mcq.preparation import Preparation, prepare
 from nncf_mcq.progress import ProgressReporter, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
@@ -95,14 +97,29 @@ class Job:
             stages: Reports the progress.
         """
         calibration, search = _nncf_datasets(self.load_dataset())
-        initializer = PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
+        initializer = self.initializer()
         return prepare(self.openvino_model(), calibration, self.config, initializer, stages, search_dataset=search)
 
-    def run(self, progress: ProgressReporter | None = None) -> QuantizationResult:
+    def initializer(self) -> PrecisionInitializer:
+        """What finds each layer's bits."""
+        initializer: PrecisionInitializer = PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
+        return initializer
+
+    def run(
+        self,
+        progress: ProgressReporter | None = None,
+        *,
+        study_storage: str | Path | BaseStorage | None = None,
+        study_name: str | None = None,
+        resume: bool = False,
+    ) -> QuantizationResult:
         """Quantizes the model and measures it on the report images.
 
         Args:
             progress: Shows progress.
+            study_storage: See `quantize`, as for the others.
+            study_name: Of the search in the storage.
+            resume: Go on with the search in the storage.
         """
         splits = self.load_dataset()
         model = self.load_model()
@@ -115,6 +132,9 @@ class Job:
             search_dataset=search,
             evaluate=_Report(splits.report, {} if metric is None else {metric: get_metric(metric)}),
             progress=progress,
+            study_storage=study_storage,
+            study_name=study_name,
+            resume=resume,
         )
         result.search["dataset"] = splits.describe()
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import nncf
 import numpy as np
@@ -19,6 +20,8 @@ from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import Stages
 from nncf_mcq.runtime import run
+from nncf_mcq.study import StudyStorage, Subject
+from nncf_mcq.study.subject import images_digest, model_digest
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 
@@ -52,21 +55,45 @@ class Preparation:
         """The configuration."""
         return self.workspace.config
 
+    @property
+    def subject(self) -> Subject:
+        """All that the scores and the search depend on; how fast and how long it searches is no part of that."""
+        compression = self.config.compression.model_dump(mode="json", exclude_none=True)
+        # It is decided after the search.
+        del compression["correction"]["sequential"]
+        for name in getattr(self.config.compression.initializer.precision, "may_change", ()):
+            compression["initializer"]["precision"].pop(name, None)
+        settings: dict[str, Any] = {"compression": compression}
+        if self.score is not None:
+            settings["score"] = getattr(self.score, "__qualname__", type(self.score).__qualname__)
+        quantizable = self.searched.quantizable
+        return Subject(
+            model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
+            images_digest([self.workspace.calibration, self.searched.calibration, self.images]),
+            settings,
+        )
+
     def task(
         self,
         stages: Stages | None = None,
         *,
         threads: int | None = None,
         known: MutableMapping[PolicyKey, float] | None = None,
+        storage: StudyStorage | None = None,
     ) -> PrecisionTask:
-        """A task whose evaluator has scored nothing yet.
+        """A task whose evaluator has scored nothing yet, or what a storage holds.
 
         Args:
             stages: Reports the progress of the search.
             threads: Inference threads; the configured number by default.
             known: See `Evaluator`.
+            storage: Where the search is kept; by default in memory only.
+
+        Raises:
+            ConfigError: The storage holds a search of another subject, or a worker finds none to join.
         """
         runtime, quantizable = self.config.runtime, self.searched.quantizable
+        stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
             lambda policy: self.searched.build(policy, self.table),
             self.images,
@@ -75,6 +102,8 @@ class Preparation:
             batch_size=runtime.batch_size,
             score=self.score,
             known=known,
+            memo=None if stored is None else stored.memo,
+            random_order=stored is not None and stored.mode == "join",
         )
         task = PrecisionTask(
             quantizable=quantizable,
@@ -83,6 +112,7 @@ class Preparation:
             weight_errors={group: self.table.errors(group) for group in quantizable.groups},
             costs=self.costs,
             evaluator=evaluator,
+            stored=stored,
         )
         if stages is None:
             return task
@@ -106,21 +136,23 @@ def prepare(
         model: Float model of batch size 1.
         calibration_dataset: Inputs for the statistics.
         config: The configuration.
-        initializer: Says which widths the table must hold and whether policies are scored.
+        initializer: Says which widths the table must hold and whether policies are scored, and finds mistakes early.
         stages: Reports the progress.
         search_dataset: Inputs that policies are scored on; by default one half of the calibration images, where
             anything is scored at all.
         score: Distance of a policy's outputs from the float outputs.
 
     Raises:
+        BudgetError: No policy meets the budget.
         ConfigError: A scope of the configuration matches nothing.
         QuantizationError: The model or the data cannot be quantized.
     """
     shape = tuple(model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
-    workspace = Workspace.prepare(model, calibration, config, stages)
+    choices = tuple(config.compression.weights.bits)
+    workspace = Workspace.prepare(model, calibration, config, stages, lambda costs: initializer.check(costs, choices))
     searched, images = workspace, calibration
-    bits = initializer.required_bits(tuple(config.compression.weights.bits))
+    bits = initializer.required_bits(choices)
     # At 8 bits the pass has nothing to gain that would be worth its time.
     sequential = config.compression.correction.sequential and min(bits) < 8
     if search_dataset is not None:

@@ -22,8 +22,7 @@ from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Policy
-from nncf_mcq.precision_init.base import PrecisionResult
-from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.task.metrics import agreement, kl_divergence
 from nncf_mcq.weight_table import WeightTable
 
@@ -93,8 +92,15 @@ class QuantizationResult:
             self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
         write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
         write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
-        write_text_atomically(directory / RESULT_FILE, _json(self.to_dict()))
+        write_text_atomically(directory / RESULT_FILE, _json(self.to_dict() | {"search": self._search_from(directory)}))
         return exported.xml
+
+    def _search_from(self, directory: Path) -> dict[str, Any]:
+        """How the policy was found, with the path of a journal relative to the result."""
+        storage = self.search.get("storage")
+        if storage is None or not Path(storage["location"]).is_absolute():
+            return self.search
+        return {**self.search, "storage": {**storage, "location": os.path.relpath(storage["location"], directory)}}
 
     def to_dict(self) -> dict[str, Any]:
         """What result.json holds."""
@@ -145,15 +151,18 @@ def describe_layers(quantizable: QuantizableModel, policy: Policy, table: Weight
 def search_report(
     parameters: Any,
     found: PrecisionResult,
-    evaluator: Evaluator,
+    task: PrecisionTask,
     score: float | None,
     images: int,
     final: FinalWeights,
 ) -> dict[str, Any]:
     """How the policy was found: method, number of scored policies, its score on the search images, the final pass."""
+    evaluator, stored = task.evaluator, task.stored
     return {
         "method": parameters.type,
         "evaluations": evaluator.evaluations,
+        "evaluations_of": evaluator.origins,
+        "storage": None if stored is None else {"location": stored.location, "study": stored.name},
         "score": score,
         "images": images if evaluator.evaluations else 0,
         "final_weights": final.to_dict(),

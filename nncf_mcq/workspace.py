@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -50,7 +50,14 @@ class Workspace:
     _fisher: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
     @classmethod
-    def prepare(cls, model: ov.Model, calibration: NDArray[np.float32], config: Config, stages: Stages) -> Workspace:
+    def prepare(
+        cls,
+        model: ov.Model,
+        calibration: NDArray[np.float32],
+        config: Config,
+        stages: Stages,
+        check: Callable[[CostModel], None] = lambda costs: None,
+    ) -> Workspace:
         """Finds the layers and collects the statistics.
 
         Args:
@@ -58,6 +65,7 @@ class Workspace:
             calibration: (N, ...) images.
             config: The configuration.
             stages: Reports the progress.
+            check: Called with the costs of policies, as far as the layers alone tell them, before anything is computed.
 
         Raises:
             ConfigError: A scope of the configuration matches nothing.
@@ -68,6 +76,7 @@ class Workspace:
             )
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
+            check(CostModel(quantizable, _activation_bits(quantizable, config), None))
         statistics = _observe(quantizable, calibration, config, stages, "statistics")
         return cls(quantizable, statistics, config, ranges, calibration)
 
@@ -134,7 +143,7 @@ class Workspace:
     @cached_property
     def activation_bits(self) -> dict[str, int]:
         """Every activation quantizer at the configured width."""
-        return {point.name: self.config.compression.activations.bits for point in self.quantizable.activation_points}
+        return _activation_bits(self.quantizable, self.config)
 
     def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
         """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
@@ -160,6 +169,10 @@ class Workspace:
             )
             self._templates[key] = build_template(self.quantizable, ranges, policy.activation_bits)
         return self._templates[key]
+
+
+def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str, int]:
+    return {point.name: config.compression.activations.bits for point in quantizable.activation_points}
 
 
 def _observe(

@@ -20,6 +20,7 @@ from nncf_mcq.precision_init.evaluator import Evaluator, Score
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.runtime import run
 from nncf_mcq.statistics import LayerStatistics
+from nncf_mcq.study import StudyMemo, StudyStorage, Subject
 from nncf_mcq.task.models import to_openvino
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
@@ -217,23 +218,28 @@ def make_evaluator(
     threads: int = 1,
     build: Callable[[Policy], ov.Model] | None = None,
     known: dict[PolicyKey, float] | None = None,
+    memo: StudyMemo | None = None,
 ) -> Evaluator:
     """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
     workspace, table = small_workspace()
     images = random_images(6, seed=1)
     reference = run(workspace.quantizable.model, images, threads=1, batch_size=4)
     build = build or (lambda policy: workspace.build(policy, table))
-    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score, known=known)
+    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score, known=known, memo=memo)
 
 
-def make_task(activation_bits: int = 8, score: Score | None = None) -> PrecisionTask:
-    """A task with an evaluator that has scored nothing."""
+def make_task(
+    activation_bits: int = 8, score: Score | None = None, storage: StudyStorage | None = None
+) -> PrecisionTask:
+    """A task with an evaluator that has scored nothing, or what the storage holds."""
     workspace, table = small_workspace()
+    stored = None if storage is None else storage.start(Subject("model", "images", {}))
     return PrecisionTask(
         quantizable=workspace.quantizable,
         bits=(2, 4, 8),
         activation_bits=activation_bits,
         weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
         costs=workspace.costs(table),
-        evaluator=make_evaluator(score),
+        evaluator=make_evaluator(score, memo=None if stored is None else stored.memo),
+        stored=stored,
     )

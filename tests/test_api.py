@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,33 @@ def test_progress_is_reported_stage_by_stage() -> None:
     assert recorder.updates["weight table"] == [(count, 4) for count in range(1, 5)]
     assert recorder.updates["precision search"][-1] == (5, 5)
     assert recorder.stages[1::2] == [f"{stage} is done" for stage in recorder.stages[::2]]
+
+
+@pytest.mark.parametrize(
+    ("precision", "budget", "message"),
+    [
+        ("ilp", {"weight_size": {"average_bits": 1.9}}, "found 1.9 bits, which no policy meets: reachable are 2 to 8"),
+        ("optuna", {"bops": {"ratio": 0.01}}, "found 0.01 of INT8, which no policy meets: reachable are "),
+        (
+            "greedy",
+            {"weight_size": {"bytes": 97}},
+            "found 97 bytes of the .bin, which no policy meets: reachable are 98 to 392 bytes of the .bin, "
+            "without scales, biases and float constants",
+        ),
+    ],
+)
+def test_a_budget_out_of_reach_is_an_error_before_anything_is_computed(
+    precision: str, budget: dict[str, Any], message: str
+) -> None:
+    recorder = Recorder()
+    with pytest.raises(BudgetError, match=re.escape(message)):
+        quantize_small({"type": precision, "budget": budget}, progress=recorder)
+    assert recorder.stages == ["layers", "layers is done"]
+
+
+def test_a_budget_in_bytes_that_only_the_built_model_tells_to_be_out_of_reach_is_an_error_too() -> None:
+    recorder = Recorder()
+    with pytest.raises(BudgetError, match=r"found 99 bytes of the .bin, which no policy meets: reachable are \d+ to "):
+        quantize_small({"type": "ilp", "budget": {"weight_size": {"bytes": 99}}}, progress=recorder)
+    assert recorder.stages[-2:] == ["precision search", "precision search is done"]
+    assert "sensitivity" not in recorder.updates

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from nncf_mcq import registry
 from nncf_mcq.costs import CostModel
 from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import Budget, Policy
 from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.study import StoredSearch
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class PrecisionTask:
         costs: Size and bit operations of any policy.
         evaluator: Scores policies; every unique score is counted.
         progress: Called with (done, total, what) as the search goes on.
+        stored: Where the search is kept; None keeps it in memory only. The evaluator knows of it already.
     """
 
     quantizable: QuantizableModel
@@ -35,6 +37,7 @@ class PrecisionTask:
     costs: CostModel
     evaluator: Evaluator
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
+    stored: StoredSearch | None = None
 
     def policy(self, group_bits: Mapping[str, int]) -> Policy:
         """The policy that gives each group of layers its bits, and every activation the configured ones."""
@@ -71,6 +74,9 @@ class PrecisionInitializer(ABC):
 
         type: str
 
+        may_change: ClassVar[frozenset[str]] = frozenset()
+        """Parameters that may have another value when a search is resumed, e.g. its length."""
+
     searches: ClassVar[bool] = True
     """Whether policies are scored: images are then held out for it."""
 
@@ -80,6 +86,22 @@ class PrecisionInitializer(ABC):
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""
         return task_bits
+
+    def check(self, costs: CostModel, bits: tuple[int, ...]) -> None:
+        """Finds mistakes that can be told from the layers alone, before anything is computed.
+
+        By default, whether the parameter `budget`, where there is one, can be met.
+
+        Args:
+            costs: Costs of the model's policies; those in bytes may leave out what only the built model tells.
+            bits: Widths to choose from, ascending.
+
+        Raises:
+            BudgetError: No policy meets the budget; names the smallest and largest reachable values.
+        """
+        budget = getattr(self.parameters, "budget", None)
+        if isinstance(budget, Budget):
+            costs.constraints(budget, bits)
 
     @abstractmethod
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:

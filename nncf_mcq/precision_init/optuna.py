@@ -45,7 +45,9 @@ class OptunaPrecision(SearchInitializer):
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The sampler by its name."""
         start = None if problem.start is None else problem.space.parameters(problem.start)
-        return make_sampler(self.parameters.sampler, self.parameters.seed, problem.trials, start)
+        # The sequence of quasi-random points goes on where it was left: its position is kept in the study.
+        seed = self.parameters.seed if self.parameters.sampler == "qmc" else problem.seed
+        return make_sampler(self.parameters.sampler, seed, problem.trials, start)
 
     def describe(self) -> dict[str, Any]:
         """Name and seed of the sampler."""

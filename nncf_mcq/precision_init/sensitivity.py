@@ -37,7 +37,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     policies = [task.policy({**uniform, group: width}) for group, width in trials]
     total = len(policies) + 1
     base = task.evaluator.score(task.policy(uniform))
-    done = 1
+    done = 1 + sum(task.evaluator.is_scored(policy) for policy in policies)
     task.progress(done, total, "sensitivity")
 
     def advance() -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import optuna
+from optuna.trial import TrialState
 from pydantic import Field, PositiveInt
 
 from nncf_mcq.costs import Constraint
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.interrupts import uninterrupted
 from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.ilp import solve
+from nncf_mcq.precision_init.search.processes import mixed_seed, process_number, settle_trials
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
-from nncf_mcq.precision_init.search.study import quiet_optuna, run_search
+from nncf_mcq.precision_init.search.study import run_search
 from nncf_mcq.precision_init.sensitivity import Sensitivities, count_sensitivity_passes, measure_sensitivities
+from nncf_mcq.study import quiet_optuna
 
 PRECISION_PATH = "compression.initializer.precision"
 """Where a precision initializer stands in the JSON, for messages."""
@@ -36,7 +41,9 @@ class SearchProblem:
         losses: What each width of each group is expected to cost: the sensitivities, or without them the errors of the
             weight table, which are only comparable among themselves.
         start: The policy that the search starts with, or None without a warm start.
-        trials: How many policies are left to score.
+        trials: How many policies were left to score after the sensitivities, when the search began.
+        seed: Of the sampler: the configured one, but another for a search that is resumed and for each worker, which
+            would otherwise repeat the proposals that it began with.
     """
 
     task: PrecisionTask
@@ -46,6 +53,7 @@ class SearchProblem:
     losses: Sensitivities
     start: GroupBits | None
     trials: int
+    seed: int = 0
 
 
 class SearchInitializer(PrecisionInitializer):
@@ -61,13 +69,16 @@ class SearchInitializer(PrecisionInitializer):
         evaluations: PositiveInt = Field(
             default=200, description="Unique policies scored in all, those of the sensitivities included."
         )
+        may_change: ClassVar[frozenset[str]] = frozenset({"evaluations"})
+
         seed: int = Field(default=0, ge=0, lt=2**32, description="Of the sampler; equal seeds find equal policies.")
         warm_start: Literal["ilp", "none"] = Field(
             default="ilp", description="ilp: measure sensitivities first and start from the policy that ilp would find."
         )
         measured_widths: PositiveInt | None = Field(
-            default=3,
-            description="How many of the smallest widths are scored for each layer by the warm start; null scores all.",
+            default=1,
+            description="How many of the smallest widths are scored for each layer by the warm start; null scores all. "
+            "What is not measured is left for the search.",
         )
 
     @abstractmethod
@@ -88,21 +99,59 @@ class SearchInitializer(PrecisionInitializer):
         parameters = self.parameters
         constraints = task.costs.constraints(parameters.budget, task.bits)
         space = SearchSpace(tuple(task.quantizable.groups), tuple(sorted(task.bits)))
-        sensitivities = self._sensitivities(task)
-        start = None if sensitivities is None else solve(sensitivities, constraints)
-        losses = predicted_losses(task, sensitivities)
-        repair = Repair(space, constraints, losses)
-        trials = parameters.evaluations - task.evaluator.evaluations
-        problem = SearchProblem(task, space, constraints, sensitivities, losses, start, trials)
         with quiet_optuna():
-            study = optuna.create_study(sampler=self.make_sampler(problem))
-            if start is not None:
-                study.enqueue_trial(space.parameters(start))
-            outcome = run_search(task, study, space, repair, evaluations=parameters.evaluations, seed=parameters.seed)
+            study = self._open_study(task)
+            sensitivities = self._sensitivities(task)
+            start = None if sensitivities is None else solve(sensitivities, constraints)
+            losses = predicted_losses(task, sensitivities)
+            repair = Repair(space, constraints, losses)
+            spent = 0 if sensitivities is None else count_sensitivity_passes(task, parameters.measured_widths)
+            seed = self._seed(task, study)
+            problem = SearchProblem(
+                task, space, constraints, sensitivities, losses, start, parameters.evaluations - spent, seed
+            )
+            study.sampler = self.make_sampler(problem)
+            if start is not None and (task.stored is None or task.stored.mode != "join"):
+                with uninterrupted():
+                    self._enqueue(study, task, space, start)
+            outcome = run_search(task, study, space, repair, evaluations=parameters.evaluations, seed=seed)
         assert outcome.best is not None
         details = self.describe()
-        details["warm_start_score"] = None if start is None else study.get_trials(deepcopy=False)[0].value
+        start_score = None if start is None else task.evaluator.known_score(task.policy(start))
+        details["warm_start_score"] = None if start_score is None or math.isnan(start_score) else start_score
         return PrecisionResult(outcome.best, details | outcome.to_dict())
+
+    @staticmethod
+    def _open_study(task: PrecisionTask) -> optuna.Study:
+        """The study, without trials of processes that are no more; it has no sampler of ours yet."""
+        if task.stored is None:
+            return optuna.create_study()
+        with uninterrupted():
+            study = task.stored.study()
+            if task.stored.mode == "resume":
+                settle_trials(study, task)
+        return study
+
+    def _seed(self, task: PrecisionTask, study: optuna.Study) -> int:
+        """A function of the configured seed and the finished trials; of the process too for a worker."""
+        seed: int = self.parameters.seed
+        finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        if task.stored is not None and task.stored.mode == "join":
+            return mixed_seed(seed, finished, process_number())
+        return seed if finished == 0 else mixed_seed(seed, finished)
+
+    @staticmethod
+    def _enqueue(study: optuna.Study, task: PrecisionTask, space: SearchSpace, start: GroupBits) -> None:
+        """Makes the warm start the first trial, once a study."""
+        score = task.evaluator.known_score(task.policy(start))
+        parameters = space.parameters(start)
+        states = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
+        for trial in study.get_trials(deepcopy=False, states=states):
+            if trial.system_attrs.get("fixed_params", trial.params) == parameters:
+                return
+        # One that has no number for a score would fail again each time that the search is resumed.
+        if score is None or not math.isnan(score):
+            study.enqueue_trial(parameters)
 
     def _sensitivities(self, task: PrecisionTask) -> Sensitivities | None:
         parameters = self.parameters

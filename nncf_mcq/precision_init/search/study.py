@@ -5,26 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.policy import Policy
+from nncf_mcq.interrupts import uninterrupted
+from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE, PROCESS_ATTRIBUTE, this_process
 from nncf_mcq.precision_init.search.repair import Repair
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.runtime import one_torch_thread
 
-POLICY_ATTRIBUTE = "policy"
-"""User attribute of a trial: the group bits that were scored, after repair."""
+__all__ = ["POLICY_ATTRIBUTE", "REPEATS_IN_A_ROW", "SearchOutcome", "run_search"]
 
 REPEATS_IN_A_ROW = 3
 """So many proposals that repeat a scored policy are told their known score; then a random policy takes the turn."""
@@ -38,12 +35,12 @@ class SearchOutcome:
 
     Attributes:
         study: Every trial, with the scored policy in the user attribute `POLICY_ATTRIBUTE`.
-        best: The best policy; all scored policies are feasible.
+        best: The best policy of those that were scored and keep every limit, by whichever stage or process.
         score: Its score.
-        curve: (evaluations so far, best score so far) at the first score and whenever it fell.
-        repeated: Proposals whose policy had a score already.
-        repaired: Proposals that exceeded a limit.
-        random: Random policies taken because the sampler repeated itself.
+        curve: (evaluations so far, best score so far) at the first such policy and whenever the score fell.
+        repeated: Proposals of this process whose policy had a score already.
+        repaired: Proposals of this process that exceeded a limit.
+        random: Random policies taken by this process because the sampler repeated itself.
         interrupted: Whether Ctrl-C ended the search.
         sampler_seconds: Time spent in ask, suggest and tell.
         scoring_seconds: Time spent in the evaluator.
@@ -99,6 +96,7 @@ def run_search(
         with one_torch_thread():
             search.run(evaluations)
     except KeyboardInterrupt:
+        search.take_scores()
         if search.outcome.best is None:
             raise
         search.outcome.interrupted = True
@@ -112,31 +110,19 @@ def run_search(
     return search.outcome
 
 
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Keeps Optuna's log and its warnings on experimental and deprecated arguments quiet; restores both afterwards."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning, message=r".*has been deprecated in v\d")
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
 class _Search:
     def __init__(self, task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, seed: int) -> None:
         self._task = task
         self._space = space
         self._repair = repair
         self._random = np.random.default_rng(seed)
+        self._looked_at = 0
         self.outcome = SearchOutcome(study)
 
     def run(self, evaluations: int) -> None:
         evaluator = self._task.evaluator
         in_a_row = 0
+        self.take_scores()
         while evaluator.evaluations < evaluations:
             if in_a_row < REPEATS_IN_A_ROW:
                 in_a_row = 0 if self._proposed_trial() else in_a_row + 1
@@ -144,33 +130,47 @@ class _Search:
                 in_a_row = 0
             else:
                 return
+            self.take_scores()
             self._task.progress(evaluator.evaluations, evaluations, "search")
 
     def _proposed_trial(self) -> bool:
         """Whether the sampler proposed a policy that had no score."""
-        study = self.outcome.study
+        study, evaluator = self.outcome.study, self._task.evaluator
         start = time.perf_counter()
-        trial = study.ask()
+        with uninterrupted():
+            trial = study.ask()
         try:
-            # Optuna does not ask the sampler about an enqueued trial, but NSGA-II counts those that it was asked about.
-            _ = trial.relative_params
-            proposal = self._space.suggest(trial)
+            with uninterrupted():
+                choice = self._choose(trial)
             self.outcome.sampler_seconds += time.perf_counter() - start
-            choice = self._repair(proposal)
-            self.outcome.repaired += choice != proposal
-            before = self._task.evaluator.evaluations
+            evaluator.refresh()
+            is_new = not evaluator.is_scored(self._task.policy(choice))
             score = self._score(choice)
         except BaseException:
             # A trial left running would be taken for another worker's.
-            study.tell(trial, state=TrialState.FAIL)
+            with uninterrupted():
+                study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
-        is_new = self._task.evaluator.evaluations > before
         self.outcome.repeated += not is_new
         start = time.perf_counter()
-        trial.set_user_attr(POLICY_ATTRIBUTE, choice)
-        study.tell(trial, None if math.isnan(score) else score, TrialState.FAIL if math.isnan(score) else None)
+        value, state = (None, TrialState.FAIL) if math.isnan(score) else (score, None)
+        with uninterrupted():
+            study.tell(trial, value, state, skip_if_finished=True)
         self.outcome.sampler_seconds += time.perf_counter() - start
         return is_new
+
+    def _choose(self, trial: optuna.Trial) -> GroupBits:
+        """The sampler's proposal, repaired."""
+        if self._task.stored is not None:
+            trial.set_user_attr(PROCESS_ATTRIBUTE, this_process())
+        # Optuna does not ask the sampler about an enqueued trial, but NSGA-II counts those that it was asked about.
+        _ = trial.relative_params
+        proposal = self._space.suggest(trial)
+        choice = self._repair(proposal)
+        self.outcome.repaired += choice != proposal
+        # Before the score: should the process die in between, whoever resumes the search can tell it.
+        trial.set_user_attr(POLICY_ATTRIBUTE, choice)
+        return choice
 
     def _random_trial(self) -> bool:
         """Scores a random policy that has no score; whether there was one."""
@@ -183,23 +183,39 @@ class _Search:
         self.outcome.random += 1
         score = self._score(choice)
         if not math.isnan(score):
-            # Added, not asked for: a proposal of CMA-ES or a genetic sampler must not be answered with another's score.
-            self.outcome.study.add_trial(
-                optuna.trial.create_trial(
-                    params=self._space.parameters(choice),
-                    distributions=self._space.distributions,
-                    value=score,
-                    user_attrs={POLICY_ATTRIBUTE: choice},
-                )
+            trial = optuna.trial.create_trial(
+                params=self._space.parameters(choice),
+                distributions=self._space.distributions,
+                value=score,
+                user_attrs={POLICY_ATTRIBUTE: choice},
             )
+            # Added, not asked for: a proposal of CMA-ES or a genetic sampler must not be answered with another's score.
+            with uninterrupted():
+                self.outcome.study.add_trial(trial)
         return True
 
     def _score(self, choice: GroupBits) -> float:
-        policy = self._task.policy(choice)
         start = time.perf_counter()
-        score = self._task.evaluator.score(policy)
+        score = self._task.evaluator.score(self._task.policy(choice))
         self.outcome.scoring_seconds += time.perf_counter() - start
-        if score < self.outcome.score:
-            self.outcome.best, self.outcome.score = policy, score
-            self.outcome.curve.append((self._task.evaluator.evaluations, score))
         return score
+
+    def take_scores(self) -> None:
+        """Looks through what was scored since the last time, by this process or by others, for a better policy."""
+        self._task.evaluator.refresh()
+        for key, score in self._task.evaluator.scores_from(self._looked_at):
+            self._looked_at += 1
+            if score < self.outcome.score:
+                policy = self._feasible(key)
+                if policy is not None:
+                    self.outcome.best, self.outcome.score = policy, score
+                    self.outcome.curve.append((self._looked_at, score))
+
+    def _feasible(self, key: PolicyKey) -> Policy | None:
+        """The policy, if it is one of the space that keeps every limit."""
+        weight_bits = dict(key[0])
+        choice = {name: weight_bits[members[0].name] for name, members in self._task.quantizable.groups.items()}
+        if not set(choice.values()) <= set(self._space.bits) or not self._repair.is_feasible(choice):
+            return None
+        policy = self._task.policy(choice)
+        return policy if policy.key == key else None
