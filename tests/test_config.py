@@ -94,7 +94,12 @@ SCOPED: list[Any] = [
             f"a range initializer: {', '.join(RANGE_INITIALIZERS)}",
         ),
         (initializer(precision={"bits": 4}), f"{PRECISION}.type", None, "a precision initializer: "),
-        (initializer(precision=4), PRECISION, 4, "a precision initializer: ilp, manual, optuna, uniform"),
+        (
+            initializer(precision=4),
+            PRECISION,
+            4,
+            f"a precision initializer: {', '.join(PRECISION_INITIALIZERS)}",
+        ),
         (initializer(precision="ilp"), f"{PRECISION}.budget", None, "a value: the key is required"),
         (ilp({}), f"{PRECISION}.budget", {}, "at least one of weight_size, bops"),
         (

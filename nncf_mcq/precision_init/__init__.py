@@ -1,17 +1,22 @@
 """Precision initializers: how each layer's bit-width is found."""
 
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.greedy import GreedyPrecision
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
 from nncf_mcq.precision_init.optuna import OptunaPrecision
+from nncf_mcq.precision_init.rl import RlPrecision, RLSampler
 from nncf_mcq.precision_init.uniform import UniformPrecision
 
 __all__ = [
+    "GreedyPrecision",
     "IlpPrecision",
     "ManualPrecision",
     "OptunaPrecision",
     "PrecisionInitializer",
     "PrecisionResult",
     "PrecisionTask",
+    "RLSampler",
+    "RlPrecision",
     "UniformPrecision",
 ]

@@ -1,0 +1,49 @@
+"""`"type": "rl"`: each layer's bits by reinforcement learning."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import optuna
+from pydantic import Field
+
+from nncf_mcq.precision_init.rl.ddpg import DdpgSampler
+from nncf_mcq.precision_init.rl.sampler import RLSampler
+from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
+from nncf_mcq.registry import PRECISION_INITIALIZERS
+
+
+@PRECISION_INITIALIZERS.register
+class RlPrecision(SearchInitializer):
+    """The best of the policies that an agent proposes as it walks the network and spends the budget.
+
+    `planning` is the agent of this package, see `RLSampler`. `ddpg` is the published one, a baseline: it knows neither
+    sensitivities nor the budget, so give it `"warm_start": "none"` to have it as it was published.
+    """
+
+    class Parameters(SearchInitializer.Parameters):
+        """Which agent, and what `SearchInitializer` takes."""
+
+        type: Literal["rl"] = "rl"
+        agent: Literal["planning", "ddpg"] = Field(
+            default="planning",
+            description="planning: model-based, from sensitivities and scores. ddpg: the agent of HAQ and AutoQ.",
+        )
+
+    def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
+        """The agent as a sampler."""
+        if self.parameters.agent == "ddpg":
+            return DdpgSampler(problem, self.parameters.seed)
+        return RLSampler(problem, self.parameters.seed, self._base(problem))
+
+    def describe(self) -> dict[str, Any]:
+        """Agent and seed."""
+        return {"agent": self.parameters.agent, **super().describe()}
+
+    @staticmethod
+    def _base(problem: SearchProblem) -> float | None:
+        """The score of the largest widths, which the sensitivities were measured against."""
+        if problem.sensitivities is None:
+            return None
+        widest = dict.fromkeys(problem.space.groups, problem.space.bits[-1])
+        return problem.task.evaluator.score(problem.task.policy(widest))
