@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,21 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.job import parse_overrides
+from nncf_mcq.recipes import find_config
 from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
 from openvino_eval.benchmark_app import run_benchmark_app
 from openvino_eval.compare import Comparison, compare_models
+from openvino_eval.contest import (
+    ContestInterrupted,
+    ContestSettings,
+    interruptible,
+    parse_arms,
+    parse_methods,
+    run_contest,
+    summary_table,
+    verdict,
+)
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
@@ -42,6 +55,11 @@ Batch = Annotated[int | None, typer.Option(help="Images an inference; each model
 Output = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
 Rounds = Annotated[int, typer.Option(help="Turns a model; the models take turns.")]
 TurnSeconds = Annotated[float, typer.Option(help="Length of one turn.")]
+
+CONTEST = "Contest of search methods"
+CONTEST_OPTIONS = {"methods", "evaluations", "seeds", "output", "arms", "overrides", "jobs"}
+OPTION_NAMES = {"overrides": "set", "json_file": "json"}
+INTERRUPTED = 130
 
 
 @app.command()
@@ -122,7 +140,14 @@ def inspect(
 
 @app.command()
 def compare(
-    models: Models,
+    context: typer.Context,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Model files, each PATH or NAME=PATH; with --methods a JSON file, or the name of a recipe.",
+            metavar="MODEL...|CONFIG",
+        ),
+    ],
     data: Data = None,
     latency: Annotated[bool, typer.Option(help="Whether to measure latency.")] = True,
     bf16: Annotated[bool, typer.Option(help="Add a row with the first model's float layers in bf16.")] = False,
@@ -131,8 +156,53 @@ def compare(
     rounds: Rounds = 15,
     seconds: TurnSeconds = 0.2,
     json_file: Output = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Search methods, separated by commas, that compete for CONFIG.", rich_help_panel=CONTEST),
+    ] = None,
+    evaluations: Annotated[
+        int, typer.Option(help="Unique policies that each search scores.", min=1, rich_help_panel=CONTEST)
+    ] = 200,
+    seeds: Annotated[int, typer.Option(help="Searches of each method and arm.", min=1, rich_help_panel=CONTEST)] = 5,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the contest.", rich_help_panel=CONTEST)
+    ] = None,
+    arms: Annotated[
+        str, typer.Option(help="Start of the samplers: with the ILP's policy, without.", rich_help_panel=CONTEST)
+    ] = "warm,cold",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Replace a value of the configuration; may be repeated.",
+            rich_help_panel=CONTEST,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1, rich_help_panel=CONTEST)] = 1,
 ) -> None:
-    """Put models side by side; the first is what the others are compared with."""
+    """Put models side by side; the first is what the others are compared with. Or, with --methods, search methods."""
+    given = {name for name in context.params if is_given(context, name)} - {"models"}
+    if methods is not None:
+        check_options(given - CONTEST_OPTIONS, "is for models, not for --methods")
+        if len(models) > 1:
+            raise EvaluationError(f"{models[1]}: found a second argument, allowed with --methods: one CONFIG")
+        if output is None:
+            raise EvaluationError("--output is missing: the folder of the contest")
+        compete(
+            ContestSettings(
+                config=find_config(models[0]),
+                methods=parse_methods(methods),
+                evaluations=evaluations,
+                seeds=seeds,
+                output=output,
+                overrides=parse_overrides(overrides or []),
+                arms=parse_arms(arms),
+                jobs=jobs,
+            )
+        )
+        return
+    check_options(given & CONTEST_OPTIONS, "needs --methods")
     comparison = compare_models(
         parse_models(models),
         None if data is None else load_samples(data),
@@ -144,6 +214,51 @@ def compare(
         seconds=seconds,
     )
     finish(comparison_table(comparison), json_file, comparison.model_dump(mode="json"))
+
+
+def compete(settings: ContestSettings) -> None:
+    """Run a contest of search methods and show who wins.
+
+    Args:
+        settings: Who searches for what.
+
+    Raises:
+        typer.Exit: Ctrl-C.
+    """
+    try:
+        with interruptible():
+            standings = run_contest(settings, Console(stderr=True, highlight=False))
+    except ContestInterrupted:
+        print("interrupted: the same command continues", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    finish(summary_table(standings, settings), None, None)
+    lines = [verdict(standings), f"Results: {settings.output}/comparison.json, comparison.md, curves.svg"]
+    Console().print("\n".join(line for line in lines if line), highlight=False, soft_wrap=True)
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line.
+
+    Args:
+        context: Of the command.
+        name: Of the parameter.
+    """
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def check_options(names: Collection[str], reason: str) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        names: Parameters that stand on the command line and should not.
+        reason: What is wrong with them.
+
+    Raises:
+        EvaluationError: There are any.
+    """
+    for name in sorted(names):
+        raise EvaluationError(f"--{OPTION_NAMES.get(name, name.replace('_', '-'))}: {reason}")
 
 
 @app.command()

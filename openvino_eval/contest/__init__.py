@@ -1,0 +1,21 @@
+"""The contest of the search methods: the same model, images, scores and budget of evaluations for all."""
+
+from openvino_eval.contest.contest import run_contest, summary_table
+from openvino_eval.contest.interruption import ContestInterrupted, interruptible
+from openvino_eval.contest.methods import METHODS, Arm, parse_arms, parse_methods
+from openvino_eval.contest.settings import ContestSettings
+from openvino_eval.contest.standings import Standing, verdict
+
+__all__ = [
+    "METHODS",
+    "Arm",
+    "ContestInterrupted",
+    "ContestSettings",
+    "Standing",
+    "interruptible",
+    "parse_arms",
+    "parse_methods",
+    "run_contest",
+    "summary_table",
+    "verdict",
+]

@@ -1,0 +1,218 @@
+"""Where the searches of a contest take place: prepared once a process, the same for all."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from nncf_mcq import PRECISION_INITIALIZERS, Budget, Policy, load_config
+from nncf_mcq.costs import Constraint
+from nncf_mcq.job import Job
+from nncf_mcq.policy import PolicyKey
+from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
+from nncf_mcq.preparation import Preparation
+from nncf_mcq.progress import Stages
+from nncf_mcq.result import label_free_metrics
+from nncf_mcq.task.datasets import DatasetSplits
+from nncf_mcq.weight_table import WeightTable
+from openvino_eval.accuracy import predict, score
+from openvino_eval.contest.methods import Arm, Run, entrants
+from openvino_eval.contest.record import RunRecord
+from openvino_eval.contest.scores import SCORES_FILE, ScoreFile
+from openvino_eval.contest.settings import ContestSettings
+from openvino_eval.errors import EvaluationError
+
+FLOAT: Final = "float"
+"""The float model among those that are reported on."""
+
+_SCORING_THREADS = 1
+"""Compiling takes most of an evaluation, on one thread; `--jobs` uses the others."""
+
+_OWN_DETAILS = ("curve", "seconds", "interrupted", "sensitivities")
+"""Details of a search that the record holds elsewhere, or that are long."""
+
+
+@dataclass
+class Arena:
+    """A prepared model, and the scores that are known of it.
+
+    Attributes:
+        job: The configuration.
+        preparation: Weight table, images and costs.
+        scores: Of all searches.
+        settings: Of the contest.
+    """
+
+    job: Job
+    preparation: Preparation
+    scores: ScoreFile
+    settings: ContestSettings
+    _stages: Stages = field(repr=False)
+
+    @classmethod
+    def prepare(cls, settings: ContestSettings, stages: Stages) -> Arena:
+        """Collects statistics, builds the weight table and opens the scores.
+
+        With the configured number of threads, also where several processes do it: with fewer, sums of floating point
+        numbers may differ in their last digits, and then the weights.
+
+        Args:
+            settings: Of the contest.
+            stages: Reports the progress.
+
+        Raises:
+            EvaluationError: The folder holds scores of something else, or the warm start takes all evaluations.
+        """
+        job = settings.read_job()
+        preparation = job.prepare(stages)
+        quantizable, subject = preparation.workspace.quantizable, preparation.subject
+        scores = ScoreFile(
+            settings.output / SCORES_FILE,
+            {"model": subject.model, "images": subject.images},
+            [layer.name for layer in quantizable.layers],
+            [point.name for point in quantizable.activation_points],
+        )
+        arena = cls(job, preparation, scores, settings, stages)
+        arena._check_evaluations()
+        return arena
+
+    def parameters(self, run: Run) -> dict[str, Any]:
+        """All parameters of a run's precision initializer."""
+        return run_parameters(self.job, run, self.settings.evaluations)
+
+    def search(self, run: Run, progress: Callable[[int, int], None] = lambda done, total: None) -> RunRecord:
+        """Runs a search to its end.
+
+        What it returns is judged here, not by the method: whether policies keep the budget, what they score, and how
+        many were scored.
+
+        Args:
+            run: Which.
+            progress: Called with (done, total).
+
+        Raises:
+            EvaluationError: The policy that it returns exceeds the budget.
+        """
+        parameters = self.parameters(run)
+        checked = load_config({"compression": {"initializer": {"precision": parameters}}})
+        initializer = PRECISION_INITIALIZERS.create(checked.compression.initializer.precision)
+        task = self._task(lambda done, total, _: progress(done, total))
+        computed, start = self.scores.computed_seconds, time.perf_counter()
+        result = initializer.find_policy(task)
+        final_score = task.evaluator.score(result.policy)
+        elapsed, computed = time.perf_counter() - start, self.scores.computed_seconds - computed
+        constraints = task.costs.constraints(self._budget, task.bits)
+        if not _is_feasible(result.policy.key, task, constraints):
+            raise EvaluationError(f"{run}: the policy that it returned exceeds the budget")
+        scored = task.evaluator.scores_from(0)
+        return RunRecord(
+            parameters=parameters,
+            evaluations=len(scored),
+            score=final_score,
+            average_bits=task.costs.average_bits(result.policy),
+            policy=result.policy.to_dict(),
+            curve=_best_so_far(scored, task, constraints),
+            own_seconds=round(max(elapsed - computed, 0.0), 4),
+            scoring_seconds=round(sum(self.scores.seconds(key) for key, _ in scored), 4),
+            details={name: value for name, value in result.details.items() if name not in _OWN_DETAILS},
+        )
+
+    def report(self, policies: Mapping[str, Policy]) -> dict[str, dict[str, float]]:
+        """Measures policies on the report images, with the weights that would ship but for the sequential pass.
+
+        Args:
+            policies: By any names but `FLOAT`.
+
+        Returns:
+            Metrics of each, and of the float model.
+        """
+        workspace, runtime = self.preparation.workspace, self.job.config.runtime
+        models = {name: workspace.build(policy, self._final_table) for name, policy in policies.items()}
+        outputs, targets = predict(
+            {FLOAT: workspace.quantizable.model, **models},
+            self._splits.report,
+            batch_size=runtime.batch_size,
+            threads=max(1, runtime.threads // self.settings.jobs),
+        )
+        metric = self.job.config.metric
+        metrics = [metric] if metric is not None and self._splits.has_targets else []
+        return {
+            name: score(answers, targets, metrics)
+            | ({} if name == FLOAT else label_free_metrics(answers, outputs[FLOAT]))
+            for name, answers in outputs.items()
+        }
+
+    @cached_property
+    def _splits(self) -> DatasetSplits:
+        return self.job.load_dataset()
+
+    @cached_property
+    def _final_table(self) -> WeightTable:
+        """Weights of every layer and width from all calibration images; one table serves all policies."""
+        workspace = self.preparation.workspace
+        if self.preparation.searched is workspace:
+            return self.preparation.table
+        return workspace.weight_table(workspace.ranges, self.job.config.compression.weights.bits, self._stages)
+
+    @property
+    def _budget(self) -> Budget:
+        budget: Budget = self.job.config.compression.initializer.precision.budget
+        return budget
+
+    def _task(self, progress: Callable[[int, int, str], None]) -> PrecisionTask:
+        task = self.preparation.task(threads=_SCORING_THREADS, known=self.scores)
+        return dataclasses.replace(task, progress=progress)
+
+    def _check_evaluations(self) -> None:
+        task = self._task(lambda done, total, what: None)
+        for entrant in entrants(self.settings.methods, self.settings.arms):
+            if entrant.arm is not Arm.WARM:
+                continue
+            parameters = self.parameters(Run(entrant, 0))
+            widths = parameters.get("measured_widths")
+            passes = count_sensitivity_passes(task, widths if isinstance(widths, int) else None)
+            if self.settings.evaluations <= passes:
+                raise EvaluationError(
+                    f"--evaluations: found {self.settings.evaluations}, allowed: {passes + 1} or more, since the "
+                    f"sensitivities that {entrant} starts with take {passes}"
+                )
+
+
+def run_parameters(job: Job, run: Run, evaluations: int) -> dict[str, Any]:
+    """All parameters of a run's precision initializer, the defaults written out.
+
+    Args:
+        job: Its precision initializer has the budget.
+        run: Which.
+        evaluations: Of each search.
+
+    Raises:
+        ConfigError: There is no such precision initializer, or it does not take these parameters.
+    """
+    budget: Budget = job.config.compression.initializer.precision.budget
+    given = run.parameters(budget.model_dump(exclude_none=True), evaluations)
+    checked = load_config({"compression": {"initializer": {"precision": given}}}).to_dict()
+    found: dict[str, Any] = checked["compression"]["initializer"]["precision"]
+    return found
+
+
+def _is_feasible(key: PolicyKey, task: PrecisionTask, constraints: Iterable[Constraint]) -> bool:
+    weight_bits = dict(key[0])
+    choice = {name: weight_bits[members[0].name] for name, members in task.quantizable.groups.items()}
+    # Layers that share weights but not bits are no choice at all, and neither are other activation bits.
+    return task.policy(choice).key == key and all(constraint.is_met(choice) for constraint in constraints)
+
+
+def _best_so_far(
+    scored: Iterable[tuple[PolicyKey, float]], task: PrecisionTask, constraints: Iterable[Constraint]
+) -> tuple[tuple[int, float], ...]:
+    curve: list[tuple[int, float]] = []
+    for count, (key, found) in enumerate(scored, start=1):
+        if (not curve or found < curve[-1][1]) and _is_feasible(key, task, constraints):
+            curve.append((count, found))
+    return tuple(curve)

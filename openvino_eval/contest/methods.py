@@ -1,0 +1,175 @@
+"""Who takes part: names of methods, their arms, and the precision initializers behind them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from openvino_eval.errors import EvaluationError
+
+
+class Arm(enum.StrEnum):
+    """Where a search starts: from the policy of the ILP, from nothing; `-` where a method knows no such choice."""
+
+    WARM = "warm"
+    COLD = "cold"
+    NONE = "-"
+
+
+CHOSEN_ARMS: Final = (Arm.WARM, Arm.COLD)
+"""What methods that know both may be run with."""
+
+_WARM_STARTS = {Arm.WARM: "ilp", Arm.COLD: "none"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to find a policy.
+
+    Attributes:
+        parameters: Of its precision initializer; budget, evaluations, seed and warm start are added.
+        arms: Those that it can run with.
+    """
+
+    parameters: Mapping[str, Any]
+    arms: tuple[Arm, ...] = CHOSEN_ARMS
+
+    @property
+    def searches(self) -> bool:
+        """Whether it takes a number of evaluations and a seed; a method that does not is run once."""
+        return Arm.NONE not in self.arms
+
+
+METHODS: Final[Mapping[str, Method]] = {
+    "rl": Method({"type": "rl"}, (Arm.WARM,)),
+    # As published: it knows neither sensitivities nor a warm start.
+    "ddpg": Method({"type": "rl", "agent": "ddpg"}, (Arm.COLD,)),
+    "ilp": Method({"type": "ilp"}, (Arm.NONE,)),
+    "greedy": Method({"type": "greedy"}, (Arm.NONE,)),
+    "tpe": Method({"type": "optuna", "sampler": "tpe"}),
+    "gp": Method({"type": "optuna", "sampler": "gp"}),
+    "cmaes": Method({"type": "optuna", "sampler": "cmaes"}),
+    "nsga2": Method({"type": "optuna", "sampler": "nsgaii"}),
+    "qmc": Method({"type": "optuna", "sampler": "qmc"}),
+    "random": Method({"type": "optuna", "sampler": "random"}),
+}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method with one of its arms.
+
+    Attributes:
+        method: One of `METHODS`.
+        arm: One of the method's.
+    """
+
+    method: str
+    arm: Arm
+
+    def __str__(self) -> str:
+        return self.method if self.arm is Arm.NONE else f"{self.method} ({self.arm})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One search of an entrant.
+
+    Attributes:
+        entrant: Who searches.
+        seed: Of its randomness.
+    """
+
+    entrant: Entrant
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.entrant} seed {self.seed}" if METHODS[self.entrant.method].searches else str(self.entrant)
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        arm = [] if self.entrant.arm is Arm.NONE else [str(self.entrant.arm)]
+        return "-".join([self.entrant.method, *arm, str(self.seed)])
+
+    def parameters(self, budget: Mapping[str, Any], evaluations: int) -> dict[str, Any]:
+        """JSON values of its precision initializer.
+
+        Args:
+            budget: Of the policies.
+            evaluations: Unique scored policies, for a method that takes a number.
+        """
+        method = METHODS[self.entrant.method]
+        found = {**method.parameters, "budget": dict(budget)}
+        if method.searches:
+            found |= {
+                "evaluations": evaluations,
+                "seed": self.seed,
+                "warm_start": _WARM_STARTS[self.entrant.arm],
+            }
+        return found
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """Reads names that are separated by commas.
+
+    Raises:
+        EvaluationError: A name is unknown or occurs twice, or there is none.
+    """
+    return _parse("--methods", text, list(METHODS))
+
+
+def parse_arms(text: str) -> tuple[Arm, ...]:
+    """The same for arms."""
+    return tuple(Arm(name) for name in _parse("--arms", text, [str(arm) for arm in CHOSEN_ARMS]))
+
+
+def entrants(methods: Sequence[str], arms: Sequence[Arm]) -> list[Entrant]:
+    """Everyone who takes part, in the order of the methods.
+
+    Args:
+        methods: Names.
+        arms: For the methods that know both; the others run with their only one.
+    """
+    return [
+        Entrant(name, arm)
+        for name in methods
+        for arm in METHODS[name].arms
+        if arm in arms or len(METHODS[name].arms) == 1
+    ]
+
+
+def plan(competitors: Sequence[Entrant], seeds: int) -> list[Run]:
+    """All runs, in the order in which they are best begun.
+
+    Seed after seed, so that a contest that is not finished compares everyone. Processes that run side by side should
+    not measure the same sensitivities at the same time: one run that measures them goes first, then those that do
+    not, then the others.
+
+    Args:
+        competitors: Who takes part.
+        seeds: How many seeds each gets that takes one.
+    """
+    measuring = [entrant for entrant in competitors if entrant.arm is not Arm.COLD]
+    others = [entrant for entrant in competitors if entrant.arm is Arm.COLD]
+    # Those that do not search are the shortest.
+    measuring.sort(key=lambda entrant: entrant.arm is not Arm.NONE)
+    order = [*measuring[:1], *others, *measuring[1:]]
+    return [
+        Run(entrant, seed)
+        for seed in range(seeds)
+        for entrant in order
+        if seed == 0 or METHODS[entrant.method].searches
+    ]
+
+
+def _parse(option: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",")]
+    for index, name in enumerate(names):
+        if name not in allowed:
+            raise EvaluationError(f"{option}: found {name!r}, allowed: {', '.join(allowed)}, separated by commas")
+        if name in names[:index]:
+            raise EvaluationError(f"{option}: {name!r} is named twice")
+    return tuple(names)

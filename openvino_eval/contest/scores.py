@@ -1,0 +1,144 @@
+"""The scores of a contest in a file: nothing is scored twice, by whichever method, process or attempt."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+from nncf_mcq.policy import PolicyKey
+from openvino_eval.errors import EvaluationError
+
+SCORES_FILE: Final = "scores.jsonl"
+
+
+class ScoreFile(MutableMapping[PolicyKey, float]):
+    """Policies and their scores, one line each; a line that a killed process left unfinished is ignored.
+
+    The first line says what the scores are of. Widths are written as digits in the order of the sorted names. The time
+    from asking for an unknown policy to its score is kept with it, so one policy is asked for at a time.
+
+    Args:
+        path: The file; made if it is missing.
+        identity: What the scores are of, e.g. digests of model and images.
+        layers: Names of the policies' layers.
+        activations: Names of their activation quantizers.
+
+    Raises:
+        EvaluationError: The file's scores are of something else.
+    """
+
+    def __init__(
+        self, path: Path, identity: Mapping[str, str], layers: Sequence[str], activations: Sequence[str]
+    ) -> None:
+        self._path = path
+        self._layers = sorted(layers)
+        self._activations = sorted(activations)
+        self._scores: dict[PolicyKey, float] = {}
+        self._seconds: dict[PolicyKey, float] = {}
+        self._read_bytes = 0
+        self._asked = 0.0
+        self.computed_seconds = 0.0
+        header = {"subject": dict(identity), "layers": self._layers}
+        with self._locked() as stream:
+            if stream.seek(0, os.SEEK_END) == 0:
+                self._append(stream, header)
+            stream.seek(0)
+            found = _parse(stream.readline())
+        if found != header:
+            different = [
+                name
+                for name, digest in identity.items()
+                if not isinstance(found, dict) or dict(found.get("subject", {})).get(name) != digest
+            ]
+            words = " and ".join(different or ["layers"])
+            raise EvaluationError(f"{path}: holds the scores of other {words}: name another folder")
+
+    def refresh(self) -> None:
+        """Reads what other processes have written since."""
+        if self._path.stat().st_size == self._read_bytes:
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._read_bytes)
+            complete, newline, _ = stream.read().rpartition(b"\n")
+        self._read_bytes += len(complete) + len(newline)
+        for line in complete.split(b"\n"):
+            self._take(_parse(line))
+
+    def seconds(self, key: PolicyKey) -> float:
+        """How long it took to score a policy."""
+        return self._seconds[key]
+
+    def __contains__(self, key: object) -> bool:
+        self.refresh()
+        self._asked = time.perf_counter()
+        return key in self._scores
+
+    def __getitem__(self, key: PolicyKey) -> float:
+        return self._scores[key]
+
+    def __setitem__(self, key: PolicyKey, score: float) -> None:
+        seconds = time.perf_counter() - self._asked
+        self.computed_seconds += seconds
+        with self._locked() as stream:
+            # Another process may have been faster: its score is then everybody's.
+            self.refresh()
+            if key in self._scores:
+                return
+            self._append(
+                stream,
+                {
+                    "weights": "".join(str(bits) for _, bits in key[0]),
+                    "activations": "".join(str(bits) for _, bits in key[1]),
+                    "score": score,
+                    "seconds": round(seconds, 4),
+                },
+            )
+        self.refresh()
+
+    def __delitem__(self, key: PolicyKey) -> None:
+        raise TypeError("scores are kept")
+
+    def __iter__(self) -> Iterator[PolicyKey]:
+        return iter(self._scores)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def _take(self, line: Any) -> None:
+        if not isinstance(line, dict) or "score" not in line:
+            return
+        key = (
+            tuple(zip(self._layers, map(int, line["weights"]), strict=True)),
+            tuple(zip(self._activations, map(int, line["activations"]), strict=True)),
+        )
+        self._scores.setdefault(key, line["score"])
+        self._seconds.setdefault(key, line["seconds"])
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        # Unbuffered: a line is one write, which a killed process did or did not do.
+        with self._path.open("a+b", buffering=0) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield stream
+
+    @staticmethod
+    def _append(stream: IO[bytes], line: Mapping[str, Any]) -> None:
+        begin = b""
+        if stream.seek(0, os.SEEK_END) > 0:
+            stream.seek(-1, os.SEEK_END)
+            # What a full disk has cut ends here.
+            begin = b"" if stream.read(1) == b"\n" else b"\n"
+        stream.write(begin + json.dumps(line).encode() + b"\n")
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

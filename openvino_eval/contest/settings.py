@@ -1,0 +1,123 @@
+"""What a contest is about, and the folder that it is kept in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from nncf_mcq import Budget, ConfigError
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.job import Job
+from nncf_mcq.registry import load_plugins
+from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, Run, entrants, plan
+from openvino_eval.errors import EvaluationError
+
+SETTINGS_FILE: Final = "contest.json"
+_PRECISION = "compression.initializer.precision"
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class ContestSettings:
+    """Who searches for what, and how long.
+
+    Attributes:
+        config: A configuration file; its precision initializer says no more than the budget.
+        methods: Names of `METHODS`.
+        evaluations: Unique policies that each search scores.
+        seeds: Searches of each method and arm.
+        output: The folder of the contest.
+        overrides: Dotted paths in the configuration to the values that replace what the file says.
+        arms: Of the methods that know both.
+        jobs: Processes.
+    """
+
+    config: Path
+    methods: tuple[str, ...]
+    evaluations: int
+    seeds: int
+    output: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    arms: tuple[Arm, ...] = CHOSEN_ARMS
+    jobs: int = 1
+
+    @property
+    def runs(self) -> list[Run]:
+        """All searches, in order."""
+        return plan(entrants(self.methods, self.arms), self.seeds)
+
+    def read_job(self) -> Job:
+        """The configuration, prepared for any method rather than for the one that it names.
+
+        Raises:
+            ConfigError: It cannot be used, or names no budget.
+        """
+        load_plugins()
+        precision = Job.read(self.config, self.overrides).config.compression.initializer.precision
+        budget = getattr(precision, "budget", None)
+        if not isinstance(budget, Budget):
+            raise ConfigError(f"{_PRECISION}.budget", None, "the budget that every method has to keep")
+        common = {"type": "ilp", "budget": budget.model_dump(exclude_none=True)}
+        return Job.read(self.config, {**self.overrides, _PRECISION: common})
+
+    def relative_config(self, job: Job) -> dict[str, Any]:
+        """The configuration without what the scores do not depend on, and with relative paths: folders may move.
+
+        Args:
+            job: The configuration as `read_job` returns it.
+        """
+        config = job.config.map_paths(lambda name: os.path.relpath(name, job.base_directory)).to_dict()
+        del config["runtime"]
+        return config
+
+    def claim_folder(self, job: Job) -> None:
+        """Makes the folder this contest's, or finds that it is.
+
+        Args:
+            job: The configuration as `read_job` returns it.
+
+        Raises:
+            EvaluationError: It holds another contest, or cannot be written.
+        """
+        path = self.output / SETTINGS_FILE
+        wanted = {"evaluations": self.evaluations, "config": self.relative_config(job)}
+        try:
+            if not path.exists():
+                if self.output.is_dir() and any(self.output.iterdir()):
+                    raise EvaluationError(f"{self.output}: found other files, needed: a new folder, or a contest's own")
+                write_text_atomically(path, json.dumps(wanted, indent=2) + "\n")
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise EvaluationError(f"{self.output}: cannot be written: {error.strerror}") from error
+        except ValueError as error:
+            raise EvaluationError(f"{path}: not a contest's settings") from error
+        differences = _differences(wanted, found)
+        if differences:
+            raise EvaluationError(
+                f"{self.output}: holds a contest with {', '.join(differences)}: restore that, or name another folder"
+            )
+
+
+def _differences(wanted: Mapping[str, Any], found: Any) -> list[str]:
+    """What `found` says otherwise, in words."""
+    ours, theirs = _flatten(wanted), _flatten(found if isinstance(found, dict) else {})
+    said = []
+    for path in sorted(ours.keys() | theirs.keys()):
+        here, there = ours.get(path, _ABSENT), theirs.get(path, _ABSENT)
+        if here != there:
+            said.append(f"no {path}" if there is _ABSENT else f"{path} {there!r}")
+    return said
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flatten(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

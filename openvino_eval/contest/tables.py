@@ -1,0 +1,126 @@
+"""The standings as a table, in Markdown and for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.table import Column, Table
+
+from openvino_eval.contest.standings import Spread, Standing
+from openvino_eval.report import MISSING, format_percent
+
+_SHARES = ("top1", "agreement")
+_HEADINGS = {"top1": "top-1", "kl": "KL"}
+_TEXT_COLUMNS = 2
+
+LEGEND = (
+    "score: on the search images, lower is better; best policy within the budget, median and quartiles over the seeds. "
+    "to rival: evaluations until a seed is as good as the median final score of the best other entrant, median over "
+    "the seeds; in brackets how many get there. top-1, agreement, KL: of the policies found, on images that no search "
+    "saw. time: of one run alone, without the preparation; own: share of it that is not scoring."
+)
+
+
+def headings(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[str]:
+    """The table's headings.
+
+    Args:
+        standings: All of them.
+        checkpoints: Numbers of evaluations at which scores are shown.
+    """
+    metrics = [_HEADINGS.get(name, name) for name in _metrics(standings)]
+    scores = [f"score after {count}" for count in checkpoints]
+    return ["method", "arm", "seeds", *scores, "final", "evaluations", "to rival", *metrics, "time", "own"]
+
+
+def rows(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[list[str]]:
+    """The table's rows, best first.
+
+    Args:
+        standings: All of them.
+        checkpoints: Numbers of evaluations at which scores are shown.
+    """
+    metrics = _metrics(standings)
+    return [
+        [
+            standing.entrant.method,
+            str(standing.entrant.arm),
+            str(standing.seeds) if standing.complete else f"{len(standing.records)} of {standing.seeds}",
+            *(_spread(standing.score_after(count)) for count in checkpoints),
+            _score(standing.final.median),
+            f"{standing.evaluations:g}",
+            _to_rival(standing),
+            *(_metric(name, standing.report.get(name)) for name in metrics),
+            _seconds(standing.wall_seconds),
+            f"{100 * standing.sampler_share:.1f} %",
+        ]
+        for standing in sorted(standings, key=lambda standing: standing.final.median)
+    ]
+
+
+def markdown(standings: Sequence[Standing], checkpoints: Sequence[int], title: str, text: str) -> str:
+    """The table as a Markdown document.
+
+    Args:
+        standings: All of them.
+        checkpoints: Numbers of evaluations at which scores are shown.
+        title: The heading.
+        text: Shown below it.
+    """
+    names = headings(standings, checkpoints)
+    alignments = ["---" if index < _TEXT_COLUMNS else "---:" for index in range(len(names))]
+    lines = [names, alignments, *rows(standings, checkpoints)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    parts = [f"# {title}", text, table, LEGEND, "![Best score by evaluations](curves.svg)"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def terminal_table(standings: Sequence[Standing], checkpoints: Sequence[int], title: str) -> Table:
+    """The table for the terminal.
+
+    Args:
+        standings: All of them.
+        checkpoints: Numbers of evaluations at which scores are shown.
+        title: Above it.
+    """
+    columns = [
+        Column(name, justify="left" if index < _TEXT_COLUMNS else "right")
+        for index, name in enumerate(headings(standings, checkpoints))
+    ]
+    table = Table(*columns, title=title, caption=LEGEND, title_justify="left", caption_justify="left")
+    for row in rows(standings, checkpoints):
+        table.add_row(*row)
+    return table
+
+
+def _metrics(standings: Sequence[Standing]) -> list[str]:
+    return list(dict.fromkeys(name for standing in standings for name in standing.report))
+
+
+def _score(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else MISSING
+
+
+def _spread(spread: Spread) -> str:
+    if spread.low == spread.high or not math.isfinite(spread.median):
+        return _score(spread.median)
+    return f"{_score(spread.median)} [{_score(spread.low)}, {_score(spread.high)}]"
+
+
+def _metric(name: str, spread: Spread | None) -> str:
+    if spread is None:
+        return MISSING
+    return format_percent(spread.median) if name in _SHARES else _score(spread.median)
+
+
+def _to_rival(standing: Standing) -> str:
+    if standing.rival is None:
+        return MISSING
+    median = Spread.of(standing.evaluations_to_rival).median
+    count = f"{median:.0f}" if math.isfinite(median) else MISSING
+    return f"{count} ({standing.seeds_reaching}/{len(standing.records)})"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
