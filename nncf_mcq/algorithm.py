@@ -285,6 +285,14 @@ def _activation_name(point: SingleConfigQuantizationPoint) -> str:
     return f"{insertion.target_node_name}:{insertion.input_port_id}"
 
 
+def fake_quantize_name(point: str) -> str:
+    """Friendly name of the FakeQuantize that NNCF puts at an activation point of an `openvino.Model`."""
+    operation, separator, port = point.rpartition(":")
+    if separator and port.isdigit():
+        return f"{operation}/fq_input_{port}"
+    return f"{point}/fq_output_0"
+
+
 def _target_name(target: TargetPoint) -> str:
     """The name of a target point in a policy; the inverse of where `_activation_name` points to."""
     from nncf.common.graph.transformations.commands import TargetType

@@ -16,9 +16,11 @@ from rich.table import Table
 from nncf_mcq import clipping_report
 from nncf_mcq import config as configuration
 from nncf_mcq.config import Config
+from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import QuantizableModel, find_layers
+from nncf_mcq.policy import Policy
 from nncf_mcq.recipes import find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.result import QuantizationResult
@@ -245,18 +247,28 @@ def _print_layers(quantizable: QuantizableModel) -> None:
 
 
 def _print_reachable(quantizable: QuantizableModel, config: Config) -> None:
-    bits, activation_bits = config.compression.weights.bits, config.compression.activations.bits
+    bits, widths = config.compression.weights.bits, config.compression.activations.widths
     weights = quantizable.quantizable_weights
     at_int8 = sum(layer.macs for layer in quantizable.layers) * 64
+    low, high = min(bits), max(bits)
+    activations = "" if len(widths) == 1 else " with activations at {}"
     table = Table(title="Reachable budgets", title_justify="left")
     table.add_column("budget")
-    for width in (min(bits), max(bits)):
-        table.add_column(f"all at {width} bits", justify="right")
-    low, high = min(bits), max(bits)
+    for width, inputs in ((low, widths[0]), (high, widths[-1])):
+        table.add_column(f"all at {width} bits{activations.format(inputs)}", justify="right")
     table.add_row("weight_size.average_bits", str(low), str(high))
     table.add_row("weight_size.ratio", f"{low / 32:.4f}", f"{high / 32:.4f}")
     table.add_row("bytes of the packed weights", *(f"{weights * w // 8:,}" for w in (low, high)))
-    bops = [sum(layer.macs for layer in quantizable.layers) * width * activation_bits for width in (low, high)]
+    costs = CostModel(quantizable, {point.name: widths[-1] for point in quantizable.activation_points}, None)
+    bops = [
+        costs.bops(
+            Policy(
+                {layer.name: width for layer in quantizable.layers},
+                {point.name: inputs for point in quantizable.activation_points},
+            )
+        )
+        for width, inputs in ((low, widths[0]), (high, widths[-1]))
+    ]
     table.add_row("bops.total", *(f"{value:.4g}" for value in bops))
     table.add_row("bops.ratio", *(f"{value / at_int8:.4f}" for value in bops))
     _console.print(table)

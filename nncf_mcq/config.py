@@ -62,7 +62,11 @@ class WeightsConfig(Parameters):
 class ActivationsConfig(Parameters):
     """How activations are quantized."""
 
-    bits: Bits = Field(default=8, description="Width of every activation quantizer that the policy does not override.")
+    bits: Bits | list[Bits] = Field(
+        default=8,
+        description="Width of every activation quantizer, or a list of widths that a precision initializer that "
+        "searches may choose from; the others take the largest.",
+    )
     per_channel: bool = Field(
         default=False,
         description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
@@ -73,6 +77,27 @@ class ActivationsConfig(Parameters):
         description="max: largest value seen. mean_max, moving_max: mean or moving average over images of the largest "
         "value. percentile: of the sampled values. mse: the threshold of least squared error at the width.",
     )
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _width_or_widths(cls, bits: Any) -> Any:
+        """Here rather than by the two types: a message of each of them would name neither."""
+        found = bits if isinstance(bits, list) and bits else [bits]
+        if any(type(item) is not int or item not in SUPPORTED_BITS for item in found):
+            raise ValueError(
+                f"{min(SUPPORTED_BITS)} to {max(SUPPORTED_BITS)}, or a list of one or more of these widths"
+            )
+        return sorted(set(bits)) if isinstance(bits, list) else bits
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths to choose from, ascending."""
+        return (self.bits,) if isinstance(self.bits, int) else tuple(self.bits)
+
+    @property
+    def largest(self) -> int:
+        """The width of quantizers that nothing is chosen for."""
+        return self.widths[-1]
 
 
 class CorrectionConfig(Parameters):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.policy import Budget, Policy
+from nncf_mcq.policy import BopsBudget, Budget, Policy, WeightSizeBudget
 
 FLOAT_BITS = 32
 INT8_BITS = 8
@@ -18,16 +18,18 @@ BUDGET_PATH = "compression.initializer.precision.budget"
 
 @dataclass(frozen=True)
 class Constraint:
-    """One hard limit that is linear in the choice of each group's bits.
+    """One hard limit on the choice of each group's bits: a sum of costs of groups, and of products of two groups' bits.
 
     Attributes:
         path: The budget's key in the JSON, for messages.
         unit: What is summed, for messages.
-        cost: Group name and width to cost.
+        cost: Group name and width to cost; every group and width, costs may not fall with the width.
         fixed: Cost that no choice changes.
         limit: Largest allowed sum.
         divisor: The sum divided by this is in the unit of the JSON.
         note: Appended to the message that the limit is out of reach.
+        products: Two groups to the cost of one bit of the one times one bit of the other, as of the weights and the
+            input of a layer.
     """
 
     path: str
@@ -37,10 +39,28 @@ class Constraint:
     limit: float
     divisor: float = 1.0
     note: str = ""
+    products: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def total(self, group_bits: Mapping[str, int]) -> float:
         """Cost of a choice of bits."""
-        return self.fixed + sum(self.cost[group][bits] for group, bits in group_bits.items())
+        alone = sum(self.cost[group][bits] for group, bits in group_bits.items())
+        pairs = sum(cost * group_bits[left] * group_bits[right] for (left, right), cost in self.products.items())
+        return self.fixed + alone + pairs
+
+    def marginal(self, group_bits: Mapping[str, float]) -> dict[str, dict[int, float]]:
+        """Group name and width to the cost that depends on the group's width while all others have these bits.
+
+        Args:
+            group_bits: Bits of every group; they may be fractions.
+        """
+        rates = dict.fromkeys(self.cost, 0.0)
+        for (left, right), cost in self.products.items():
+            rates[left] += cost * group_bits[right]
+            rates[right] += cost * group_bits[left]
+        return {
+            group: {bits: value + rates[group] * bits for bits, value in costs.items()}
+            for group, costs in self.cost.items()
+        }
 
     def is_met(self, group_bits: Mapping[str, int]) -> bool:
         """Whether the choice keeps the limit, up to rounding of the last digits."""
@@ -50,8 +70,8 @@ class Constraint:
     def reachable(self) -> tuple[float, float]:
         """Smallest and largest total of any choice."""
         return (
-            self.fixed + sum(min(costs.values()) for costs in self.cost.values()),
-            self.fixed + sum(max(costs.values()) for costs in self.cost.values()),
+            self.total({group: min(costs) for group, costs in self.cost.items()}),
+            self.total({group: max(costs) for group, costs in self.cost.items()}),
         )
 
     def check_reachable(self) -> None:
@@ -71,7 +91,7 @@ class CostModel:
 
     Attributes:
         quantizable: The model's layers.
-        activation_bits: Activation quantizer name to its width.
+        activation_bits: Activation quantizer name to its width, unless a policy says otherwise.
         fixed_bytes: Measures the bytes of the .bin that are not packed weights: scales, biases, float constants,
             quantizer ranges. Called only for a budget in bytes. None: not known yet; constraints leave them out.
     """
@@ -90,57 +110,64 @@ class CostModel:
         widths = {**self.activation_bits, **policy.activation_bits}
         return sum(_bops(layer, policy.weight_bits[layer.name], widths) for layer in self.quantizable.layers)
 
-    def layer_bops(self, layer: QuantizableLayer, bits: int) -> int:
-        """Bit operations of one layer with the configured activation bits."""
-        return _bops(layer, bits, self.activation_bits)
+    def constraints(self, budget: Budget, choices: Mapping[str, Sequence[int]]) -> list[Constraint]:
+        """The budget as constraints over the groups' bits.
 
-    def constraints(self, budget: Budget, bits: tuple[int, ...]) -> list[Constraint]:
-        """The budget as linear constraints over the groups' bits.
+        Args:
+            budget: The limits.
+            choices: What a policy decides, as `QuantizableModel.choices`.
 
         Raises:
             BudgetError: No choice meets one of them; names the smallest and largest reachable values.
         """
-        groups = self.quantizable.groups
-        total = self.quantizable.quantizable_weights
         found: list[Constraint] = []
         if budget.weight_size is not None:
-            size = budget.weight_size
-            path = f"{BUDGET_PATH}.weight_size"
-            weight_bits = {
-                name: {width: float(members[0].weights * width) for width in bits} for name, members in groups.items()
-            }
-            if size.average_bits is not None:
-                limit = size.average_bits * total
-                found.append(Constraint(f"{path}.average_bits", "bits", weight_bits, 0.0, limit, float(total)))
-            if size.ratio is not None:
-                limit = size.ratio * total * FLOAT_BITS
-                divisor = float(total * FLOAT_BITS)
-                found.append(Constraint(f"{path}.ratio", "of the FP32 size", weight_bits, 0.0, limit, divisor))
-            if size.bytes is not None:
-                weight_bytes = {
-                    name: {width: float(-(-value // 8)) for width, value in costs.items()}
-                    for name, costs in weight_bits.items()
-                }
-                fixed, note = 0.0, ", without scales, biases and float constants"
-                if self.fixed_bytes is not None:
-                    fixed, note = float(self.fixed_bytes()), ""
-                unit = "bytes of the .bin"
-                found.append(Constraint(f"{path}.bytes", unit, weight_bytes, fixed, size.bytes, note=note))
+            found.extend(self._size_constraints(budget.weight_size, choices))
         if budget.bops is not None:
-            bops = {
-                name: {width: float(sum(self.layer_bops(layer, width) for layer in members)) for width in bits}
-                for name, members in groups.items()
-            }
-            at_int8 = float(sum(layer.macs * INT8_BITS * INT8_BITS for layer in self.quantizable.layers))
-            if budget.bops.total is not None:
-                found.append(Constraint(f"{BUDGET_PATH}.bops.total", "bit operations", bops, 0.0, budget.bops.total))
-            if budget.bops.ratio is not None:
-                found.append(
-                    Constraint(f"{BUDGET_PATH}.bops.ratio", "of INT8", bops, 0.0, budget.bops.ratio * at_int8, at_int8)
-                )
+            found.append(self._bops_constraint(budget.bops, choices))
         for constraint in found:
             constraint.check_reachable()
         return found
+
+    def _size_constraints(self, size: WeightSizeBudget, choices: Mapping[str, Sequence[int]]) -> Iterator[Constraint]:
+        path, total = f"{BUDGET_PATH}.weight_size", self.quantizable.quantizable_weights
+        weights = {name: members[0].weights for name, members in self.quantizable.groups.items()}
+        # Activations are stored nowhere.
+        bits = {
+            name: {width: float(weights.get(name, 0) * width) for width in widths} for name, widths in choices.items()
+        }
+        if size.average_bits is not None:
+            limit = size.average_bits * total
+            yield Constraint(f"{path}.average_bits", "bits", bits, 0.0, limit, float(total))
+        if size.ratio is not None:
+            limit = size.ratio * total * FLOAT_BITS
+            yield Constraint(f"{path}.ratio", "of the FP32 size", bits, 0.0, limit, float(total * FLOAT_BITS))
+        if size.bytes is not None:
+            in_bytes = {
+                name: {width: float(-(-value // 8)) for width, value in costs.items()} for name, costs in bits.items()
+            }
+            fixed, note = 0.0, ", without scales, biases and float constants"
+            if self.fixed_bytes is not None:
+                fixed, note = float(self.fixed_bytes()), ""
+            yield Constraint(f"{path}.bytes", "bytes of the .bin", in_bytes, fixed, size.bytes, note=note)
+
+    def _bops_constraint(self, bops: BopsBudget, choices: Mapping[str, Sequence[int]]) -> Constraint:
+        cost = {name: dict.fromkeys(widths, 0.0) for name, widths in choices.items()}
+        products: dict[tuple[str, str], float] = {}
+        for layer in self.quantizable.layers:
+            inputs = self.quantizable.activation_group(layer)
+            if inputs is not None and inputs in choices:
+                pair = (layer.group, inputs)
+                products[pair] = products.get(pair, 0.0) + layer.macs
+            else:
+                for width in cost[layer.group]:
+                    cost[layer.group][width] += float(_bops(layer, width, self.activation_bits))
+        if bops.total is not None:
+            return Constraint(f"{BUDGET_PATH}.bops.total", "bit operations", cost, 0.0, bops.total, products=products)
+        assert bops.ratio is not None
+        at_int8 = float(sum(layer.macs * INT8_BITS * INT8_BITS for layer in self.quantizable.layers))
+        limit = bops.ratio * at_int8
+        return Constraint(f"{BUDGET_PATH}.bops.ratio", "of INT8", cost, 0.0, limit, at_int8, products=products)
 
 
 def _bops(layer: QuantizableLayer, bits: int, activation_bits: Mapping[str, int]) -> int:

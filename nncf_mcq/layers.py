@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import nncf
@@ -18,6 +19,9 @@ from nncf_mcq import algorithm
 from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.graph import constant_of, constant_value, operations_by_name
+
+ACTIVATION_PREFIX = "activation:"
+"""Begins the names of groups of activation points."""
 
 LayerKind = Literal["convolution", "grouped_convolution", "depthwise_convolution", "matmul"]
 
@@ -117,6 +121,53 @@ class QuantizableModel:
         for layer in self.layers:
             groups.setdefault(layer.group, []).append(layer)
         return {name: tuple(members) for name, members in groups.items()}
+
+    @cached_property
+    def activation_groups(self) -> dict[str, tuple[str, ...]]:
+        """Activation points by the group in which they share their bits; those that no layer reads are left out.
+
+        Points of one unified scale share their bits, and so do all that one layer reads: a layer computes with the
+        largest of their widths, so that a smaller one beside it would gain nothing. A group is named after its first
+        point, `activation:` before it, since a layer may have the same name as the point behind it.
+        """
+        read = [set(layer.activation_quantizers) for layer in self.layers if layer.activation_quantizers]
+        groups: list[set[str]] = []
+        for together in [*read, *(set(names) for names in self.unified_scales)]:
+            touching = [group for group in groups if group & together]
+            groups = [group for group in groups if not group & together]
+            groups.append(together.union(*touching))
+        order = [point.name for point in self.activation_points]
+        members = [
+            tuple(name for name in order if name in group) for group in groups if any(group & some for some in read)
+        ]
+        members.sort(key=lambda names: order.index(names[0]))
+        return {f"{ACTIVATION_PREFIX}{names[0]}": names for names in members}
+
+    def activation_group(self, layer: QuantizableLayer) -> str | None:
+        """Name of the group that decides the width of a layer's input; None where the input is not quantized."""
+        for name, members in self.activation_groups.items():
+            if set(layer.activation_quantizers) & set(members):
+                return name
+        return None
+
+    def choices(self, weight_bits: Sequence[int], activation_bits: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """What a policy decides: group name to the widths that the group can have, in the order of the network.
+
+        Args:
+            weight_bits: Widths of each group of layers.
+            activation_bits: Widths of each group of activation points. A single one is no choice, and makes no groups.
+
+        Returns:
+            Ascending widths of each group; the group of a layer's input stands before the layer.
+        """
+        widths, activation_widths = tuple(sorted(set(weight_bits))), tuple(sorted(set(activation_bits)))
+        found: dict[str, tuple[int, ...]] = {}
+        for layer in self.layers:
+            inputs = self.activation_group(layer) if len(activation_widths) > 1 else None
+            if inputs is not None:
+                found.setdefault(inputs, activation_widths)
+            found.setdefault(layer.group, widths)
+        return found
 
     @property
     def quantizable_weights(self) -> int:

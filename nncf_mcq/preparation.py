@@ -107,9 +107,9 @@ class Preparation:
         )
         task = PrecisionTask(
             quantizable=quantizable,
-            bits=tuple(self.config.compression.weights.bits),
-            activation_bits=self.config.compression.activations.bits,
-            weight_errors={group: self.table.errors(group) for group in quantizable.groups},
+            choices=self.searched.choices,
+            activation_bits=self.config.compression.activations.largest,
+            errors={group: self.table.errors(group) for group in quantizable.groups} | self.searched.activation_errors,
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
@@ -149,10 +149,9 @@ def prepare(
     """
     shape = tuple(model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
-    choices = tuple(config.compression.weights.bits)
-    workspace = Workspace.prepare(model, calibration, config, stages, lambda costs: initializer.check(costs, choices))
+    workspace = Workspace.prepare(model, calibration, config, stages, initializer.check)
     searched, images = workspace, calibration
-    bits = initializer.required_bits(choices)
+    bits = initializer.required_bits(tuple(config.compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
     sequential = config.compression.correction.sequential and min(bits) < 8
     if search_dataset is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -100,6 +103,25 @@ def predict(compiled: ov.CompiledModel, inputs: Iterable[NDArray[np.float32]]) -
     if not outputs:
         raise QuantizationError("the data set is empty: give at least one image")
     return np.concatenate(outputs)
+
+
+@contextmanager
+def quiet_output() -> Iterator[None]:
+    """Drops what native code writes to the standard output while it lasts, as HiGHS does whatever its options say."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:
+        # There is no standard output.
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager

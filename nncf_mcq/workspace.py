@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,20 +13,26 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from nncf_mcq.algorithm import ValueRange
 from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
-from nncf_mcq.ir.template import build_template
+from nncf_mcq.ir.template import build_template, place_activation_quantizers
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import Stages
-from nncf_mcq.range_init.activation import activation_ranges
+from nncf_mcq.range_init.activation import activation_ranges, relative_error
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
 from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.sequential import requantize_sequentially
 from nncf_mcq.statistics import ModelStatistics, collect_statistics
 from nncf_mcq.weight_table import WeightTable, build_weight_table
+
+Check = Callable[[CostModel, Mapping[str, tuple[int, ...]]], None]
+
+_TEMPLATES = 8
+"""So many models with quantized activations are kept: a search over their widths comes back to few of them."""
 
 
 @dataclass
@@ -46,7 +54,9 @@ class Workspace:
     ranges: RangeSelection
     calibration: NDArray[np.float32] = field(repr=False)
     purpose: str = ""
-    _templates: dict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=dict, repr=False)
+    _templates: OrderedDict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=OrderedDict, repr=False)
+    _activation_ranges: dict[int, dict[str, ValueRange]] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _fisher: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
     @classmethod
@@ -56,7 +66,7 @@ class Workspace:
         calibration: NDArray[np.float32],
         config: Config,
         stages: Stages,
-        check: Callable[[CostModel], None] = lambda costs: None,
+        check: Check = lambda costs, choices: None,
     ) -> Workspace:
         """Finds the layers and collects the statistics.
 
@@ -65,7 +75,8 @@ class Workspace:
             calibration: (N, ...) images.
             config: The configuration.
             stages: Reports the progress.
-            check: Called with the costs of policies, as far as the layers alone tell them, before anything is computed.
+            check: Called with the costs of policies, as far as the layers alone tell them, and with what a policy
+                decides, before anything is computed.
 
         Raises:
             ConfigError: A scope of the configuration matches nothing.
@@ -76,7 +87,7 @@ class Workspace:
             )
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
-            check(CostModel(quantizable, _activation_bits(quantizable, config), None))
+            check(CostModel(quantizable, _activation_bits(quantizable, config), None), _choices(quantizable, config))
         statistics = _observe(quantizable, calibration, config, stages, "statistics")
         return cls(quantizable, statistics, config, ranges, calibration)
 
@@ -142,8 +153,28 @@ class Workspace:
 
     @cached_property
     def activation_bits(self) -> dict[str, int]:
-        """Every activation quantizer at the configured width."""
+        """Every activation quantizer at the configured width, the largest where there is a choice."""
         return _activation_bits(self.quantizable, self.config)
+
+    @cached_property
+    def choices(self) -> dict[str, tuple[int, ...]]:
+        """What a policy decides: see `QuantizableModel.choices`."""
+        return _choices(self.quantizable, self.config)
+
+    @cached_property
+    def activation_errors(self) -> dict[str, dict[int, float]]:
+        """Group of activation points and width to the relative squared error of the values seen there."""
+        return {
+            group: {
+                bits: max(
+                    relative_error(self.statistics.activations[name], self._ranges(bits)[name], bits)
+                    for name in members
+                )
+                for bits in self.choices[group]
+            }
+            for group, members in self.quantizable.activation_groups.items()
+            if group in self.choices
+        }
 
     def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
         """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
@@ -159,20 +190,40 @@ class Workspace:
 
     def _template(self, policy: Policy) -> ov.Model:
         key = tuple(sorted(policy.activation_bits.items()))
-        if key not in self._templates:
-            ranges = activation_ranges(
-                self.quantizable.activation_points,
+        with self._lock:
+            if key in self._templates:
+                self._templates.move_to_end(key)
+            else:
+                ranges = {name: self._ranges(bits)[name] for name, bits in policy.activation_bits.items()}
+                self._templates[key] = build_template(self._placed, ranges, policy.activation_bits)
+                if len(self._templates) > _TEMPLATES:
+                    self._templates.popitem(last=False)
+            return self._templates[key]
+
+    @cached_property
+    def _placed(self) -> ov.Model:
+        return place_activation_quantizers(self.quantizable)
+
+    def _ranges(self, bits: int) -> dict[str, ValueRange]:
+        """The range of every activation point at one width."""
+        if bits not in self._activation_ranges:
+            points = self.quantizable.activation_points
+            self._activation_ranges[bits] = activation_ranges(
+                points,
                 self.quantizable.unified_scales,
                 self.statistics.activations,
-                policy.activation_bits,
+                {point.name: bits for point in points},
                 ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
             )
-            self._templates[key] = build_template(self.quantizable, ranges, policy.activation_bits)
-        return self._templates[key]
+        return self._activation_ranges[bits]
 
 
 def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str, int]:
-    return {point.name: config.compression.activations.bits for point in quantizable.activation_points}
+    return {point.name: config.compression.activations.largest for point in quantizable.activation_points}
+
+
+def _choices(quantizable: QuantizableModel, config: Config) -> dict[str, tuple[int, ...]]:
+    return quantizable.choices(config.compression.weights.bits, config.compression.activations.widths)
 
 
 def _observe(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
+from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.config import Config, load_config
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import Policy, PolicyKey
@@ -168,9 +169,11 @@ def layer(name: str, weights: int, *, group: str = "", macs: int = 0, inputs: Se
 
 
 def countable_model(layers: Sequence[QuantizableLayer]) -> QuantizableModel:
-    """A model whose layers are only counted."""
+    """A model whose layers are only counted, with an activation point for each name that a layer reads."""
     empty = make_model(lambda data: opset.relu(data), (1, 1))
-    return QuantizableModel(empty, tuple(layers), (), (), nncf.IgnoredScope())
+    names = dict.fromkeys(name for item in layers for name in item.activation_quantizers)
+    points = tuple(ActivationPoint(name, (), False) for name in names)
+    return QuantizableModel(empty, tuple(layers), points, (), nncf.IgnoredScope())
 
 
 def moments_of(columns: torch.Tensor) -> LayerStatistics:
@@ -203,13 +206,17 @@ def small_config(**precision: object) -> Config:
     )
 
 
+TABLE_BITS = (2, 4, 8)
+"""Widths in the weight table of the small network."""
+
+
 @functools.cache
 def small_workspace() -> tuple[Workspace, WeightTable]:
     """The small network with its statistics and its weight table at 2, 4 and 8 bits; not to be edited."""
     config = small_config()
     stages = Stages(SilentProgress())
     workspace = Workspace.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
-    return workspace, workspace.weight_table(workspace.ranges, (2, 4, 8), stages)
+    return workspace, workspace.weight_table(workspace.ranges, TABLE_BITS, stages)
 
 
 def make_evaluator(
@@ -236,9 +243,9 @@ def make_task(
     stored = None if storage is None else storage.start(Subject("model", "images", {}))
     return PrecisionTask(
         quantizable=workspace.quantizable,
-        bits=(2, 4, 8),
+        choices=workspace.quantizable.choices(TABLE_BITS, (8,)),
         activation_bits=activation_bits,
-        weight_errors={group: table.errors(group) for group in workspace.quantizable.groups},
+        errors={group: table.errors(group) for group in workspace.quantizable.groups},
         costs=workspace.costs(table),
         evaluator=make_evaluator(score, memo=None if stored is None else stored.memo),
         stored=stored,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,10 @@ BITS = (2, 3, 4, 8)
 FIXED_BYTES = 1000
 
 PATH = "compression.initializer.precision.budget"
+
+
+def choices_of(layers: Sequence[QuantizableLayer]) -> dict[str, tuple[int, ...]]:
+    return countable_model(layers).choices(BITS, (8,))
 
 
 def cost_model(layers: list[QuantizableLayer]) -> CostModel:
@@ -71,7 +76,9 @@ def test_every_constraint_totals_the_brute_force_sum(drawn: tuple[list[Quantizab
         ({"bytes": 10**12}, {"ratio": 4}),
         ({"ratio": 0.5}, {"ratio": 4}),
     ):
-        for constraint in model.constraints(Budget.model_validate({"weight_size": size, "bops": bops}), BITS):
+        for constraint in model.constraints(
+            Budget.model_validate({"weight_size": size, "bops": bops}), choices_of(layers)
+        ):
             total, limit = expected[constraint.path]
             assert constraint.total(group_bits) == total
             assert constraint.limit == pytest.approx(limit)
@@ -119,19 +126,19 @@ def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
 )
 def test_a_budget_out_of_reach_names_the_reachable_range(budget: dict[str, dict[str, float]], message: str) -> None:
     with pytest.raises(BudgetError) as caught:
-        cost_model(LAYERS).constraints(Budget.model_validate(budget), BITS)
+        cost_model(LAYERS).constraints(Budget.model_validate(budget), choices_of(LAYERS))
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(("bits", "more"), itertools.pairwise(BITS))
 def test_a_budget_that_is_exactly_a_uniform_width_is_met_by_it(bits: int, more: int) -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": bits}})
-    (constraint,) = cost_model(LAYERS).constraints(budget, BITS)
+    (constraint,) = cost_model(LAYERS).constraints(budget, choices_of(LAYERS))
     assert constraint.is_met(dict.fromkeys(("first", "second", "float_input"), bits))
     assert not constraint.is_met({"first": bits, "second": more, "float_input": bits})
 
 
 def test_every_limit_that_is_given_becomes_a_constraint() -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": 4}, "bops": {"ratio": 0.5}})
-    paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, BITS)]
+    paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, choices_of(LAYERS))]
     assert paths == [f"{PATH}.weight_size.average_bits", f"{PATH}.bops.ratio"]

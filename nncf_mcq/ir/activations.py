@@ -100,16 +100,16 @@ class ActivationGrid:
         return grid
 
     @classmethod
-    def from_fake_quantize(cls, fake_quantize: ov.Node, bits: int) -> ActivationGrid:
-        """The range of a FakeQuantize, with another number of levels.
+    def from_thresholds(cls, low: npt.ArrayLike, high: npt.ArrayLike, bits: int) -> ActivationGrid:
+        """The grid of a symmetric range, -high to high, or of one from zero.
 
-        A signed symmetric range keeps its largest positive value, and reaches one step further below.
+        A signed grid keeps its largest positive value, and reaches one step further below.
         """
-        low, high = (_constant(fake_quantize, index).astype(np.float64) for index in (1, 2))
-        if (low < 0).any():
-            step = high / (2 ** (bits - 1) - 1)
-            return cls.from_range(-(2 ** (bits - 1)) * step, high, bits)
-        return cls.from_range(low, high, bits)
+        lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+        if (lows < 0).any():
+            step = highs / (2 ** (bits - 1) - 1)
+            return cls.from_range(-(2 ** (bits - 1)) * step, highs, bits)
+        return cls.from_range(lows, highs, bits)
 
     @property
     def step(self) -> npt.NDArray[np.float64]:
@@ -261,13 +261,6 @@ def _fake_quantize(
     node: ov.Node = opset.fake_quantize(data, *bounds, *bounds, levels)
     node.set_friendly_name(name)
     return node
-
-
-def _constant(node: ov.Node, index: int) -> npt.NDArray[np.float32]:
-    source = node.input_value(index).get_node()
-    if source.get_type_name() != "Constant":
-        raise QuantizationError(f"{node.get_friendly_name()}: the range is not a constant")
-    return np.asarray(source.get_data(), dtype=np.float32)
 
 
 def _is_sum(node: ov.Node) -> bool:

@@ -7,39 +7,71 @@ from collections.abc import Mapping
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.algorithm import MixedClippingQuantization, ValueRange, quiet_nncf, run_pipeline
+from nncf_mcq.algorithm import (
+    MixedClippingQuantization,
+    ValueRange,
+    fake_quantize_name,
+    quiet_nncf,
+    run_pipeline,
+)
+from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid, set_activation_grids
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 
 
-def build_template(
-    quantizable: QuantizableModel, activation_ranges: Mapping[str, ValueRange], activation_bits: Mapping[str, int]
-) -> ov.Model:
-    """Runs the NNCF algorithm for the activations and puts exact grids in the place of its FakeQuantize nodes.
+def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
+    """Runs the NNCF algorithm for the activations.
 
     Args:
         quantizable: The float model; not edited.
+
+    Returns:
+        A copy with a FakeQuantize at every activation point and at every weight, whose ranges are placeholders.
+    """
+    placeholder = ValueRange(np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32))
+    algorithm = MixedClippingQuantization(
+        Policy({}),
+        weight_ranges={layer.name: placeholder for layer in quantizable.layers},
+        activation_ranges={point.name: placeholder for point in quantizable.activation_points},
+        ignored_scope=quantizable.ignored_scope,
+    )
+    with quiet_nncf():
+        return run_pipeline(algorithm, quantizable.model.clone())
+
+
+def build_template(
+    placed: ov.Model, activation_ranges: Mapping[str, ValueRange], activation_bits: Mapping[str, int]
+) -> ov.Model:
+    """Puts exact grids in the place of NNCF's FakeQuantize nodes.
+
+    Args:
+        placed: What `place_activation_quantizers` made; not edited.
         activation_ranges: Range of every activation point.
         activation_bits: Width of every activation point.
 
     Returns:
         The model with quantized activations; its weights are placeholders until `assemble` replaces them.
+
+    Raises:
+        QuantizationError: A FakeQuantize stands where no activation point is, or the other way round.
     """
-    placeholder = ValueRange(np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32))
-    algorithm = MixedClippingQuantization(
-        Policy({}, dict(activation_bits)),
-        weight_ranges={layer.name: placeholder for layer in quantizable.layers},
-        activation_ranges=activation_ranges,
-        ignored_scope=quantizable.ignored_scope,
-    )
-    with quiet_nncf():
-        template = run_pipeline(algorithm, quantizable.model.clone())
-    grids = {}
-    for node in template.get_ops():
-        if node.get_type_name() == "FakeQuantize" and not _is_weight(node):
-            bits = (int(node.get_attributes()["levels"]) - 1).bit_length()
-            grids[node.get_friendly_name()] = ActivationGrid.from_fake_quantize(node, bits)
+    template = placed.clone()
+    found = {
+        node.get_friendly_name()
+        for node in template.get_ops()
+        if node.get_type_name() == "FakeQuantize" and not _is_weight(node)
+    }
+    grids = {
+        fake_quantize_name(name): ActivationGrid.from_thresholds(
+            value_range.low, value_range.high, activation_bits[name]
+        )
+        for name, value_range in activation_ranges.items()
+    }
+    if found != set(grids):
+        raise QuantizationError(
+            f"activation quantizers: found {sorted(found - set(grids))}, missing {sorted(set(grids) - found)}"
+        )
     set_activation_grids(template, grids)
     return template
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from nncf_mcq import registry
 from nncf_mcq.costs import CostModel
 from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import Budget, Policy
+from nncf_mcq.policy import Budget, Policy, PolicyKey
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.study import StoredSearch
 
@@ -21,9 +21,11 @@ class PrecisionTask:
 
     Attributes:
         quantizable: The model's layers and the groups in which they share bits.
-        bits: Widths to choose from, ascending.
+        choices: Group name to the widths to choose from, ascending; groups of layers, and of activation quantizers
+            where those have more than one width. In the order of the network.
         activation_bits: Width of every activation quantizer unless the initializer decides otherwise.
-        weight_errors: Group name and width to the relative error that the width causes in the layer's output.
+        errors: Group name and width to the relative error that the width causes: in the layer's output, or in the
+            activation itself.
         costs: Size and bit operations of any policy.
         evaluator: Scores policies; every unique score is counted.
         progress: Called with (done, total, what) as the search goes on.
@@ -31,18 +33,39 @@ class PrecisionTask:
     """
 
     quantizable: QuantizableModel
-    bits: tuple[int, ...]
+    choices: Mapping[str, tuple[int, ...]]
     activation_bits: int
-    weight_errors: Mapping[str, Mapping[int, float]]
+    errors: Mapping[str, Mapping[int, float]]
     costs: CostModel
     evaluator: Evaluator
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
     stored: StoredSearch | None = None
 
+    @property
+    def widest(self) -> dict[str, int]:
+        """The largest width of every group."""
+        return {group: widths[-1] for group, widths in self.choices.items()}
+
     def policy(self, group_bits: Mapping[str, int]) -> Policy:
-        """The policy that gives each group of layers its bits, and every activation the configured ones."""
+        """The policy that gives each group its bits, and activations that are in no group the configured ones."""
         weight_bits = {layer.name: group_bits[layer.group] for layer in self.quantizable.layers}
-        return Policy(weight_bits, self.default_activation_bits())
+        activation_bits = self.default_activation_bits()
+        for group, members in self.quantizable.activation_groups.items():
+            if group in group_bits:
+                activation_bits |= dict.fromkeys(members, group_bits[group])
+        return Policy(weight_bits, activation_bits)
+
+    def group_bits(self, key: PolicyKey) -> dict[str, int] | None:
+        """The choice that leads to a policy; None where no choice does."""
+        weight_bits, activation_bits = dict(key[0]), dict(key[1])
+        layers, points = self.quantizable.groups, self.quantizable.activation_groups
+        found: dict[str, int] = {}
+        for group, widths in self.choices.items():
+            bits = weight_bits.get(layers[group][0].name) if group in layers else activation_bits.get(points[group][0])
+            if bits not in widths:
+                return None
+            found[group] = bits
+        return found if self.policy(found).key == key else None
 
     def default_activation_bits(self) -> dict[str, int]:
         """Every activation quantizer at the configured width."""
@@ -87,21 +110,21 @@ class PrecisionInitializer(ABC):
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""
         return task_bits
 
-    def check(self, costs: CostModel, bits: tuple[int, ...]) -> None:
+    def check(self, costs: CostModel, choices: Mapping[str, tuple[int, ...]]) -> None:
         """Finds mistakes that can be told from the layers alone, before anything is computed.
 
         By default, whether the parameter `budget`, where there is one, can be met.
 
         Args:
             costs: Costs of the model's policies; those in bytes may leave out what only the built model tells.
-            bits: Widths to choose from, ascending.
+            choices: Group name to the widths to choose from, ascending.
 
         Raises:
             BudgetError: No policy meets the budget; names the smallest and largest reachable values.
         """
         budget = getattr(self.parameters, "budget", None)
         if isinstance(budget, Budget):
-            costs.constraints(budget, bits)
+            costs.constraints(budget, choices)
 
     @abstractmethod
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:

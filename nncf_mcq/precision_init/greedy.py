@@ -33,10 +33,10 @@ class GreedyPrecision(PrecisionInitializer):
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         """Measures the sensitivities and lowers the widths."""
-        constraints = task.costs.constraints(self.parameters.budget, task.bits)
-        space = SearchSpace(tuple(task.quantizable.groups), tuple(sorted(task.bits)))
+        constraints = task.costs.constraints(self.parameters.budget, task.choices)
+        space = SearchSpace(task.choices)
         sensitivities = measure_sensitivities(task, self.parameters.measured_widths)
-        choice = Repair(space, constraints, sensitivities)(dict.fromkeys(space.groups, space.bits[-1]))
+        choice = Repair(space, constraints, sensitivities)(task.widest)
         details = {
             "sensitivities": {group: {str(b): s for b, s in values.items()} for group, values in sensitivities.items()},
             "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities
 from nncf_mcq.registry import PRECISION_INITIALIZERS
+from nncf_mcq.runtime import quiet_output
 
 _TIGHTENINGS = 20
 _SOLVER_TOLERANCE = 1e-7
@@ -39,7 +40,7 @@ class IlpPrecision(PrecisionInitializer):
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         """Measures the sensitivities, solves, and returns the optimum."""
-        constraints = task.costs.constraints(self.parameters.budget, task.bits)
+        constraints = task.costs.constraints(self.parameters.budget, task.choices)
         sensitivities = measure_sensitivities(task, self.parameters.measured_widths)
         choice = solve(sensitivities, constraints)
         details = {
@@ -50,10 +51,14 @@ class IlpPrecision(PrecisionInitializer):
 
 
 def solve(sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> dict[str, int]:
-    """The bits of each group that minimize the summed sensitivity under linear constraints.
+    """The bits of each group that minimize the summed sensitivity under the constraints.
+
+    Products of two groups' bits are made linear exactly: each pair of groups gets a variable for each pair of widths,
+    and their sums over the widths of one group are the other's choice (Adams and Sherali, "A Tight Linearization and an
+    Algorithm for Zero-One Quadratic Programming Problems", Management Science 32(10), 1986).
 
     Args:
-        sensitivities: Group and width to what is summed; every group has the same widths.
+        sensitivities: Group and width to what is summed.
         constraints: Each must hold.
 
     Returns:
@@ -62,45 +67,104 @@ def solve(sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> di
     Raises:
         BudgetError: No choice meets all constraints together.
     """
-    variables = [(group, bits) for group, values in sensitivities.items() for bits in sorted(values)]
-    index = {variable: position for position, variable in enumerate(variables)}
-    objective = np.array([sensitivities[group][bits] for group, bits in variables])
-    rows = len(sensitivities) + len(constraints)
-    matrix = lil_array((rows, len(variables)))
-    lower, upper = np.full(rows, -np.inf), np.full(rows, np.inf)
-    for row, (group, values) in enumerate(sensitivities.items()):
-        for bits in values:
-            matrix[row, index[group, bits]] = 1
-        lower[row] = upper[row] = 1
-    for row, constraint in enumerate(constraints, start=len(sensitivities)):
-        # Scaled to about 1, so that the solver's absolute tolerance means the same for bits, bytes and operations.
-        scale = max(constraint.limit, 1.0)
-        for group, bits in variables:
-            matrix[row, index[group, bits]] = constraint.cost[group][bits] / scale
-        upper[row] = (constraint.limit - constraint.fixed) / scale
+    program = _Program(sensitivities, constraints)
     for _ in range(_TIGHTENINGS):
-        result = milp(
-            objective / max(objective.max(), 1e-30),
-            constraints=LinearConstraint(matrix.tocsr(), lower, upper),
-            integrality=np.ones(len(variables)),
-            bounds=Bounds(0, 1),
-            # Without presolve HiGHS prints nothing; the problems are small.
-            options={"mip_rel_gap": 1e-6, "presolve": False},
-        )
-        if result.x is None:
+        chosen = program.solve()
+        if chosen is None:
             break
-        chosen = {group: bits for (group, bits), value in zip(variables, result.x, strict=True) if value > 0.5}
-        excesses = [max(constraint.total(chosen) - constraint.limit, 0.0) for constraint in constraints]
         if all(constraint.is_met(chosen) for constraint in constraints):
             return chosen
-        # The solver keeps limits up to its tolerance only: the limit is lowered by what it took too much.
-        for row, (constraint, excess) in enumerate(zip(constraints, excesses, strict=True), start=len(sensitivities)):
-            if excess > 0:
-                upper[row] -= max(1.01 * excess / max(constraint.limit, 1.0), _SOLVER_TOLERANCE)
+        program.tighten(chosen)
     # A limit that only the cheapest choice meets leaves nothing to lower.
-    for constraint in constraints:
-        cheapest = {group: min(costs, key=costs.__getitem__) for group, costs in constraint.cost.items()}
-        if all(other.is_met(cheapest) for other in constraints):
-            return cheapest
+    cheapest = {group: min(values) for group, values in sensitivities.items()}
+    if all(constraint.is_met(cheapest) for constraint in constraints):
+        return cheapest
     paths = ", ".join(constraint.path for constraint in constraints)
     raise BudgetError(f"{paths}: no policy meets these limits together")
+
+
+class _Program:
+    """The integer program: one variable for each group and width, and one for each pair of a product's widths."""
+
+    def __init__(self, sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> None:
+        self._constraints = constraints
+        self._choices = {group: sorted(values) for group, values in sensitivities.items()}
+        self._single = {
+            variable: position
+            for position, variable in enumerate(
+                (group, bits) for group, widths in self._choices.items() for bits in widths
+            )
+        }
+        pairs = dict.fromkeys(pair for constraint in constraints for pair in constraint.products)
+        self._pair = {
+            variable: len(self._single) + position
+            for position, variable in enumerate(
+                (left, low, right, high)
+                for left, right in pairs
+                for low in self._choices[left]
+                for high in self._choices[right]
+            )
+        }
+        objective = np.zeros(len(self._single) + len(self._pair))
+        for (group, bits), position in self._single.items():
+            objective[position] = sensitivities[group][bits]
+        self._objective = objective / max(objective.max(), 1e-30)
+        rows = [*self._limits(), *self._one_each(), *self._pairs(pairs)]
+        matrix = lil_array((len(rows), len(objective)))
+        for row, (entries, _, _) in enumerate(rows):
+            for position, value in entries.items():
+                matrix[row, position] = value
+        self._matrix = matrix.tocsr()
+        self._lower = np.array([lower for _, lower, _ in rows])
+        self._upper = np.array([upper for _, _, upper in rows])
+
+    def solve(self) -> dict[str, int] | None:
+        """The optimum, which keeps the limits up to the solver's tolerance; None where there is none."""
+        with quiet_output():
+            result = milp(
+                self._objective,
+                constraints=LinearConstraint(self._matrix, self._lower, self._upper),
+                integrality=np.arange(len(self._objective)) < len(self._single),
+                bounds=Bounds(0, 1),
+                options={"mip_rel_gap": 1e-6},
+            )
+        if result.x is None:
+            return None
+        return {group: bits for (group, bits), position in self._single.items() if result.x[position] > 0.5}
+
+    def tighten(self, chosen: Mapping[str, int]) -> None:
+        """Lowers each limit by what the solver's choice takes too much."""
+        for row, constraint in enumerate(self._constraints):
+            excess = constraint.total(chosen) - constraint.limit
+            if excess > 0:
+                self._upper[row] -= max(1.01 * excess / _unit(constraint), _SOLVER_TOLERANCE)
+
+    def _limits(self) -> Iterator[_Row]:
+        for constraint in self._constraints:
+            unit = _unit(constraint)
+            entries = {index: constraint.cost[group][bits] / unit for (group, bits), index in self._single.items()}
+            for (left, low, right, high), index in self._pair.items():
+                entries[index] = constraint.products.get((left, right), 0.0) * low * high / unit
+            yield entries, -np.inf, (constraint.limit - constraint.fixed) / unit
+
+    def _one_each(self) -> Iterator[_Row]:
+        for group, widths in self._choices.items():
+            yield {self._single[group, bits]: 1.0 for bits in widths}, 1.0, 1.0
+
+    def _pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterator[_Row]:
+        for left, right in pairs:
+            for low in self._choices[left]:
+                entries = {self._pair[left, low, right, high]: 1.0 for high in self._choices[right]}
+                yield {**entries, self._single[left, low]: -1.0}, 0.0, 0.0
+            for high in self._choices[right]:
+                entries = {self._pair[left, low, right, high]: 1.0 for low in self._choices[left]}
+                yield {**entries, self._single[right, high]: -1.0}, 0.0, 0.0
+
+
+_Row = tuple[dict[int, float], float, float]
+"""Coefficients by variable, lower and upper bound."""
+
+
+def _unit(constraint: Constraint) -> float:
+    """What a constraint is divided by, so that the solver's tolerance means the same for bits, bytes and operations."""
+    return max(constraint.limit, 1.0)

@@ -35,10 +35,10 @@ class OptunaPrecision(SearchInitializer):
             BudgetError: No policy meets the budget.
             ConfigError: The sensitivities alone take all evaluations, or CMA-ES has a single group to search over.
         """
-        if self.parameters.sampler == "cmaes" and len(task.quantizable.groups) == 1:
+        if self.parameters.sampler == "cmaes" and len(task.choices) == 1:
             # An infeasible budget is the graver mistake.
-            task.costs.constraints(self.parameters.budget, task.bits)
-            message = "any other sampler, since there is a single group of layers"
+            task.costs.constraints(self.parameters.budget, task.choices)
+            message = "any other sampler, since there is a single group"
             raise ConfigError(f"{PRECISION_PATH}.sampler", "cmaes", message)
         return super().find_policy(task)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nncf_mcq.precision_init.base import PrecisionTask
 
@@ -15,7 +15,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     """Scores the network once per group and width, all other groups at the largest width.
 
     At many bits a single group changes the score less than the scoring images can tell. There the score at the next
-    smaller measured width is scaled by what the weight table says of the layer's output error, which is known exactly.
+    smaller measured width is scaled by the error of the layer's output, or of the activation, which is known exactly.
 
     Args:
         task: The model, the widths and the evaluator.
@@ -29,11 +29,9 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     Source: the separable sensitivity of Dong et al., "HAWQ-V2", NeurIPS 2020, with the measured divergence in the place
     of the Hessian trace, as in Cai et al., "ZeroQ", CVPR 2020.
     """
-    largest = max(task.bits)
+    uniform = task.widest
     measured = _measured(task, measured_widths)
-    groups = list(task.quantizable.groups)
-    uniform = dict.fromkeys(groups, largest)
-    trials = [(group, width) for group in groups for width in measured]
+    trials = [(group, width) for group, widths in measured.items() for width in widths]
     policies = [task.policy({**uniform, group: width}) for group, width in trials]
     total = len(policies) + 1
     base = task.evaluator.score(task.policy(uniform))
@@ -46,25 +44,24 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
         task.progress(done, total, "sensitivity")
 
     scores = task.evaluator.score_many(policies, advance)
-    found: dict[str, dict[int, float]] = {group: {} for group in groups}
+    found: dict[str, dict[int, float]] = {group: {} for group in task.choices}
     for (group, width), score in zip(trials, scores, strict=True):
         found[group][width] = max(score - base, 0.0)
-    for group in groups:
-        _complete(found[group], sorted(task.bits), task.weight_errors[group])
+    for group, widths in task.choices.items():
+        _complete(found[group], widths, task.errors[group])
     return found
 
 
 def count_sensitivity_passes(task: PrecisionTask, measured_widths: int | None = None) -> int:
     """How many unique policies `measure_sensitivities` scores."""
-    return 1 + len(task.quantizable.groups) * len(_measured(task, measured_widths))
+    return 1 + sum(map(len, _measured(task, measured_widths).values()))
 
 
-def _measured(task: PrecisionTask, measured_widths: int | None) -> list[int]:
-    widths = sorted(task.bits)[:-1]
-    return widths if measured_widths is None else widths[:measured_widths]
+def _measured(task: PrecisionTask, measured_widths: int | None) -> dict[str, tuple[int, ...]]:
+    return {group: widths[:-1][:measured_widths] for group, widths in task.choices.items()}
 
 
-def _complete(scores: dict[int, float], widths: list[int], errors: Mapping[int, float]) -> None:
+def _complete(scores: dict[int, float], widths: Sequence[int], errors: Mapping[int, float]) -> None:
     """Scales the score of the widest measured width to the wider ones, and takes noise out of what must fall.
 
     Scores are relative to the largest width, and so are the errors that they are scaled by.

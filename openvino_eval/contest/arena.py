@@ -106,7 +106,7 @@ class Arena:
         result = initializer.find_policy(task)
         final_score = task.evaluator.score(result.policy)
         elapsed, computed = time.perf_counter() - start, self.scores.computed_seconds - computed
-        constraints = task.costs.constraints(self._budget, task.bits)
+        constraints = task.costs.constraints(self._budget, task.choices)
         if not _is_feasible(result.policy.key, task, constraints):
             raise EvaluationError(f"{run}: the policy that it returned exceeds the budget")
         scored = task.evaluator.scores_from(0)
@@ -202,10 +202,9 @@ def run_parameters(job: Job, run: Run, evaluations: int) -> dict[str, Any]:
 
 
 def _is_feasible(key: PolicyKey, task: PrecisionTask, constraints: Iterable[Constraint]) -> bool:
-    weight_bits = dict(key[0])
-    choice = {name: weight_bits[members[0].name] for name, members in task.quantizable.groups.items()}
     # Layers that share weights but not bits are no choice at all, and neither are other activation bits.
-    return task.policy(choice).key == key and all(constraint.is_met(choice) for constraint in constraints)
+    choice = task.group_bits(key)
+    return choice is not None and all(constraint.is_met(choice) for constraint in constraints)
 
 
 def _best_so_far(

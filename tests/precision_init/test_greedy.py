@@ -14,7 +14,7 @@ from nncf_mcq import BudgetError
 from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init import greedy as greedy_module
-from tests.models import as_dataset, make_task, random_images, small_config, small_network
+from tests.models import TABLE_BITS, as_dataset, make_task, random_images, small_config, small_network
 
 SIZE = {"weight_size": {"average_bits": 4}}
 
@@ -37,14 +37,14 @@ def test_the_policy_of_a_network_keeps_the_budget_and_no_width_is_lowered_for_no
     task = make_task()
     result = find(task, budget)
     choice = chosen(task, result)
-    constraints = task.costs.constraints(Budget.model_validate(budget), task.bits)
+    constraints = task.costs.constraints(Budget.model_validate(budget), task.choices)
 
     def keeps(group_bits: Mapping[str, int]) -> bool:
         return all(constraint.is_met(group_bits) for constraint in constraints)
 
     assert keeps(choice)
     for group, bits in choice.items():
-        assert not any(keeps({**choice, group: wider}) for wider in task.bits if wider > bits)
+        assert not any(keeps({**choice, group: wider}) for wider in TABLE_BITS if wider > bits)
     assert result.policy.activation_bits == task.default_activation_bits()
 
 
@@ -54,7 +54,7 @@ def test_the_widths_that_are_kept_are_those_of_the_layers_that_need_them(monkeyp
     for needy in sizes:
         sensitivities = {
             # In proportion to the size all others cost the same for what they save.
-            group: {bits: (size * (8 - bits) / 1000 if group != needy else 1e6 * (8 - bits)) for bits in task.bits}
+            group: {bits: (size * (8 - bits) / 1000 if group != needy else 1e6 * (8 - bits)) for bits in TABLE_BITS}
             for group, size in sizes.items()
         }
         monkeypatch.setattr(greedy_module, "measure_sensitivities", lambda *_, found=sensitivities: found)
@@ -74,9 +74,9 @@ def test_the_predicted_score_is_that_of_the_policy_and_near_the_optimum(average_
     ilp = IlpPrecision(IlpPrecision.Parameters.model_validate({"type": "ilp", "budget": budget})).find_policy(task)
     assert ilp.details["sensitivities"] == result.details["sensitivities"]
     assert ilp.details["predicted_score"] <= score * (1 + 1e-6)
-    (constraint,) = task.costs.constraints(Budget.model_validate(budget), task.bits)
+    (constraint,) = task.costs.constraints(Budget.model_validate(budget), task.choices)
     groups = list(task.quantizable.groups)
-    choices = (dict(zip(groups, bits, strict=True)) for bits in itertools.product(task.bits, repeat=len(groups)))
+    choices = (dict(zip(groups, bits, strict=True)) for bits in itertools.product(*task.choices.values()))
     feasible = sorted(predicted(result, choice) for choice in choices if constraint.is_met(choice))
     assert score <= np.quantile(feasible, 0.15)
 

@@ -123,7 +123,7 @@ def test_the_policy_of_a_network_keeps_the_budget_and_is_optimal_for_its_sensiti
     task = make_task()
     parameters = IlpPrecision.Parameters.model_validate({"type": "ilp", "budget": budget})
     result = IlpPrecision(parameters).find_policy(task)
-    constraints = task.costs.constraints(parameters.budget, task.bits)
+    constraints = task.costs.constraints(parameters.budget, task.choices)
     choice = {group: result.policy.weight_bits[group] for group in task.quantizable.groups}
     assert all(constraint.is_met(choice) for constraint in constraints)
     sensitivities = {

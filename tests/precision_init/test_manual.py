@@ -26,9 +26,9 @@ QUANTIZABLE = QuantizableModel(
 )
 TASK = PrecisionTask(
     quantizable=QUANTIZABLE,
-    bits=(2, 4, 8),
+    choices=QUANTIZABLE.choices((2, 4, 8), (8,)),
     activation_bits=8,
-    weight_errors={},
+    errors={},
     costs=CostModel(QUANTIZABLE, {}, lambda: 0),
     evaluator=make_evaluator(),
 )

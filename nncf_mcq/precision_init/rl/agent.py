@@ -43,7 +43,8 @@ class Agent:
     Args:
         space: Groups and widths.
         constraints: The limits.
-        losses: (groups, widths) sensitivities, or anything proportional to them.
+        losses: (groups, widths) sensitivities, or anything proportional to them; infinite where a group has no such
+            width.
         base: Score with the largest width everywhere; None if the losses are only proportional to sensitivities.
     """
 
@@ -51,8 +52,12 @@ class Agent:
         self, space: SearchSpace, constraints: Sequence[Constraint], losses: Floats, base: float | None
     ) -> None:
         self._planner = Planner(space, constraints)
-        self._losses = losses
+        self._is_width = np.isfinite(losses)
+        # Of widths that a group does not have: never chosen, but numbers.
+        self._losses = np.where(self._is_width, losses, 0.0)
         self._base = base
+        # What the costs of the first episode are reckoned around, before anything is scored.
+        self._middle = (self._is_width.sum(axis=1) - 1) // 2
         self._fits: dict[bytes, Uncertainty] = {}
 
     def propose(
@@ -72,7 +77,9 @@ class Agent:
         if len(scores) == 0:
             # The most promising of all is every worker's first choice: those that come later draw another.
             temperature = float(self._losses.mean()) if len(pending) else 0.0
-            first: NDArray[np.intp] = self._planner.episodes(self._losses[None], temperature, 1, random)[0]
+            first: NDArray[np.intp] = self._planner.episodes(self._losses[None], temperature, 1, random, self._middle)[
+                0
+            ]
             return first
         model = self._learn(choices, scores, pending)
         best = choices[scores.argmin()]
@@ -97,7 +104,7 @@ class Agent:
         if base is None:
             sums = losses[np.arange(losses.shape[0]), choices].sum(axis=1)
             losses, base = losses * np.median(scores / np.maximum(sums, 1e-30)), 0.0
-        model = RewardModel(losses, base)
+        model = RewardModel(losses, base, self._is_width)
         # Fitted again after every few trials only: the result changes little, and fitting is most of the time.
         fitted = len(scores) // _REFIT * _REFIT
         if fitted:
@@ -125,7 +132,7 @@ class Agent:
         changed[np.arange(groups * widths), np.repeat(np.arange(groups), widths)] = np.tile(np.arange(widths), groups)
         losses = model.sample(changed, SAMPLES, random).reshape(-1, groups, widths)
         losses = losses - losses[:, np.arange(groups), best][:, :, None]
-        episodes = [self._planner.episodes(losses, share * score, EPISODES, random) for share in temperatures]
+        episodes = [self._planner.episodes(losses, share * score, EPISODES, random, best) for share in temperatures]
         return np.unique(np.concatenate(episodes), axis=0)
 
 

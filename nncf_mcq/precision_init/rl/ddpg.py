@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr, ndtri
 
 from nncf_mcq.precision_init.rl.ddpg_agent import NOISE_STREAM, DdpgAgent
-from nncf_mcq.precision_init.rl.ddpg_features import layer_features
+from nncf_mcq.precision_init.rl.ddpg_features import group_features
 from nncf_mcq.precision_init.search import SearchProblem
 from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
 
@@ -57,7 +57,8 @@ class DdpgSampler(BaseSampler):
     def __init__(self, problem: SearchProblem, seed: int) -> None:
         self._space = problem.space
         self._distributions = problem.space.distributions
-        self._features = layer_features(problem.task.quantizable)
+        self._widths = tuple(problem.space.choices.values())
+        self._features = group_features(problem.task.quantizable, problem.space.groups)
         self._seed = seed
         self._independent = RandomSampler(seed=seed)
         self._decay = (LAST_NOISE / FIRST_NOISE) ** (1 / max(problem.trials - WARM_UP, 1))
@@ -95,7 +96,8 @@ class DdpgSampler(BaseSampler):
         indices: list[int] = []
         for position in range(len(self._space.groups)):
             action = self._action(position, indices[-1] if indices else None, float(random.random()))
-            indices.append(min(int(action * len(self._space.bits)), len(self._space.bits) - 1))
+            count = len(self._widths[position])
+            indices.append(min(int(action * count), count - 1))
         return dict(zip(self._space.groups, indices, strict=True))
 
     def sample_independent(
@@ -120,9 +122,11 @@ class DdpgSampler(BaseSampler):
         return float(np.clip(mean + noise * ndtri(low + uniform * (high - low)), 0.0, 1.0))
 
     def _states(self, previous: Sequence[int | None], first: int = 0) -> NDArray[np.float32]:
-        """(positions, 9) states of successive positions, given the width's index before each; None is the largest."""
-        bits = self._space.bits
-        shares = [1.0 if index is None else bits[index] / bits[-1] for index in previous]
+        """(positions, 10) states of successive positions, given the width's index before each; None is the largest."""
+        shares = []
+        for position, index in enumerate(previous, start=first):
+            widths = self._widths[position - 1]
+            shares.append(1.0 if index is None else widths[index] / widths[-1])
         features = self._features[first : first + len(shares)]
         return np.column_stack((features, shares)).astype(np.float32)
 
@@ -150,7 +154,8 @@ class DdpgSampler(BaseSampler):
 
     def _learn(self, group_bits: Mapping[str, int], score: float) -> None:
         indices = list(self._space.parameters(group_bits).values())
-        actions = ((np.array(indices) + 0.5) / len(self._space.bits)).astype(np.float32)
+        counts = np.array([len(widths) for widths in self._widths])
+        actions = ((np.array(indices) + 0.5) / counts).astype(np.float32)
         self._agent.observe(self._states([None, *indices[:-1]]), actions, score)
         if self._agent.episodes > WARM_UP:
             self._agent.learn()

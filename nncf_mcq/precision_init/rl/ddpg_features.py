@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import openvino as ov
@@ -12,20 +13,30 @@ from nncf_mcq.graph import operations_by_name
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 
 
-def layer_features(quantizable: QuantizableModel) -> NDArray[np.float64]:
-    """(groups, 8) the constant part of the states, each column scaled to [0, 1] over the groups.
+def group_features(quantizable: QuantizableModel, groups: Sequence[str]) -> NDArray[np.float64]:
+    """(groups, 9) the constant part of the states, each column scaled to [0, 1] over the groups.
 
     The columns: position, whether depthwise, input channels, output channels, stride, kernel size, number of weights,
-    positions of the input feature map. A matrix product has stride 0 and kernel size 1, as published; so has a layer
-    whose operation is not in the model. A group is described by its first layer.
+    positions of the input feature map, whether the width is that of weights. A matrix product has stride 0 and kernel
+    size 1, as published; so has a layer whose operation is not in the model. A group of layers is described by its
+    first one, a group of activation points by the first layer that reads it.
 
     Source: the observation of Wang et al., "HAQ: Hardware-Aware Automated Quantization with Mixed Precision",
-    CVPR 2019, equations 1 and 2, without the action and without whether it is for weights or activations.
+    CVPR 2019, equations 1 and 2, without the action.
+
+    Args:
+        quantizable: The model.
+        groups: Names of groups of layers or of activation points, in the order of an episode.
     """
     operations = operations_by_name(quantizable.model)
+    described = {name: members[0] for name, members in quantizable.groups.items()}
+    for layer in reversed(quantizable.layers):
+        inputs = quantizable.activation_group(layer)
+        if inputs is not None:
+            described[inputs] = layer
     rows = [
-        [position, *_describe(members[0], operations.get(members[0].name))]
-        for position, members in enumerate(quantizable.groups.values())
+        [position, *_describe(described[group], operations.get(described[group].name)), group in quantizable.groups]
+        for position, group in enumerate(groups)
     ]
     features = np.array(rows, dtype=float)
     low, high = features.min(axis=0), features.max(axis=0)

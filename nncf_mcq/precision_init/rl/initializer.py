@@ -45,5 +45,4 @@ class RlPrecision(SearchInitializer):
         """The score of the largest widths, which the sensitivities were measured against."""
         if problem.sensitivities is None:
             return None
-        widest = dict.fromkeys(problem.space.groups, problem.space.bits[-1])
-        return problem.task.evaluator.score(problem.task.policy(widest))
+        return problem.task.evaluator.score(problem.task.policy(problem.task.widest))

@@ -23,7 +23,8 @@ class Planner:
     in `CELLS` steps. The soft values follow exactly from the last group to the first; a width is taken with a
     probability that falls exponentially with the loss that it leads to. A width is masked when the limits could not be
     kept even with the lowest widths afterwards, so that every episode is feasible; the mask is computed from the costs
-    themselves, not from the steps.
+    themselves, not from the steps. Costs that are products of two groups' bits, as bit operations, are exact in the
+    mask; for the values they are made linear around a given choice.
 
     Several limits are walked at once: each has its mask, and values are those of a single limit, one of the given ones
     or the mean of all in shares of what each leaves free (a surrogate constraint: Glover, Operations Research 13(6),
@@ -38,28 +39,30 @@ class Planner:
     """
 
     def __init__(self, space: SearchSpace, constraints: Sequence[Constraint]) -> None:
-        costs = [[[item.cost[group][bits] for bits in space.bits] for group in space.groups] for item in constraints]
-        cost = np.array(costs, dtype=np.float64)
-        lowest = cost.min(axis=2, keepdims=True)
-        self._extra = cost - lowest
-        free = np.array([item.limit - item.fixed for item in constraints]) - lowest.sum(axis=(1, 2))
+        self._groups = space.groups
+        self._constraints = constraints
+        self._is_width = space.matrix(_alone(space, 1.0), 0.0) > 0
+        self._bits = space.matrix(
+            {group: {bits: bits for bits in widths} for group, widths in space.choices.items()}, 0
+        )
+        self._alone = np.array([_above_lowest(space.matrix(item.cost, 0.0)) for item in constraints])
+        # (limits, groups, groups) cost of one bit of the one group times one bit of the other.
+        self._products = np.zeros((len(constraints), len(self._groups), len(self._groups)))
+        index = {group: position for position, group in enumerate(self._groups)}
+        for row, item in enumerate(constraints):
+            for (left, right), cost in item.products.items():
+                self._products[row, index[left], index[right]] = self._products[row, index[right], index[left]] = cost
+        free = np.array([item.limit - item.total(space.lowest) for item in constraints])
         self._slack = np.array([item.limit for item in constraints]) * _TOLERANCE
         self._free = np.maximum(free, 0.0)
-        share = np.divide(
-            self._extra,
-            self._free[:, None, None],
-            out=np.where(self._extra > 0, np.inf, 0.0),
-            where=self._free[:, None, None] > 0,
-        )
         mixtures = np.eye(len(constraints))
         if len(constraints) > 1:
             mixtures = np.concatenate([mixtures, np.full((1, len(constraints)), 1 / len(constraints))])
         self._mixtures = mixtures
-        # A step more than there are is as good as any larger number.
-        shares = [np.where(mixture[:, None, None] > 0, share, 0.0) * mixture[:, None, None] for mixture in mixtures]
-        self._steps = [np.rint(np.minimum(item.sum(axis=0) * CELLS, CELLS + 1)).astype(np.intp) for item in shares]
 
-    def episodes(self, losses: Floats, temperature: float, count: int, random: np.random.Generator) -> Choices:
+    def episodes(
+        self, losses: Floats, temperature: float, count: int, random: np.random.Generator, around: Choices
+    ) -> Choices:
         """Walks.
 
         Args:
@@ -67,16 +70,39 @@ class Planner:
             temperature: In the unit of the losses; 0 takes the best width at every step, once for each sample.
             count: Walks for each sample and limit.
             random: Source of the randomness.
+            around: (groups,) index of each group's width: where products of two groups' bits are made linear for the
+                values. Not looked at where there are none.
 
         Returns:
             (walks, groups) index of each group's width.
         """
         count = count if temperature > 0 else 1
+        shares = self._shares(around)
         walks = []
-        for mixture, steps in zip(self._mixtures, self._steps, strict=True):
-            values = _action_values(losses, steps, temperature)
+        for mixture in self._mixtures:
+            values = _action_values(losses, self._steps(shares, mixture), temperature)
             walks.append(self._walk(values, mixture, temperature, count, random))
         return np.concatenate(walks)
+
+    def _shares(self, around: Choices) -> Floats:
+        """(limits, groups, widths) costs above the lowest widths, in shares of what the limit leaves free.
+
+        A product is shared by its two groups: each is charged at half the way of the other from its lowest width to
+        its present one, so that the sum is exact both there and at the lowest widths.
+        """
+        halfway = (self._bits[:, 0] + np.take_along_axis(self._bits, around[:, None], axis=1)[:, 0]) / 2
+        extra = self._alone + _above_lowest(self._bits) * (self._products @ halfway)[:, :, None]
+        free = self._free[:, None, None]
+        found: Floats = np.divide(extra, free, out=np.where(extra > 0, np.inf, 0.0), where=free > 0)
+        return found
+
+    def _steps(self, shares: Floats, mixture: Floats) -> NDArray[np.intp]:
+        """(groups, widths) the same in cells; a step more than there are is as good as any larger number."""
+        weights = mixture[:, None, None]
+        mixed = (np.where(weights > 0, shares, 0.0) * weights).sum(axis=0)
+        mixed = np.where(self._is_width, mixed, np.inf)
+        steps: NDArray[np.intp] = np.rint(np.minimum(mixed * CELLS, CELLS + 1)).astype(np.intp)
+        return steps
 
     def _walk(
         self, values: Floats, mixture: Floats, temperature: float, count: int, random: np.random.Generator
@@ -85,18 +111,32 @@ class Planner:
         sample = np.repeat(np.arange(samples), count)
         choices = np.empty((len(sample), groups), dtype=np.intp)
         left = np.repeat(self._free[None], len(sample), axis=0)
+        # Of the groups to come it holds the lowest widths.
+        bits = np.repeat(self._bits[None, :, 0], len(sample), axis=0)
         with np.errstate(invalid="ignore"):
             weights = np.where(self._free > 0, mixture / np.where(self._free > 0, self._free, 1.0), 0.0)
         for group in range(groups):
-            extra = self._extra[:, group]
-            allowed = (extra[None] <= left[:, :, None] + self._slack[:, None]).all(axis=1)
+            rates = bits @ self._products[:, group].T
+            # (walks, limits, widths)
+            extra = self._alone[None, :, group] + rates[:, :, None] * (self._bits[group] - self._bits[group, 0])
+            allowed = (extra <= left[:, :, None] + self._slack[:, None]).all(axis=1) & self._is_width[group]
             cell = np.clip(np.rint(left @ weights * CELLS).astype(np.intp), 0, CELLS)
             score = -values[sample, group, :, cell]
             if temperature > 0:
                 score = score / temperature + random.gumbel(size=score.shape)
             choices[:, group] = np.where(allowed, score, -np.inf).argmax(axis=1)
-            left -= extra[:, choices[:, group]].T
+            left -= np.take_along_axis(extra, choices[:, group, None, None], axis=2)[:, :, 0]
+            bits[:, group] = self._bits[group, choices[:, group]]
         return choices
+
+
+def _alone(space: SearchSpace, value: float) -> dict[str, dict[int, float]]:
+    return {group: dict.fromkeys(widths, value) for group, widths in space.choices.items()}
+
+
+def _above_lowest(values: Floats) -> Floats:
+    """Values of each width less that of the group's lowest one."""
+    return np.asarray(values - values[:, :1])
 
 
 def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) -> Floats:

@@ -88,10 +88,11 @@ class RewardModel:
     Args:
         losses: (groups, widths) sensitivities, falling with the width.
         base: Score with the largest width everywhere.
+        is_width: (groups, widths) whether a group has the width; all have all by default.
     """
 
-    def __init__(self, losses: Floats, base: float) -> None:
-        self._losses = _with_floor(losses)
+    def __init__(self, losses: Floats, base: float, is_width: NDArray[np.bool_] | None = None) -> None:
+        self._losses = _with_floor(losses, np.ones(losses.shape, bool) if is_width is None else is_width)
         self._base = base
         widths = np.arange(losses.shape[1])
         distance = np.abs(widths[:, None] - widths)
@@ -185,6 +186,14 @@ class RewardModel:
         return factor
 
 
-def _with_floor(losses: Floats) -> Floats:
-    """Sensitivities too small to be measured are still uncertain: at least a share of the groups' median."""
-    return np.maximum(losses, _FLOOR * np.median(losses, axis=0))
+def _with_floor(losses: Floats, is_width: NDArray[np.bool_]) -> Floats:
+    """Sensitivities too small to be measured are still uncertain: at least a share of the median of their like.
+
+    Alike are groups with as many widths: those of weights, and those of activations.
+    """
+    floored = losses.copy()
+    counts = is_width.sum(axis=1)
+    for count in np.unique(counts):
+        rows = counts == count
+        floored[rows] = np.maximum(losses[rows], _FLOOR * np.median(losses[rows], axis=0))
+    return floored

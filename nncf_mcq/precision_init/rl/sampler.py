@@ -35,8 +35,8 @@ class RLSampler(BaseSampler):
     def __init__(self, problem: SearchProblem, seed: int, base: float | None) -> None:
         self._space = problem.space
         self._distributions = problem.space.distributions
-        losses = [[problem.losses[group][bits] for bits in problem.space.bits] for group in problem.space.groups]
-        self._agent = Agent(problem.space, problem.constraints, np.array(losses, dtype=np.float64), base)
+        losses = problem.space.matrix(problem.losses, np.inf)
+        self._agent = Agent(problem.space, problem.constraints, losses, base)
         self._seed = seed
         self._random = RandomSampler(seed=seed)
 
@@ -103,9 +103,9 @@ class RLSampler(BaseSampler):
         policy = trial.user_attrs.get(POLICY_ATTRIBUTE)
         if not isinstance(policy, dict):
             return None
-        indices = {bits: index for index, bits in enumerate(self._space.bits)}
-        choice = tuple(indices.get(policy.get(group, 0), -1) for group in self._space.groups)
-        return choice if min(choice) >= 0 else None
+        if any(policy.get(group) not in widths for group, widths in self._space.choices.items()):
+            return None
+        return tuple(self._space.parameters(policy).values())
 
     def _rows(self, choices: list[tuple[int, ...]]) -> NDArray[np.intp]:
         return np.array(choices, dtype=np.intp).reshape(len(choices), len(self._space.groups))

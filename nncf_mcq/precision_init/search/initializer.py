@@ -97,8 +97,8 @@ class SearchInitializer(PrecisionInitializer):
             ConfigError: The sensitivities alone take all evaluations.
         """
         parameters = self.parameters
-        constraints = task.costs.constraints(parameters.budget, task.bits)
-        space = SearchSpace(tuple(task.quantizable.groups), tuple(sorted(task.bits)))
+        constraints = task.costs.constraints(parameters.budget, task.choices)
+        space = SearchSpace(task.choices)
         with quiet_optuna():
             study = self._open_study(task)
             sensitivities = self._sensitivities(task)
@@ -162,7 +162,7 @@ class SearchInitializer(PrecisionInitializer):
             raise ConfigError(
                 f"{PRECISION_PATH}.evaluations",
                 parameters.evaluations,
-                f"at least {passes + 1}, since the sensitivities of {len(task.quantizable.groups)} groups take "
+                f"at least {passes + 1}, since the sensitivities of {len(task.choices)} groups take "
                 f'{passes}; fewer with a smaller measured_widths, none with "warm_start": "none"',
             )
         return measure_sensitivities(task, parameters.measured_widths)

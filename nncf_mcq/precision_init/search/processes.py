@@ -59,7 +59,7 @@ def settle_trials(study: optuna.Study, task: PrecisionTask) -> None:
 
 def _score_of(trial: FrozenTrial, task: PrecisionTask) -> float | None:
     policy = trial.user_attrs.get(POLICY_ATTRIBUTE)
-    if not isinstance(policy, Mapping) or set(policy) != set(task.quantizable.groups):
+    if not isinstance(policy, Mapping) or set(policy) != set(task.choices):
         return None
     return task.evaluator.known_score(task.policy(policy))
 

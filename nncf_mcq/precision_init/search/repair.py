@@ -25,14 +25,15 @@ def predicted_losses(task: PrecisionTask, sensitivities: Sensitivities | None = 
         task: The model and its weight table.
         sensitivities: As measured.
     """
-    return task.weight_errors if sensitivities is None else sensitivities
+    return task.errors if sensitivities is None else sensitivities
 
 
 class Repair:
     """Makes proposals feasible, deterministically and never by raising a width.
 
     While a limit is exceeded, the lower width of least predicted loss per saved cost is taken, where the costs of
-    several exceeded limits are added in shares of their excess. The last step may save more than is needed: then
+    several exceeded limits are added in shares of their excess, and what a group saves is reckoned at the present bits
+    of the others. The last step may save more than is needed: then
     lowered groups get back what the limits allow, those of the largest loss first. The greedy rule is that of the
     linear relaxation of the multiple-choice knapsack (Sinha and Zoltners, Operations Research 27(3), 1979).
 
@@ -52,13 +53,9 @@ class Repair:
         self._space = space
         self.constraints = constraints
         self._losses = losses
-        self._loss = np.array([[losses[group][bits] for bits in space.bits] for group in space.groups], dtype=float)
-        self._cost = [
-            np.array([[constraint.cost[group][bits] for bits in space.bits] for group in space.groups], dtype=float)
-            for constraint in constraints
-        ]
-        lowest = dict.fromkeys(space.groups, space.bits[0])
-        if not self.is_feasible(lowest):
+        self._loss = space.matrix(losses, np.inf)
+        self._cost = [None if constraint.products else space.matrix(constraint.cost, 0.0) for constraint in constraints]
+        if not self.is_feasible(space.lowest):
             for constraint in constraints:
                 constraint.check_reachable()
             paths = ", ".join(constraint.path for constraint in constraints)
@@ -82,11 +79,12 @@ class Repair:
         rows = np.arange(len(self._space.groups))
         current = np.array(list(self._space.parameters(choice).values()))
         saved = np.zeros_like(self._loss)
-        for constraint, cost in zip(self.constraints, self._cost, strict=True):
+        for constraint, known in zip(self.constraints, self._cost, strict=True):
             if not constraint.is_met(choice):
+                cost = self._space.matrix(constraint.marginal(choice), 0.0) if known is None else known
                 excess = constraint.total(choice) - constraint.limit
                 saved += (cost[rows, current][:, None] - cost) / excess
-        saved[np.arange(len(self._space.bits)) >= current[:, None]] = 0.0
+        saved[np.arange(self._loss.shape[1]) >= current[:, None]] = 0.0
         lost = np.maximum(self._loss - self._loss[rows, current][:, None], 0.0)
         ratio = np.full_like(saved, np.inf)
         np.divide(lost, saved, out=ratio, where=saved > 0)
@@ -94,13 +92,15 @@ class Repair:
         candidates = np.flatnonzero(ratio == ratio.min())
         best = candidates[np.argmin(saved.flat[candidates])]
         row, column = np.unravel_index(best, ratio.shape)
-        return self._space.groups[row], self._space.bits[column]
+        group = self._space.groups[row]
+        return group, self._space.choices[group][column]
 
     def _give_back(self, choice: GroupBits, proposal: Mapping[str, int]) -> None:
         lowered = [group for group in self._space.groups if choice[group] != proposal[group]]
         lowered.sort(key=lambda group: self._losses[group][proposal[group]] - self._losses[group][choice[group]])
         for group in lowered:
-            for bits in sorted((b for b in self._space.bits if choice[group] < b <= proposal[group]), reverse=True):
+            widths = self._space.choices[group]
+            for bits in reversed([bits for bits in widths if choice[group] < bits <= proposal[group]]):
                 if self.is_feasible({**choice, group: bits}):
                     choice[group] = bits
                     break

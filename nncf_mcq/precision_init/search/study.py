@@ -213,9 +213,5 @@ class _Search:
 
     def _feasible(self, key: PolicyKey) -> Policy | None:
         """The policy, if it is one of the space that keeps every limit."""
-        weight_bits = dict(key[0])
-        choice = {name: weight_bits[members[0].name] for name, members in self._task.quantizable.groups.items()}
-        if not set(choice.values()) <= set(self._space.bits) or not self._repair.is_feasible(choice):
-            return None
-        policy = self._task.policy(choice)
-        return policy if policy.key == key else None
+        choice = self._task.group_bits(key)
+        return self._task.policy(choice) if choice is not None and self._repair.is_feasible(choice) else None

@@ -4,7 +4,7 @@ from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, Acti
 from nncf_mcq.range_init.activation.extremes import MaxActivationRange, MeanMaxActivationRange, MovingMaxActivationRange
 from nncf_mcq.range_init.activation.mse import MseActivationRange
 from nncf_mcq.range_init.activation.percentile import PercentileActivationRange
-from nncf_mcq.range_init.activation.ranges import activation_ranges
+from nncf_mcq.range_init.activation.ranges import activation_ranges, relative_error
 
 __all__ = [
     "ActivationRangeInitializer",
@@ -15,4 +15,5 @@ __all__ = [
     "MseActivationRange",
     "PercentileActivationRange",
     "activation_ranges",
+    "relative_error",
 ]

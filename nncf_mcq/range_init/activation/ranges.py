@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from nncf_mcq.algorithm import ActivationPoint, ValueRange
@@ -54,6 +55,23 @@ def activation_ranges(
         shape = (1, -1, *(1 for _ in range(pooled.rank - 2))) if point.per_channel else ()
         found[point.name] = ValueRange(low.reshape(shape).numpy(), threshold.reshape(shape).numpy())
     return found
+
+
+def relative_error(statistics: ActivationStatistics, value_range: ValueRange, bits: int) -> float:
+    """Squared error of quantizing an activation, relative to the squares of its values.
+
+    Args:
+        statistics: Values seen of it.
+        value_range: Its range at the width, as `activation_ranges` returns it.
+        bits: Width.
+    """
+    high = torch.from_numpy(np.asarray(value_range.high, dtype=np.float32).reshape(-1, 1))
+    signed = bool((np.asarray(value_range.low) < 0).any())
+    lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    scale = high / highest
+    levels = torch.round(statistics.samples / scale).clamp_(lowest, highest)
+    energy = float(statistics.samples.double().square().sum())
+    return float((levels * scale - statistics.samples).double().square().sum()) / max(energy, 1e-30)
 
 
 def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:

@@ -25,15 +25,15 @@ def counted_problem(groups: int = 6, trials: int = 60, bits: Sequence[int] = WID
     evaluator = Evaluator(lambda policy: make_model(lambda data: data, (1, 1)), none, none, threads=1, batch_size=1)
     task = PrecisionTask(
         quantizable=quantizable,
-        bits=bits,
+        choices=quantizable.choices(bits, (8,)),
         activation_bits=8,
-        weight_errors={},
+        errors={},
         costs=CostModel(quantizable, {}, lambda: 0),
         evaluator=evaluator,
     )
     return SearchProblem(
         task=task,
-        space=SearchSpace(tuple(quantizable.groups), bits),
+        space=SearchSpace(quantizable.choices(bits, (8,))),
         constraints=[],
         sensitivities=None,
         losses={},

@@ -13,7 +13,7 @@ from nncf_mcq.precision_init.rl.agent import MOST_TRIALS, Agent, log_expected_im
 from nncf_mcq.precision_init.search import SearchSpace
 
 GROUPS, BITS = 12, (2, 3, 4, 6, 8)
-SPACE = SearchSpace(tuple(f"g{index}" for index in range(GROUPS)), BITS)
+SPACE = SearchSpace(dict.fromkeys((f"g{index}" for index in range(GROUPS)), BITS))
 WEIGHTS = np.linspace(1, 4, GROUPS)
 COST = {group: {bits: WEIGHTS[index] * bits for bits in BITS} for index, group in enumerate(SPACE.groups)}
 LIMIT = Constraint("size", "bits", COST, 0.0, 3.5 * float(WEIGHTS.sum()))

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nncf_mcq.precision_init.rl import ddpg
 from nncf_mcq.precision_init.rl.ddpg import WARM_UP, DdpgSampler
-from nncf_mcq.precision_init.rl.ddpg_features import layer_features
+from nncf_mcq.precision_init.rl.ddpg_features import group_features
 from nncf_mcq.precision_init.rl.ddpg_replay import Replay
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem, SearchSpace, quiet_optuna
 from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
@@ -63,8 +63,8 @@ def random_trial(space: SearchSpace, seed: int, score_of: ScoreOf = split, **cha
 
 
 def bits_of(space: SearchSpace, seed: int) -> list[int]:
-    indices = np.random.default_rng(seed).integers(len(space.bits), size=len(space.groups))
-    return [space.bits[index] for index in indices]
+    random = np.random.default_rng(seed)
+    return [widths[random.integers(len(widths))] for widths in space.choices.values()]
 
 
 def study_of(problem: SearchProblem, trials: list[FrozenTrial], direction: str = "minimize") -> optuna.Study:
@@ -208,7 +208,7 @@ def test_what_was_scored_is_learned_from_and_not_what_was_proposed() -> None:
     space = problem.space
     trials = [random_trial(space, seed) for seed in range(WARM_UP + 4)]
     known = fresh_proposals(problem, study_of(problem, trials))
-    highest = {group: len(space.bits) - 1 for group in space.groups}
+    highest = {group: len(widths) - 1 for group, widths in space.choices.items()}
     proposed = [random_trial(space, seed, params=highest) for seed in range(WARM_UP + 4)]
     assert fresh_proposals(problem, study_of(problem, proposed)) == known
     lowest = {POLICY_ATTRIBUTE: dict.fromkeys(space.groups, 2)}
@@ -247,7 +247,7 @@ def test_random_episodes_are_not_of_the_agent() -> None:
 
 def test_a_state_is_the_layer_and_the_width_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = counted_problem(3)
-    features = layer_features(problem.task.quantizable)
+    features = group_features(problem.task.quantizable, problem.space.groups)
     acted, observed = [], []
     original = ddpg.DdpgAgent.observe
 
@@ -268,7 +268,7 @@ def test_a_state_is_the_layer_and_the_width_before_it(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(states, np.column_stack((features, [1, 2 / 8, 1])), rtol=1e-6)
     np.testing.assert_allclose(actions, [0.5 / 7, 6.5 / 7, 2.5 / 7], rtol=1e-6)
     assert score == 3.0
-    widths = [problem.space.bits[index] for index in proposal.values()]
+    widths = [problem.space.choices[group][index] for group, index in proposal.items()]
     np.testing.assert_allclose(acted, np.column_stack((features, [1, widths[0] / 8, widths[1] / 8])), rtol=1e-6)
 
 
@@ -285,7 +285,7 @@ def test_equal_scores_are_no_reason_to_change() -> None:
 def test_a_single_width_or_group_is_no_mistake() -> None:
     problem = counted_problem(1)
     add_episodes(new_study(problem), problem.space, WARM_UP + 2)
-    single = SearchProblem(**{**vars(problem), "space": SearchSpace(problem.space.groups, (4,))})
+    single = SearchProblem(**{**vars(problem), "space": SearchSpace(dict.fromkeys(problem.space.groups, (4,)))})
     study = new_study(single)
     add_episodes(study, single.space, WARM_UP + 2)
     assert {trial.params["layer0"] for trial in study.get_trials()} == {0}
@@ -331,17 +331,18 @@ def test_the_features_are_those_of_the_layers() -> None:
         "weights": [216, 72, 64, 40],
         "positions": [64, 16, 16, 1],
     }
-    features = layer_features(small_workspace()[0].quantizable)
-    assert features.shape == (4, 8)
-    for (name, values), column in zip(columns.items(), features.T, strict=True):
+    quantizable = small_workspace()[0].quantizable
+    features = group_features(quantizable, tuple(quantizable.groups))
+    assert features.shape == (4, 9)
+    for (name, values), column in zip(columns.items(), features.T[:-1], strict=True):
         expected = (np.array(values) - min(values)) / (max(values) - min(values))
         np.testing.assert_allclose(column, expected, err_msg=name)
 
 
 def test_a_group_is_described_once_and_a_column_without_difference_is_zero() -> None:
     quantizable = countable_model([layer("a", 10), layer("b", 10, group="a"), layer("c", 30)])
-    features = layer_features(quantizable)
-    np.testing.assert_array_equal(features, [[0] * 8, [1, 0, 1, 0, 0, 0, 1, 0]])
+    features = group_features(quantizable, tuple(quantizable.groups))
+    np.testing.assert_array_equal(features, [[0] * 9, [1, 0, 1, 0, 0, 0, 1, 0, 0]])
 
 
 def test_the_memory_holds_the_latest_episodes_step_by_step() -> None:

@@ -30,9 +30,9 @@ def find(task: PrecisionTask, budget: Any = SIZE, **parameters: Any) -> Precisio
 
 def make_problem() -> SearchProblem:
     task = make_task()
-    constraints = task.costs.constraints(Budget.model_validate(SIZE), task.bits)
-    space = SearchSpace(tuple(task.quantizable.groups), task.bits)
-    return SearchProblem(task, space, constraints, None, task.weight_errors, None, 20)
+    constraints = task.costs.constraints(Budget.model_validate(SIZE), task.choices)
+    space = SearchSpace(task.choices)
+    return SearchProblem(task, space, constraints, None, task.errors, None, 20)
 
 
 def make_sampler(seed: int = 0) -> RLSampler:

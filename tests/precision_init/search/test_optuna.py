@@ -151,9 +151,9 @@ def synthetic_task(groups: int, evaluate: Callable[[NDArray[np.int64]], float]) 
     none = np.zeros((1, 1), np.float32)
     return PrecisionTask(
         quantizable=quantizable,
-        bits=bits,
+        choices=quantizable.choices(bits, (8,)),
         activation_bits=8,
-        weight_errors={name: {width: 4.0**-width for width in bits} for name in quantizable.groups},
+        errors={name: {width: 4.0**-width for width in bits} for name in quantizable.groups},
         costs=CostModel(quantizable, {}, lambda: 0),
         evaluator=Synthetic(lambda policy: make_evaluator, none, none, threads=1, batch_size=1),
     )
@@ -180,7 +180,7 @@ def test_samplers_that_learn_find_more_than_random_ones(sampler: SamplerName) ->
 def test_samplers_that_learn_see_the_warm_start(sampler: SamplerName) -> None:
     # The best point lies in a hollow of an even plain: without the warm start little points to it.
     task = synthetic_task(10, lambda bits: 0.0)
-    space = SearchSpace(tuple(task.quantizable.groups), task.bits)
+    space = SearchSpace(task.choices)
     best = np.array([6, 0] * 5)
     start = dict(zip(space.groups, best.tolist(), strict=True))
     repair = Repair(space, [], predicted_losses(task))
@@ -198,7 +198,7 @@ def test_samplers_that_learn_see_the_warm_start(sampler: SamplerName) -> None:
 
 
 def test_cma_es_needs_two_groups() -> None:
-    message = "precision.sampler: found 'cmaes', allowed: any other sampler, since there is a single group of layers"
+    message = "precision.sampler: found 'cmaes', allowed: any other sampler, since there is a single group"
     with pytest.raises(ConfigError, match=re.escape(message)):
         find(synthetic_task(1, quadratic), sampler="cmaes")
 

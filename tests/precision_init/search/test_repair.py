@@ -16,7 +16,7 @@ def test_a_repaired_proposal_is_feasible_lower_and_lowered_no_more_than_it_must(
     problem: Problem, data: st.DataObject
 ) -> None:
     space, constraints, losses = problem
-    proposal = {group: data.draw(st.sampled_from(space.bits)) for group in space.groups}
+    proposal = {group: data.draw(st.sampled_from(widths)) for group, widths in space.choices.items()}
     original = dict(proposal)
     repair = Repair(space, constraints, losses)
     found = repair(proposal)
@@ -29,12 +29,12 @@ def test_a_repaired_proposal_is_feasible_lower_and_lowered_no_more_than_it_must(
     if all(constraint.is_met(proposal) for constraint in constraints):
         assert found == proposal
     for group in space.groups:
-        for bits in space.bits:
+        for bits in space.choices[group]:
             if found[group] < bits <= proposal[group]:
                 assert not repair.is_feasible({**found, group: bits})
 
 
-SPACE = SearchSpace(("small", "large"), (2, 4, 8))
+SPACE = SearchSpace(dict.fromkeys(("small", "large"), (2, 4, 8)))
 COSTS = {"small": {2: 2.0, 4: 4.0, 8: 8.0}, "large": {2: 20.0, 4: 40.0, 8: 80.0}}
 EIGHT = {"small": 8, "large": 8}
 
@@ -78,6 +78,6 @@ def test_a_limit_that_no_policy_meets_is_an_error() -> None:
 
 def test_losses_are_the_measured_ones_or_the_errors_of_the_weight_table() -> None:
     task = make_task()
-    assert predicted_losses(task) == task.weight_errors
+    assert predicted_losses(task) == task.errors
     measured = {group: {2: 1.0, 4: 0.5, 8: 0.0} for group in task.quantizable.groups}
     assert predicted_losses(task, measured) == measured

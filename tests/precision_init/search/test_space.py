@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nncf_mcq.precision_init.search import SearchSpace
 from tests.precision_init.search.problems import Problem, problems
 
-SPACE = SearchSpace(("first", "second"), (2, 4, 8))
+SPACE = SearchSpace(dict.fromkeys(("first", "second"), (2, 4, 8)))
 
 
 def test_parameters_are_indices_of_widths_and_named_after_the_groups() -> None:
@@ -30,12 +30,12 @@ def test_random_choices_reach_every_feasible_policy_once_and_then_none(problem: 
     while (found := space.random_choice(random, constraints, lambda c: tuple(c.values()) not in seen)) is not None:
         assert tuple(found) == space.groups
         seen.append(tuple(found.values()))
-    choices = itertools.product(*[space.bits] * len(space.groups))
+    choices = itertools.product(*space.choices.values())
     feasible = [c for c in choices if all(k.is_met(dict(zip(space.groups, c, strict=True))) for k in constraints)]
     assert sorted(seen) == sorted(feasible)
 
 
 def test_random_choices_vary_with_the_seed() -> None:
-    space = SearchSpace(tuple("abcdefgh"), (2, 4, 8))
+    space = SearchSpace(dict.fromkeys("abcdefgh", (2, 4, 8)))
     found = [space.random_choice(np.random.default_rng(seed), [], lambda choice: True) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]

@@ -26,7 +26,7 @@ from nncf_mcq.precision_init.search import (
     run_search,
 )
 from nncf_mcq.precision_init.search.study import REPEATS_IN_A_ROW
-from tests.models import make_task
+from tests.models import TABLE_BITS, make_task
 
 Array = NDArray[np.float32]
 
@@ -50,8 +50,8 @@ def search(
     enqueue: list[dict[str, int]] | None = None,
 ) -> SearchOutcome:
     budget = Budget.model_validate({"weight_size": {"average_bits": average_bits}})
-    constraints = task.costs.constraints(budget, task.bits)
-    space = SearchSpace(tuple(task.quantizable.groups), task.bits)
+    constraints = task.costs.constraints(budget, task.choices)
+    space = SearchSpace(task.choices)
     with quiet_optuna():
         study = optuna.create_study(sampler=sampler or optuna.samplers.RandomSampler(seed=0))
         for choice in enqueue or []:
@@ -62,9 +62,9 @@ def search(
 
 def feasible_policies(task: PrecisionTask, average_bits: float) -> int:
     budget = Budget.model_validate({"weight_size": {"average_bits": average_bits}})
-    constraints: list[Constraint] = task.costs.constraints(budget, task.bits)
+    constraints: list[Constraint] = task.costs.constraints(budget, task.choices)
     groups = list(task.quantizable.groups)
-    choices = (dict(zip(groups, c, strict=True)) for c in itertools.product(*[task.bits] * len(groups)))
+    choices = (dict(zip(groups, c, strict=True)) for c in itertools.product(*task.choices.values()))
     return sum(all(constraint.is_met(choice) for constraint in constraints) for choice in choices)
 
 
@@ -95,7 +95,7 @@ def test_the_curve_falls_and_ends_at_the_best_score() -> None:
 
 def test_what_was_scored_before_counts() -> None:
     task = make_task(score=counting())
-    for bits in task.bits:
+    for bits in TABLE_BITS:
         task.evaluator.score(task.policy(dict.fromkeys(task.quantizable.groups, bits)))
     search(task, 5)
     assert task.evaluator.evaluations == 5
