@@ -95,7 +95,7 @@ class Preparation:
         runtime, quantizable = self.config.runtime, self.searched.quantizable
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
-            lambda policy: self.searched.build(policy, self.table),
+            lambda policy: self.searched.build(policy, self.table, packed=False),
             self.images,
             self.reference,
             threads=threads or runtime.threads,

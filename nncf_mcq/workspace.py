@@ -137,9 +137,15 @@ class Workspace:
                 progress=advance,
             )
 
-    def build(self, policy: Policy, table: WeightTable) -> ov.Model:
-        """The quantized model of a policy."""
-        return assemble(self._template(policy), self.quantizable, policy, table)
+    def build(self, policy: Policy, table: WeightTable, *, packed: bool = True) -> ov.Model:
+        """The quantized model of a policy.
+
+        Args:
+            policy: Bits of every layer and activation quantizer.
+            table: Its weights.
+            packed: As it is shipped; otherwise in a form that is compiled faster and computes the same.
+        """
+        return assemble(self._template(policy), self.quantizable, policy, table, packed=packed)
 
     def costs(self, table: WeightTable) -> CostModel:
         """Costs of policies with the configured activation bits."""

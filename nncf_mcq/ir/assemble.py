@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.graph import constant_value, consumers, is_constant, operations_by_name
-from nncf_mcq.ir.packing import packed_bytes, packed_weight
+from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
@@ -19,26 +19,30 @@ from nncf_mcq.policy import Policy
 from nncf_mcq.weight_table import WeightTable
 
 
-def assemble(template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable) -> ov.Model:
-    """Puts the packed weights and corrected biases of a policy into a copy of the template.
+def assemble(
+    template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable, *, packed: bool = True
+) -> ov.Model:
+    """Puts the weights and corrected biases of a policy into a copy of the template.
 
     Args:
         template: The model with its activation quantizers in place; not edited.
         quantizable: Its layers.
         policy: Bits of every layer; its activation bits are already in the template.
         table: Quantized weights of every layer at every width that the policy uses.
+        packed: Weights at their true width, as they are shipped; otherwise as int8, which computes the same, bit for
+            bit, and is compiled faster.
 
     Returns:
-        The model that is scored and, saved, shipped.
+        The model.
     """
     model = template.clone()
     operations = operations_by_name(model)
     for members in quantizable.groups.values():
         entry = table[members[0].name, policy.weight_bits[members[0].name]]
-        packed = _packed(members[0], entry)
+        weight = _weight(members[0], entry, packed_weight if packed else int8_weight)
         for member in members:
             operation = operations[member.name]
-            operation.input(member.weight_port).replace_source_output(packed.output(0))
+            operation.input(member.weight_port).replace_source_output(weight.output(0))
             shift = table[member.name, entry.bits].bias_shift
             if np.any(shift):
                 _shift_bias(operation, member, shift.reshape(-1))
@@ -68,14 +72,14 @@ def fixed_bytes(
         return xml.with_suffix(".bin").stat().st_size - packed
 
 
-def _packed(layer: QuantizableLayer, entry: QuantizedWeight) -> ov.Node:
+def _weight(layer: QuantizableLayer, entry: QuantizedWeight, make: Callable[..., ov.Node]) -> ov.Node:
     shape = layer.channel_shape()
     scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
     if np.all(scale == scale.flat[0]):
         scale = scale.flat[:1].reshape(())
     if np.all(zero_point == zero_point.flat[0]):
         zero_point = zero_point.flat[:1].reshape(())
-    return packed_weight(layer.from_matrices(entry.levels), entry.bits, scale, zero_point)
+    return make(layer.from_matrices(entry.levels), entry.bits, scale, zero_point)
 
 
 def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:

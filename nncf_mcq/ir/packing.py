@@ -116,6 +116,25 @@ def packed_weight(
     return opset.multiply(opset.convert(integers, "f32"), scale_constant)
 
 
+def int8_weight(
+    levels: IntegerArray,
+    bits: int,
+    scale: FloatArray | float,
+    zero_point: IntegerArray | int,
+) -> ov.Node:
+    """The weight of `packed_weight`, with the same arguments, stored as one int8 constant.
+
+    It is what the plugin folds the packed form to, so a model computes the same with either; this one has fewer nodes
+    and is compiled faster, but takes a byte a weight in a file.
+
+    Raises:
+        QuantizationError: As `packed_weight`.
+    """
+    levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
+    signed = (levels.astype(np.int16) - zero_points.astype(np.int16)).astype(np.int8)
+    return opset.multiply(opset.convert(opset.constant(signed), "f32"), opset.constant(scales, dtype=ov.Type.f32))
+
+
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes of the constants that hold `count` levels of a width: `count * bits / 8`, rounded up to whole blocks.
 

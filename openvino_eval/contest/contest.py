@@ -199,7 +199,8 @@ def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, Any]) -> d
         "evaluations": settings.evaluations,
         "seeds": settings.seeds,
         "arms": [str(arm) for arm in settings.arms],
-        "images": dict(dataset),
+        # Without the path of the images: the configuration has it, relative to its own folder.
+        "images": {name: value for name, value in dataset.items() if name != "source"},
         "versions": versions(),
     }
 

@@ -16,6 +16,7 @@ from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.recipes import find_config
 from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.runtime import core, run
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 
@@ -52,6 +53,10 @@ def test_any_policy_runs_in_int8_and_equals_the_scored_model(
         workspace.build(policy, table), tmp_path_factory.mktemp("ir"), "model", names, images, information={}, threads=1
     )
     assert set(exported.runtime_precisions) >= set(names)
+    # Searches score a form of the weights that is compiled faster.
+    scored = run(workspace.build(policy, table, packed=False), images, threads=1, batch_size=1)
+    shipped = run(core().read_model(exported.xml), images, threads=1, batch_size=1)
+    np.testing.assert_array_equal(scored, shipped)
 
 
 @pytest.mark.parametrize("bits", SUPPORTED_BITS)
