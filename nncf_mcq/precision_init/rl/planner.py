@@ -52,6 +52,7 @@ class Planner:
         for row, item in enumerate(constraints):
             for (left, right), cost in item.products.items():
                 self._products[row, index[left], index[right]] = self._products[row, index[right], index[left]] = cost
+        self._has_products = bool(self._products.any())
         free = np.array([item.limit - item.total(space.lowest) for item in constraints])
         self._slack = np.array([item.limit for item in constraints]) * _TOLERANCE
         self._free = np.maximum(free, 0.0)
@@ -109,6 +110,7 @@ class Planner:
     ) -> Choices:
         samples, groups = values.shape[:2]
         sample = np.repeat(np.arange(samples), count)
+        walks = np.arange(len(sample))
         choices = np.empty((len(sample), groups), dtype=np.intp)
         left = np.repeat(self._free[None], len(sample), axis=0)
         # Of the groups to come it holds the lowest widths.
@@ -116,17 +118,20 @@ class Planner:
         with np.errstate(invalid="ignore"):
             weights = np.where(self._free > 0, mixture / np.where(self._free > 0, self._free, 1.0), 0.0)
         for group in range(groups):
-            rates = bits @ self._products[:, group].T
-            # (walks, limits, widths)
-            extra = self._alone[None, :, group] + rates[:, :, None] * (self._bits[group] - self._bits[group, 0])
+            # (walks or 1, limits, widths)
+            extra = self._alone[None, :, group]
+            if self._has_products:
+                rates = bits @ self._products[:, group].T
+                extra = extra + rates[:, :, None] * (self._bits[group] - self._bits[group, 0])
             allowed = (extra <= left[:, :, None] + self._slack[:, None]).all(axis=1) & self._is_width[group]
-            cell = np.clip(np.rint(left @ weights * CELLS).astype(np.intp), 0, CELLS)
+            cell = np.minimum(np.maximum(np.rint(left @ weights * CELLS), 0), CELLS).astype(np.intp)
             score = -values[sample, group, :, cell]
             if temperature > 0:
                 score = score / temperature + random.gumbel(size=score.shape)
-            choices[:, group] = np.where(allowed, score, -np.inf).argmax(axis=1)
-            left -= np.take_along_axis(extra, choices[:, group, None, None], axis=2)[:, :, 0]
-            bits[:, group] = self._bits[group, choices[:, group]]
+            chosen = np.where(allowed, score, -np.inf).argmax(axis=1)
+            left -= extra[walks if len(extra) > 1 else 0, :, chosen]
+            bits[:, group] = self._bits[group, chosen]
+            choices[:, group] = chosen
         return choices
 
 
@@ -143,17 +148,17 @@ def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) 
     """Expected loss of a width and of all that follows, less the entropy: (samples, groups, widths, cells)."""
     samples, groups, widths = losses.shape
     values = np.empty((samples, groups, widths, CELLS + 1))
-    following = np.zeros((samples, CELLS + 1))
-    cells = np.arange(CELLS + 1)
+    # Of the cells below the lowest nothing follows: the walk has spent more than there is.
+    following = np.full((samples, 2 * (CELLS + 1)), _UNREACHABLE)
+    following[:, CELLS + 1 :] = 0.0
     for group in reversed(range(groups)):
-        left = cells - steps[group][:, None]
-        current = losses[:, group, :, None] + following[:, np.maximum(left, 0)]
-        current = np.where(left >= 0, current, _UNREACHABLE)
-        values[:, group] = current
+        current = values[:, group]
+        for width, step in enumerate(steps[group]):
+            first = CELLS + 1 - step
+            np.add(following[:, first : first + CELLS + 1], losses[:, group, width, None], out=current[:, width])
         least = current.min(axis=1)
         if temperature > 0:
             total = np.exp((least[:, None] - current) / temperature).sum(axis=1)
-            following = least - temperature * np.log(total)
-        else:
-            following = least
+            least = least - temperature * np.log(total)
+        following[:, CELLS + 1 :] = least
     return values
