@@ -108,6 +108,15 @@ class Job:
             score=self.score(),
         )
 
+    def report(self, splits: DatasetSplits) -> Report:
+        """What measures models on the report images.
+
+        Raises:
+            ConfigError: There is no metric of a configured name.
+        """
+        metrics = {name: get_metric(name) for name in self.config.metrics if splits.has_targets}
+        return Report(splits.report, metrics)
+
     def score(self) -> Score | None:
         """The configured distance from the float outputs; None for the default.
 
@@ -140,13 +149,12 @@ class Job:
         splits = self.load_dataset()
         model = self.load_model()
         calibration, search = _nncf_datasets(splits)
-        metrics = {name: get_metric(name) for name in self.config.metrics if splits.has_targets}
         result = quantize(
             model,
             calibration,
             self.config,
             search_dataset=search,
-            evaluate=_Report(splits.report, metrics),
+            evaluate=self.report(splits),
             score=self.score(),
             progress=progress,
             study_storage=study_storage,
@@ -175,8 +183,13 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-class _Report:
-    """Measures the report images: the float model first, whose outputs the quantized model is then compared with."""
+class Report:
+    """Measures models on the report images: the float model first, whose outputs the others are then compared with.
+
+    Args:
+        dataset: The report images.
+        metrics: Name to metric.
+    """
 
     def __init__(self, dataset: ImageDataset, metrics: Mapping[str, Metric]) -> None:
         self._dataset = dataset
@@ -184,6 +197,7 @@ class _Report:
         self._reference: NDArray[np.float32] | None = None
 
     def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
+        """The metrics of a model; of a classifier also agreement and divergence, unless it is the first."""
         # By the function: metrics that need the same of a sample share it.
         summaries: dict[Callable[..., Any], list[Any]] = {
             metric.summarize: [] for metric in self._metrics.values() if isinstance(metric, SampleMetric)

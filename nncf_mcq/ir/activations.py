@@ -178,10 +178,10 @@ def concat_groups(model: ov.Model) -> list[list[ov.Node]]:
     """FakeQuantize nodes that must share one grid: those that meet in a Concat, and those that follow one another.
 
     The plugin aligns the inputs of a Concat to one step, and does it wrongly where their steps differ. FakeQuantize
-    nodes that reach the Concat through operations that preserve the values (Reshape, MaxPool, another Concat,
-    upsampling by the nearest neighbour) count too. Where such operations alone lie between two FakeQuantize nodes, as around the
-    upsampling in front of a Concat, the second would round once more what the first has rounded: on one grid it
-    changes nothing. Groups that share a node are one.
+    nodes that reach the Concat through operations that preserve the values count too (Reshape, MaxPool, another Concat,
+    nearest upsampling). Where such operations alone lie between two FakeQuantize nodes, as around the upsampling in
+    front of a Concat, the second would round once more what the first has rounded: on one grid it changes nothing.
+    Groups that share a node are one.
 
     Args:
         model: The model, with its FakeQuantize nodes in place.
