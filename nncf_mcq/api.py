@@ -14,7 +14,6 @@ from nncf_mcq.config import Config, load_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.final_weights import make_final_weights
 from nncf_mcq.inputs import iterate_images
-from nncf_mcq.precision_init.evaluator import Score
 from nncf_mcq.preparation import prepare
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
@@ -22,6 +21,7 @@ from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metr
 from nncf_mcq.runtime import compile_model, predict
 from nncf_mcq.study import StudyStorage
 from nncf_mcq.task.models import to_openvino
+from nncf_mcq.task.scores import Score
 
 if TYPE_CHECKING:
     import torch

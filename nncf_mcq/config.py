@@ -171,13 +171,20 @@ class Config(Parameters):
     model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
     pretrained: bool = Field(default=False, description="Pass weights='DEFAULT' to a torchvision model builder.")
     checkpoint: Annotated[str | None, PathMarker()] = Field(
-        default=None, description="A file with the state dict of the torch model."
+        default=None, description="A file with the state dict of the torch model, or a darknet .weights file."
     )
     input_info: InputInfo | None = None
     dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
         default=None, description="The images: `type`, and what that type needs."
     )
-    metric: str | None = Field(default=None, description="Name of the metric of the report, e.g. top1.")
+    metric: str | list[str] | None = Field(
+        default=None, description='Name of the metric of the report, e.g. top1, or several: ["map50", "map"].'
+    )
+    score: str | None = Field(
+        default=None,
+        description="Name of the distance of a candidate's outputs from the float outputs, e.g. detection_divergence; "
+        "by default the KL divergence for classifiers, else the relative squared error.",
+    )
     target_device: Literal["CPU"] = "CPU"
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
@@ -186,6 +193,13 @@ class Config(Parameters):
     def sample_size(self) -> list[int] | None:
         """Shape of one input with the batch dimension, where the configuration gives it."""
         return self.input_info.sample_size if self.input_info is not None else None
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of the report."""
+        if self.metric is None:
+            return []
+        return [self.metric] if isinstance(self.metric, str) else self.metric
 
     def map_paths(self, function: Callable[[str], str]) -> Self:
         """As in `Parameters`; the file in `model` counts as a path, a module's name does not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,11 @@ from nncf_mcq.precision_init.base import PrecisionInitializer
 from nncf_mcq.preparation import Preparation, prepare
 from nncf_mcq.progress import ProgressReporter, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
-from nncf_mcq.result import QuantizationResult, label_free_metrics
-from nncf_mcq.runtime import predict
-from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, build_dataset
-from nncf_mcq.task.metrics import Metric, get_metric
+from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
+from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, Target, build_dataset
+from nncf_mcq.task.metrics import Metric, SampleMetric, get_metric, stack_targets
 from nncf_mcq.task.models import load_model, to_openvino
+from nncf_mcq.task.scores import Score, get_score
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,32 @@ class Job:
         """
         calibration, search = _nncf_datasets(self.load_dataset())
         initializer = self.initializer()
-        return prepare(self.openvino_model(), calibration, self.config, initializer, stages, search_dataset=search)
+        return prepare(
+            self.openvino_model(),
+            calibration,
+            self.config,
+            initializer,
+            stages,
+            search_dataset=search,
+            score=self.score(),
+        )
+
+    def report(self, splits: DatasetSplits) -> Report:
+        """What measures models on the report images.
+
+        Raises:
+            ConfigError: There is no metric of a configured name.
+        """
+        metrics = {name: get_metric(name) for name in self.config.metrics if splits.has_targets}
+        return Report(splits.report, metrics)
+
+    def score(self) -> Score | None:
+        """The configured distance from the float outputs; None for the default.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        return None if self.config.score is None else get_score(self.config.score)
 
     def initializer(self) -> PrecisionInitializer:
         """What finds each layer's bits."""
@@ -124,13 +149,13 @@ class Job:
         splits = self.load_dataset()
         model = self.load_model()
         calibration, search = _nncf_datasets(splits)
-        metric = self.config.metric if splits.has_targets else None
         result = quantize(
             model,
             calibration,
             self.config,
             search_dataset=search,
-            evaluate=_Report(splits.report, {} if metric is None else {metric: get_metric(metric)}),
+            evaluate=self.report(splits),
+            score=self.score(),
             progress=progress,
             study_storage=study_storage,
             study_name=study_name,
@@ -158,8 +183,13 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-class _Report:
-    """Measures the report images: the float model first, whose outputs the quantized model is then compared with."""
+class Report:
+    """Measures models on the report images: the float model first, whose outputs the others are then compared with.
+
+    Args:
+        dataset: The report images.
+        metrics: Name to metric.
+    """
 
     def __init__(self, dataset: ImageDataset, metrics: Mapping[str, Metric]) -> None:
         self._dataset = dataset
@@ -167,20 +197,33 @@ class _Report:
         self._reference: NDArray[np.float32] | None = None
 
     def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
-        targets: list[int] = []
-
-        def images() -> Iterator[NDArray[np.float32]]:
-            for index in range(len(self._dataset)):
-                image, target = self._dataset[index]
+        """The metrics of a model; of a classifier also agreement and divergence, unless it is the first."""
+        # By the function: metrics that need the same of a sample share it.
+        summaries: dict[Callable[..., Any], list[Any]] = {
+            metric.summarize: [] for metric in self._metrics.values() if isinstance(metric, SampleMetric)
+        }
+        keeps_all = any(not isinstance(metric, SampleMetric) for metric in self._metrics.values())
+        outputs: list[NDArray[np.float32]] = []
+        targets: list[Target] = []
+        for index in range(len(self._dataset)):
+            image, target = self._dataset[index]
+            output = np.array(compiled(image[None])[0])
+            for summarize, found in summaries.items():
+                found.append(summarize(output, target))
+            if keeps_all or has_label_free_metrics(output):
+                outputs.append(output)
                 targets.append(target)
-                yield image[None]
-
-        found = predict(compiled, images())
-        values = {name: metric(found, np.array(targets)) for name, metric in self._metrics.items()}
+        stacked = np.concatenate(outputs or [np.empty(0, dtype=np.float32)])
+        values = {
+            name: metric.finish(summaries[metric.summarize])
+            if isinstance(metric, SampleMetric)
+            else metric(stacked, stack_targets(targets))
+            for name, metric in self._metrics.items()
+        }
         if self._reference is None:
-            self._reference = found
+            self._reference = stacked
             return values
-        return values | label_free_metrics(found, self._reference)
+        return values | label_free_metrics(stacked, self._reference)
 
 
 def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | None]:

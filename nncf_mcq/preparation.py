@@ -17,11 +17,12 @@ from nncf_mcq.costs import CostModel
 from nncf_mcq.inputs import collect_images
 from nncf_mcq.policy import PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
-from nncf_mcq.precision_init.evaluator import Evaluator, Score
+from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.progress import Stages
 from nncf_mcq.runtime import run
 from nncf_mcq.study import StudyStorage, Subject
 from nncf_mcq.study.subject import images_digest, model_digest
+from nncf_mcq.task.scores import Score
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 

@@ -113,9 +113,14 @@ class QuantizationResult:
         }
 
 
+def has_label_free_metrics(outputs: NDArray[Any]) -> bool:
+    """Whether the outputs are those of a classifier, (N, classes)."""
+    return outputs.ndim == 2 and outputs.shape[1] > 1
+
+
 def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
     """Agreement and divergence of classifier outputs (N, classes) with the float outputs; nothing for other outputs."""
-    if reference.ndim != 2 or reference.shape[1] < 2:
+    if not has_label_free_metrics(reference):
         return {}
     return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
 

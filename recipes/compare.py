@@ -1,6 +1,8 @@
 """Quantizes a recipe's model in several ways and compares the files: accuracy, size, latency, report.
 
-The baselines are the float model and NNCF's own INT8; the rows of random bits show what mixing widths costs in latency.
+The baselines are the float model and NNCF's own INT8. The other rows are those of `variants.json` beside the
+configuration: name -> values that replace some of it, as with --set. Where there is no such file, they are uniform and
+mixed widths, and random bits, which show what mixing widths costs in latency.
 """
 
 from __future__ import annotations
@@ -8,11 +10,11 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nncf
-import numpy as np
 import openvino as ov
 from rich.box import SIMPLE
 from rich.console import Console
@@ -20,14 +22,20 @@ from rich.table import Table
 
 from nncf_mcq import NncfMcqError
 from nncf_mcq.cli import ConsoleProgress
+from nncf_mcq.config import read_json
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import find_layers
 from nncf_mcq.recipes import find_config
+from nncf_mcq.runtime import compile_model, core
 from nncf_mcq.task.datasets import DatasetSplits
 from openvino_eval.compare import Comparison, compare_models
 from openvino_eval.report import write_report
 from openvino_eval.run_result import load_run
-from openvino_eval.samples import ArraySamples
+
+VARIANTS_FILE = "variants.json"
+FLOAT_FOLDER = "fp32"
+HEADINGS = {"top1": "top-1 %", "top5": "top-5 %", "map50": "mAP@0.5", "map": "mAP", "agreement": "agree %", "kl": "KL"}
+"""Of the metrics that the table may show, all but the last in percent."""
 
 PRECISION = "compression.initializer.precision"
 UNIFORM_BITS = (8, 6, 4, 3)
@@ -59,27 +67,38 @@ def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int) 
     console = Console(highlight=False, width=None if terminal.is_terminal else 100)
     job = Job.read(config, overrides)
     splits = job.load_dataset()
+    measure = job.report(splits)
     float_model = job.openvino_model()
-    models = {"FP32": _save(float_model, output / "fp32")}
+    models = {"FP32": _save(float_model, output / FLOAT_FOLDER)}
     models["NNCF INT8"] = _save(_nncf_int8(float_model, splits), output / "nncf_int8")
-    variants = _variants([layer.name for layer in find_layers(float_model).layers])
+    variants = _variants(config, float_model)
     for name, variant in variants.items():
         console.print(f"[bold]{name}[/bold]")
         with ConsoleProgress() as progress:
-            result = Job.read(config, {**overrides, PRECISION: variant}).run(progress)
+            result = Job.read(config, {**overrides, **variant}).run(progress)
         models[name] = result.save(output / name.replace(",", "").replace(" ", "_"))
-    images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
-    comparison = compare_models(models, ArraySamples(np.stack(images), np.array(targets)), rounds=rounds)
+    threads = job.config.runtime.threads
+    scores = {name: measure(compile_model(core().read_model(path), threads)) for name, path in models.items()}
+    comparison = _with_scores(compare_models(models, rounds=rounds), scores, len(splits.report))
     comparison.save(output / "comparison.json")
     report = output / "report.html"
     runs = {name: load_run(models[name].parent) for name in variants}
     write_report(report, comparison=comparison, runs=runs, title=config.parent.name)
-    console.print(_table(comparison))
+    console.print(_table(comparison, scores))
     console.print(f"IR:      {output}/*/model.xml\nReport:  {report}", soft_wrap=True)
     console.print(f"{time.perf_counter() - start:.0f} s")
 
 
-def _variants(layers: list[str]) -> dict[str, dict[str, Any]]:
+def _variants(config: Path, model: ov.Model) -> dict[str, dict[str, Any]]:
+    """Name of each variant -> dotted path in the configuration -> value."""
+    own = config.with_name(VARIANTS_FILE)
+    if own.is_file():
+        return read_json(own)
+    layers = [layer.name for layer in find_layers(model).layers]
+    return {name: {PRECISION: precision} for name, precision in _precisions(layers).items()}
+
+
+def _precisions(layers: list[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for bits in UNIFORM_BITS:
         found[f"uniform {bits} bits"] = {"type": "uniform", "bits": bits}
@@ -106,27 +125,43 @@ def _nncf_int8(model: ov.Model, splits: DatasetSplits) -> ov.Model:
     return nncf.quantize(model.clone(), nncf.Dataset(images), subset_size=len(images))
 
 
-def _table(comparison: Comparison) -> Table:
+def _with_scores(comparison: Comparison, scores: Mapping[str, Mapping[str, float]], samples: int) -> Comparison:
+    """The comparison with those scores that it has a place for."""
+    names = ("top1", "agreement", "kl")
+    rows = tuple(
+        row.model_copy(update={name: value for name, value in scores[row.name].items() if name in names})
+        for row in comparison.rows
+    )
+    return comparison.model_copy(update={"rows": rows, "samples": samples})
+
+
+def _table(comparison: Comparison, scores: Mapping[str, Mapping[str, float]]) -> Table:
     title = f"{comparison.samples} report images, batch 1, {comparison.threads} threads"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1))
     table.add_column("model", no_wrap=True)
-    for heading in ("top-1 %", "agree %", "KL", ".bin kB", ".xml kB", "latency", "int8"):
+    metrics = [name for name in HEADINGS if any(name in values for values in scores.values())]
+    for heading in (*(HEADINGS[name] for name in metrics), ".bin kB", ".xml kB", "latency", "int8"):
         table.add_column(heading, justify="right", no_wrap=True)
     baseline = next(row.median_ms for row in comparison.rows if row.name == "NNCF INT8") or 1.0
     for row in comparison.rows:
         table.add_row(
             row.name,
-            f"{100 * (row.top1 or 0):.2f}",
-            f"{100 * (row.agreement or 0):.2f}",
-            f"{row.kl or 0:.4f}",
+            *(_figure(name, scores[row.name].get(name)) for name in metrics),
             f"{row.bin_bytes / 1000:.1f}",
             f"{row.xml_bytes / 1000:.1f}",
             f"{(row.median_ms or 0) / baseline:.2f}",
             f"{row.integer_layers}/{row.compute_layers}",
         )
-    table.caption = "agree: same answer as FP32; latency: median, relative to NNCF INT8; int8: layers on int8 kernels"
+    agree = "agree: same answer as FP32; " if "agreement" in metrics else ""
+    table.caption = f"{agree}latency: median, relative to NNCF INT8; int8: layers on int8 kernels"
     table.caption_justify = "left"
     return table
+
+
+def _figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "" if name not in ("agreement", "kl") else _figure(name, 1.0 if name == "agreement" else 0.0)
+    return f"{value:.4f}" if name == "kl" else f"{100 * value:.2f}"
 
 
 if __name__ == "__main__":

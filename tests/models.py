@@ -17,12 +17,13 @@ from nncf_mcq.config import Config, load_config
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
-from nncf_mcq.precision_init.evaluator import Evaluator, Score
+from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.runtime import run
 from nncf_mcq.statistics import LayerStatistics
 from nncf_mcq.study import StudyMemo, StudyStorage, Subject
 from nncf_mcq.task.models import to_openvino
+from nncf_mcq.task.scores import Score
 from nncf_mcq.weight_table import WeightTable
 from nncf_mcq.workspace import Workspace
 

@@ -103,4 +103,4 @@ def test_bad_input_is_one_message_and_an_exit_code(arguments: list[str], message
 
 
 def test_recipes_can_be_listed() -> None:
-    assert run("recipes").stdout.split() == ["efficientnet_lite0", "fashion_mnist"]
+    assert run("recipes").stdout.split() == ["efficientnet_lite0", "fashion_mnist", "yolov3", "yolov3_tiny"]

@@ -175,11 +175,13 @@ def feeds_only_sums(fake_quantize: ov.Node) -> bool:
 
 
 def concat_groups(model: ov.Model) -> list[list[ov.Node]]:
-    """FakeQuantize nodes that meet in a Concat and must share one grid.
+    """FakeQuantize nodes that must share one grid: those that meet in a Concat, and those that follow one another.
 
     The plugin aligns the inputs of a Concat to one step, and does it wrongly where their steps differ. FakeQuantize
-    nodes that reach the Concat through operations that preserve the values (Reshape, MaxPool, another Concat) count
-    too, and groups that share a node are one.
+    nodes that reach the Concat through operations that preserve the values count too (Reshape, MaxPool, another Concat,
+    nearest upsampling). Where such operations alone lie between two FakeQuantize nodes, as around the upsampling in
+    front of a Concat, the second would round once more what the first has rounded: on one grid it changes nothing.
+    Groups that share a node are one.
 
     Args:
         model: The model, with its FakeQuantize nodes in place.
@@ -190,9 +192,14 @@ def concat_groups(model: ov.Model) -> list[list[ov.Node]]:
     order = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
     groups: list[set[str]] = []
     for node in order.values():
-        if node.get_type_name() != "Concat":
+        if node.get_type_name() == "Concat":
+            inputs = [value.get_node() for value in node.input_values()]
+            group = {source.get_friendly_name() for source in _grid_sources(inputs)}
+        elif node.get_type_name() == "FakeQuantize":
+            before = _grid_sources([node.input_value(0).get_node()])
+            group = {node.get_friendly_name(), *(source.get_friendly_name() for source in before)}
+        else:
             continue
-        group = {source.get_friendly_name() for source in _grid_sources(node)}
         apart = [other for other in groups if not other & group]
         groups = [*apart, group.union(*(other for other in groups if other & group))]
     return [[node for name, node in order.items() if name in group] for group in groups if len(group) > 1]
@@ -269,8 +276,9 @@ def _is_sum(node: ov.Node) -> bool:
     return all(value.get_node().get_type_name() != "Constant" for value in node.input_values())
 
 
-def _grid_sources(concat: ov.Node) -> Iterable[ov.Node]:
-    pending = [value.get_node() for value in concat.input_values()]
+def _grid_sources(nodes: Iterable[ov.Node]) -> Iterable[ov.Node]:
+    """The FakeQuantize nodes whose values reach the outputs of the nodes unchanged."""
+    pending = list(nodes)
     visited: set[str] = set()
     while pending:
         node = pending.pop()
@@ -279,5 +287,11 @@ def _grid_sources(concat: ov.Node) -> Iterable[ov.Node]:
         visited.add(node.get_name())
         if node.get_type_name() == "FakeQuantize":
             yield node
-        elif node.get_type_name() in _VALUE_PRESERVING:
+        elif _preserves_values(node):
             pending.extend(value.get_node() for value in node.input_values())
+
+
+def _preserves_values(node: ov.Node) -> bool:
+    if node.get_type_name() == "Interpolate":
+        return str(node.get_attributes()["mode"]).lower() == "nearest"
+    return node.get_type_name() in _VALUE_PRESERVING

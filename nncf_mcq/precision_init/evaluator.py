@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.runtime import run
-from nncf_mcq.task.metrics import kl_divergence
-
-Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
+from nncf_mcq.task.scores import Score, default_score
 
 
 class ScoreMemo(Protocol):
@@ -152,11 +150,3 @@ class Evaluator:
     def _distance(self, model: ov.Model, threads: int) -> float:
         outputs = run(model, self._images, threads=threads, batch_size=self._batch_size)
         return self._score(outputs, self._reference)
-
-
-def default_score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """KL divergence to the float outputs for classifiers (N, classes); relative squared error for any other output."""
-    if reference.ndim == 2 and reference.shape[1] > 1:
-        return kl_divergence(outputs, reference)
-    difference = np.square(outputs.astype(np.float64) - reference).sum()
-    return float(difference / max(np.square(reference.astype(np.float64)).sum(), 1e-20))

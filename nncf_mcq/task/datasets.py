@@ -8,6 +8,7 @@ from typing import Any
 
 from nncf_mcq.config import load_config
 from nncf_mcq.registry import DATASETS
+from nncf_mcq.task.coco import CocoDataset
 from nncf_mcq.task.fashion_mnist import FashionMnistDataset
 from nncf_mcq.task.image_files import ImageFolderDataset
 from nncf_mcq.task.imagenet import ImagenetDataset
@@ -20,10 +21,12 @@ from nncf_mcq.task.splits import (
     Sample,
     SplitParameters,
     Subset,
+    Target,
 )
 
 __all__ = [
     "NO_TARGET",
+    "CocoDataset",
     "DatasetParameters",
     "DatasetSplits",
     "FashionMnistDataset",
@@ -34,10 +37,11 @@ __all__ = [
     "Sample",
     "SplitParameters",
     "Subset",
+    "Target",
     "build_dataset",
 ]
 
-for _dataset in (FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
+for _dataset in (CocoDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
     DATASETS.register(_dataset)
 
 

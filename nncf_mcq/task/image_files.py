@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.registry import PathMarker
 from nncf_mcq.task.preprocessing import PreprocessingParameters, Preprocessor
 from nncf_mcq.task.splits import (
     NO_TARGET,
@@ -25,11 +24,15 @@ from nncf_mcq.task.splits import (
 
 BYTES_PER_MEGABYTE = 1_000_000
 
+Label = TypeVar("Label")
+
 
 class ImageFilesParameters(DatasetParameters):
     """What every data set of image files needs."""
 
-    root: str = Field(description="Folder of the images, relative to the folder of the configuration.")
+    root: Annotated[str, PathMarker()] = Field(
+        description="Folder of the images, relative to the folder of the configuration."
+    )
     preprocessing: PreprocessingParameters
     split: SplitParameters = SplitParameters()
     cache_megabytes: Annotated[int, Field(strict=True, ge=0)] = Field(
@@ -37,7 +40,7 @@ class ImageFilesParameters(DatasetParameters):
     )
 
 
-class ImageFiles:
+class ImageFiles(Generic[Label]):
     """Samples read from image files.
 
     Preprocessed images are kept until the cache is full, and then no further ones: passes repeat in the same order, for
@@ -45,20 +48,24 @@ class ImageFiles:
 
     Args:
         files: One image each.
-        targets: Class index of each file.
-        preprocessor: From the decoded image to the sample.
+        labels: What is known of each file before it is opened, e.g. its class index.
+        make_sample: From the decoded image and its label to the sample.
         cache_bytes: Memory for preprocessed images.
     """
 
     def __init__(
-        self, files: Sequence[Path], targets: Sequence[int], preprocessor: Preprocessor, cache_bytes: int
+        self,
+        files: Sequence[Path],
+        labels: Sequence[Label],
+        make_sample: Callable[[Image.Image, Label], Sample],
+        cache_bytes: int,
     ) -> None:
-        if len(files) != len(targets):
-            raise ValueError(f"{len(files)} files but {len(targets)} targets")
+        if len(files) != len(labels):
+            raise ValueError(f"{len(files)} files but {len(labels)} labels")
         self._files = files
-        self._targets = targets
-        self._preprocessor = preprocessor
-        self._cache: dict[int, npt.NDArray[np.float32]] = {}
+        self._labels = labels
+        self._make_sample = make_sample
+        self._cache: dict[int, Sample] = {}
         self._free_bytes = cache_bytes
 
     def __len__(self) -> int:
@@ -70,20 +77,26 @@ class ImageFiles:
         Raises:
             ConfigError: The file is no readable image.
         """
-        image = self._cache.get(index)
-        if image is None:
-            image = self._read(self._files[index])
-            if image.nbytes <= self._free_bytes:
-                self._cache[index] = image
-                self._free_bytes -= image.nbytes
-        return image.copy(), self._targets[index]
+        sample = self._cache.get(index)
+        if sample is None:
+            sample = self._read(self._files[index], self._labels[index])
+            if sample[0].nbytes <= self._free_bytes:
+                self._cache[index] = sample
+                self._free_bytes -= sample[0].nbytes
+        image, target = sample
+        return image.copy(), target
 
-    def _read(self, path: Path) -> npt.NDArray[np.float32]:
+    def _read(self, path: Path, label: Label) -> Sample:
         try:
             with Image.open(path) as image:
-                return self._preprocessor(image)
+                return self._make_sample(image, label)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ConfigError("dataset.root", str(path), f"a readable image ({error})") from error
+
+
+def classified(preprocessor: Preprocessor) -> Callable[[Image.Image, int], Sample]:
+    """How `ImageFiles` makes the samples of a classifier: the label is the target."""
+    return lambda image, class_index: (preprocessor(image), class_index)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -126,5 +139,6 @@ class ImageFolderDataset:
         """
         files = find_images(resolve_root(parameters.root, base_directory))
         cache_bytes = parameters.cache_megabytes * BYTES_PER_MEGABYTE
-        dataset = ImageFiles(files, [NO_TARGET] * len(files), Preprocessor(parameters.preprocessing), cache_bytes)
+        make_sample = classified(Preprocessor(parameters.preprocessing))
+        dataset = ImageFiles(files, [NO_TARGET] * len(files), make_sample, cache_bytes)
         return make_splits(parameters.split, dataset, f"images in {parameters.root}", has_targets=False)

@@ -10,6 +10,7 @@ from nncf_mcq.task.image_files import (
     BYTES_PER_MEGABYTE,
     ImageFiles,
     ImageFilesParameters,
+    classified,
     find_images,
     resolve_root,
 )
@@ -50,11 +51,11 @@ class ImagenetDataset:
         root = resolve_root(parameters.root, base_directory)
         folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
         class_indices = _class_indices(root, folders)
-        preprocessor = Preprocessor(parameters.preprocessing)
+        make_sample = classified(Preprocessor(parameters.preprocessing))
         # Two pools share the limit in halves, which is simpler than one accountant for both.
         cache_bytes = parameters.cache_megabytes * BYTES_PER_MEGABYTE // len(folders)
         pools = [
-            ImageFiles(*_labelled_files(folder, class_indices), preprocessor=preprocessor, cache_bytes=cache_bytes)
+            ImageFiles(*_labelled_files(folder, class_indices), make_sample=make_sample, cache_bytes=cache_bytes)
             for folder in folders
         ]
         names = " and ".join(folder.relative_to(root).as_posix() for folder in folders)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,26 @@ from nncf_mcq.errors import ConfigError, NncfMcqError
 
 Outputs = npt.NDArray[np.floating[Any]]
 Targets = npt.NDArray[np.integer[Any]]
-Metric = Callable[[Outputs, Targets], float]
-"""From outputs (N, classes) and class indices (N,) to a score; higher is better."""
+Metric = Callable[[Outputs, Any], float]
+"""From outputs (N, ...) and N targets, as an array where they are class indices, to a score; higher is better."""
+
+
+@dataclass(frozen=True)
+class SampleMetric:
+    """A metric that needs little of each sample's output, so that nobody has to hold all outputs at once.
+
+    Args:
+        summarize: From the output of one sample (1, ...) and its target to what the metric needs of them.
+        finish: From what it needs of each sample to the score.
+    """
+
+    summarize: Callable[[Outputs, Any], Any]
+    finish: Callable[[list[Any]], float]
+
+    def __call__(self, outputs: Outputs, targets: Sequence[Any]) -> float:
+        """The score of outputs (N, ...) and N targets."""
+        return self.finish([self.summarize(outputs[index : index + 1], target) for index, target in enumerate(targets)])
+
 
 METRICS: dict[str, Metric] = {}
 """The registered metrics by the name that the configuration uses."""
@@ -44,6 +63,17 @@ def get_metric(name: str) -> Metric:
     if name not in METRICS:
         raise ConfigError("metric", name, "one of " + ", ".join(sorted(METRICS)))
     return METRICS[name]
+
+
+def stack_targets(targets: Sequence[Any]) -> Any:
+    """The targets of many samples as a metric takes them: class indices and other numbers of one shape as an array.
+
+    Others, e.g. the objects in each image, stay a list.
+    """
+    if all(isinstance(target, int | np.integer) for target in targets):
+        return np.array(targets)
+    is_plain = all(isinstance(target, np.ndarray) for target in targets)
+    return np.stack(targets) if is_plain and len({target.shape for target in targets}) == 1 else list(targets)
 
 
 @register_metric("top1")

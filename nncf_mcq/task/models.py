@@ -14,6 +14,7 @@ import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.runtime import core
+from nncf_mcq.task import darknet
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,8 @@ def load_model(
         base_directory: What relative paths are relative to.
         arguments: Keyword arguments of the callable.
         pretrained: Pass `weights="DEFAULT"`, which torchvision's model builders understand.
-        checkpoint: File with the state dict.
+        checkpoint: File with the state dict, or darknet's .weights file. The network may say where its checkpoint comes
+            from, in an attribute `checkpoint_source`.
 
     Raises:
         ConfigError: There is no such file, module or callable, or the state dict does not fit.
@@ -90,6 +92,13 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
 def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
     import torch
 
+    if not path.is_file():
+        source = getattr(module, "checkpoint_source", None)
+        allowed = "a readable file (No such file or directory)" if source is None else f"{source}, put there"
+        raise ConfigError("checkpoint", str(path), allowed)
+    if path.suffix == darknet.SUFFIX:
+        darknet.load_darknet_weights(module, path)
+        return
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -16,8 +16,11 @@ from nncf_mcq.registry import Parameters
 NO_TARGET = -1
 """Target of an image without a label."""
 
-Sample = tuple[npt.NDArray[np.float32], int]
-"""A preprocessed image (channels, height, width) and its class index, `NO_TARGET` where there is none."""
+Target = Any
+"""What the metric compares an output with: a class index, `NO_TARGET` where there is none, or e.g. `Objects`."""
+
+Sample = tuple[npt.NDArray[np.float32], Target]
+"""A preprocessed image (channels, height, width) and its target."""
 
 Count = Annotated[int, Field(strict=True, gt=0)]
 
@@ -75,7 +78,7 @@ class DatasetSplits:
         search: For scoring policies; may be the same object as `calibration`.
         report: For the final accuracy; shares no image with the others.
         source: Where the images come from, in words, for the report.
-        has_targets: Whether the samples have class indices, so that accuracy can be measured.
+        has_targets: Whether the samples have targets, so that accuracy can be measured.
     """
 
     calibration: ImageDataset

@@ -139,8 +139,7 @@ class Arena:
             batch_size=runtime.batch_size,
             threads=max(1, runtime.threads // self.settings.jobs),
         )
-        metric = self.job.config.metric
-        metrics = [metric] if metric is not None and self._splits.has_targets else []
+        metrics = self.job.config.metrics if self._splits.has_targets else []
         return {
             name: score(answers, targets, metrics)
             | ({} if name == FLOAT else label_free_metrics(answers, outputs[FLOAT]))

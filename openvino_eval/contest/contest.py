@@ -51,8 +51,7 @@ def run_contest(settings: ContestSettings, console: Console) -> list[Standing]:
         EvaluationError: The folder is another contest's, or a run failed.
     """
     job = settings.read_job()
-    if job.config.metric is not None:
-        check_metrics([job.config.metric])
+    check_metrics(job.config.metrics)
     # Misspelt parameters should not cost a preparation.
     parameters = {run: run_parameters(job, run, settings.evaluations) for run in settings.runs}
     dataset = job.load_dataset().describe()

@@ -74,6 +74,10 @@ def _execute(kind: str, node: ov.Node, attributes: dict[str, Any], operands: lis
         )
     if kind == "ReduceMean":
         return operands[0].mean(dim=tuple(operands[1].tolist()), keepdim=attributes["keep_dims"])
+    if kind == "Interpolate":
+        # As PyTorch does.
+        assert (attributes["mode"], attributes["coordinate_transformation_mode"]) == ("nearest", "asymmetric")
+        return F.interpolate(operands[0], tuple(node.get_output_shape(0)[2:]), mode="nearest")
     if kind == "Concat":
         return torch.cat(operands, dim=attributes["axis"])
     if kind == "Reshape":

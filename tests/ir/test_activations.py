@@ -108,6 +108,33 @@ def test_why_the_inputs_of_a_concat_share_a_grid() -> None:
     assert "values differ" in problem
 
 
+@pytest.mark.parametrize("bits", [3, 4, 6, 8])
+def test_upsampling_in_front_of_a_concat_rounds_once(bits: int) -> None:
+    """As NNCF places them: a quantizer before the upsampling and one after it, which shares the grid of the Concat."""
+    network = Network(bits, bits, (1, 3, 16, 16))
+    route = network.quantize(opset.relu(network.layer(network.quantize(network.parameter), 8, 3)), step=1 / 8)
+    pooled = opset1.max_pool(route, [2, 2], [0, 0], [0, 0], [2, 2])
+    before = network.quantize(opset.relu(network.layer(pooled, 8)), step=1 / 32)
+    upsampled = network.quantize(_upsampled(before), step=1 / 8)
+    model = ov.Model([network.layer(opset.concat([upsampled, route], 1), 8)], [network.parameter], "upsampling")
+    names = [node.get_friendly_name() for node in (before, upsampled, route)]
+    grids = unify_concat_grids(model, {name: network.grids[name] for name in names})
+    assert grids[names[0]] == grids[names[1]] == grids[names[2]]
+    for node in (before, upsampled, route):
+        grid = network.grids[node.get_friendly_name()] = grids[node.get_friendly_name()]
+        for port, bound in ((1, grid.low), (2, grid.high), (3, grid.low), (4, grid.high)):
+            constant = opset.constant(bound.astype(np.float32))
+            node.input(port).replace_source_output(constant.output(0))
+    check(network, model)
+
+
+def _upsampled(node: ov.Node) -> ov.Node:
+    scales, axes = opset.constant(np.array([2.0, 2.0], dtype=np.float32)), opset.constant(np.array([2, 3]))
+    return opset.interpolate(
+        node, scales, "nearest", "scales", axes=axes, coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
 def _named(model: ov.Model, name: str) -> ov.Node:
     return next(node for node in model.get_ops() if node.get_friendly_name() == name)
 

@@ -19,6 +19,8 @@ from nncf_mcq.task.datasets import (
 )
 from nncf_mcq.task.splits import make_splits
 
+ALLOWED = "a data set: coco, fashion_mnist, image_folder, imagenet"
+
 
 class BlankImages:
     def __len__(self) -> int:
@@ -78,7 +80,7 @@ def test_class_without_a_name_cannot_be_registered():
 def test_parameters_of_each_type():
     parameters = load_config({"dataset": {"type": "fashion_mnist", "root": "data"}}).dataset
     assert parameters == FashionMnistDataset.Parameters(root="data")
-    assert sorted(DATASETS) == ["fashion_mnist", "image_folder", "imagenet"]
+    assert sorted(DATASETS) == ["coco", "fashion_mnist", "image_folder", "imagenet"]
     for name in DATASETS:
         for field in DATASETS[name].Parameters.model_fields.items():
             assert field[0] in ("type", "split", "preprocessing") or field[1].description, field
@@ -87,9 +89,9 @@ def test_parameters_of_each_type():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({}, "dataset.type: found None, allowed: a data set: fashion_mnist, image_folder, imagenet"),
-        ({"type": ["x"]}, "dataset.type: found ['x'], allowed: a data set: fashion_mnist, image_folder, imagenet"),
-        ({"type": "mnist"}, "dataset.type: found 'mnist', allowed: a data set: fashion_mnist, image_folder, imagenet"),
+        ({}, f"dataset.type: found None, allowed: {ALLOWED}"),
+        ({"type": ["x"]}, f"dataset.type: found ['x'], allowed: {ALLOWED}"),
+        ({"type": "mnist"}, f"dataset.type: found 'mnist', allowed: {ALLOWED}"),
         ({"type": "fashion_mnist"}, "dataset.root: found None, allowed: a value: the key is required"),
         (
             {"type": "fashion_mnist", "rot": "data"},

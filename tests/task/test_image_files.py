@@ -8,7 +8,7 @@ from PIL import Image
 
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.task.datasets import NO_TARGET, build_dataset
-from nncf_mcq.task.image_files import ImageFiles, find_images
+from nncf_mcq.task.image_files import ImageFiles, classified, find_images
 from nncf_mcq.task.preprocessing import PreprocessingParameters, Preprocessor
 from tests.task.conftest import CLASS_NAMES, IMAGES_PER_CLASS, write_class_folders, write_jpeg
 
@@ -161,7 +161,7 @@ class CountingPreprocessor(Preprocessor):
 def test_cache_spares_decoding_up_to_its_limit(class_folders: Path, cached: int, expected_calls: int):
     preprocessor = CountingPreprocessor(PreprocessingParameters(**PREPROCESSING))
     files = find_images(class_folders / "n01")
-    dataset = ImageFiles(files, [0] * len(files), preprocessor, cache_bytes=cached * BYTES_PER_IMAGE)
+    dataset = ImageFiles(files, [0] * len(files), classified(preprocessor), cache_bytes=cached * BYTES_PER_IMAGE)
     passes = [samples(dataset) for _ in range(3)]
     assert passes[0] == passes[1] == passes[2]
     assert preprocessor.calls == expected_calls

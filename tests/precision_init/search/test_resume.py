@@ -19,11 +19,11 @@ from optuna.trial import TrialState
 import nncf_mcq
 from nncf_mcq import ConfigError
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init.evaluator import default_score
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName
 from nncf_mcq.study import StoredSearch, StudyStorage
+from nncf_mcq.task.scores import default_score
 from tests.models import as_dataset, make_task, random_images, small_config, small_network
 
 Array = NDArray[np.float32]
