@@ -106,6 +106,7 @@ class QuantizableModel:
         activation_points: In topological order.
         unified_scales: Names of activation points that must share bits and range.
         ignored_scope: What stays in floating point.
+        shared_grids: Names of further activation points that must share bits, since their values meet unchanged.
     """
 
     model: ov.Model
@@ -113,6 +114,7 @@ class QuantizableModel:
     activation_points: tuple[ActivationPoint, ...]
     unified_scales: tuple[tuple[str, ...], ...]
     ignored_scope: nncf.IgnoredScope
+    shared_grids: tuple[tuple[str, ...], ...] = ()
 
     @property
     def groups(self) -> dict[str, tuple[QuantizableLayer, ...]]:
@@ -126,13 +128,13 @@ class QuantizableModel:
     def activation_groups(self) -> dict[str, tuple[str, ...]]:
         """Activation points by the group in which they share their bits; those that no layer reads are left out.
 
-        Points of one unified scale share their bits, and so do all that one layer reads: a layer computes with the
-        largest of their widths, so that a smaller one beside it would gain nothing. A group is named after its first
-        point, `activation:` before it, since a layer may have the same name as the point behind it.
+        Points of one unified scale or grid share their bits, and so do all that one layer reads: a layer computes with
+        the largest of their widths, so that a smaller one beside it would gain nothing. A group is named after its
+        first point, `activation:` before it, since a layer may have the same name as the point behind it.
         """
         read = [set(layer.activation_quantizers) for layer in self.layers if layer.activation_quantizers]
         groups: list[set[str]] = []
-        for together in [*read, *(set(names) for names in self.unified_scales)]:
+        for together in [*read, *map(set, self.unified_scales), *map(set, self.shared_grids)]:
             touching = [group for group in groups if group & together]
             groups = [group for group in groups if not group & together]
             groups.append(together.union(*touching))

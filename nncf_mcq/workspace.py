@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
-from nncf_mcq.ir.template import build_template, place_activation_quantizers
+from nncf_mcq.ir.template import build_template, place_activation_quantizers, shared_grids
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import Stages
@@ -85,6 +86,8 @@ class Workspace:
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
+            if len(config.compression.activations.widths) > 1:
+                quantizable = _with_shared_grids(quantizable)
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
             check(CostModel(quantizable, _activation_bits(quantizable, config), None), _choices(quantizable, config))
@@ -222,6 +225,13 @@ class Workspace:
                 ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
             )
         return self._activation_ranges[bits]
+
+
+def _with_shared_grids(quantizable: QuantizableModel) -> QuantizableModel:
+    """Activations that get one grid anyway are one choice: otherwise a policy would say less bits than there are."""
+    points = [point.name for point in quantizable.activation_points]
+    shared = shared_grids(place_activation_quantizers(quantizable), points)
+    return dataclasses.replace(quantizable, shared_grids=shared)
 
 
 def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import openvino as ov
@@ -15,7 +15,7 @@ from nncf_mcq.algorithm import (
     run_pipeline,
 )
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.activations import ActivationGrid, set_activation_grids
+from nncf_mcq.ir.activations import ActivationGrid, concat_groups, set_activation_grids
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 
@@ -38,6 +38,19 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
     )
     with quiet_nncf():
         return run_pipeline(algorithm, quantizable.model.clone())
+
+
+def shared_grids(placed: ov.Model, points: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Names of activation points that `build_template` gives one grid, whatever their widths: see `concat_groups`.
+
+    Args:
+        placed: What `place_activation_quantizers` made.
+        points: Names of all activation points.
+    """
+    names = {fake_quantize_name(point): point for point in points}
+    groups = ([node.get_friendly_name() for node in group] for group in concat_groups(placed))
+    found = (tuple(names[name] for name in group if name in names) for group in groups)
+    return tuple(group for group in found if len(group) > 1)
 
 
 def build_template(

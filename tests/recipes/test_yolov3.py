@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from nncf_mcq.algorithm import ValueRange
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.graph import operations_by_name
-from nncf_mcq.ir.template import build_template
+from nncf_mcq.ir.template import build_template, place_activation_quantizers, shared_grids
 from nncf_mcq.job import Job
 from nncf_mcq.layers import find_layers
 from nncf_mcq.recipes import find_config
@@ -158,7 +159,20 @@ def test_steps_at_the_upsampling(yolo, name: str, bits: int):
         point: ValueRange(np.array(-1.0 - index, dtype=np.float32), np.array(1.0 + index, dtype=np.float32))
         for index, point in enumerate(points)
     }
-    check_grids(build_template(quantizable, ranges, dict.fromkeys(points, bits)))
+    check_grids(build_template(place_activation_quantizers(quantizable), ranges, dict.fromkeys(points, bits)))
+
+
+def test_what_gets_one_grid_is_one_choice_of_a_policy(yolo) -> None:
+    # NNCF asks for one scale at the Concat; the quantizer before the upsampling joins: its values go on unchanged.
+    quantizable = find_layers(to_openvino(yolo.create_yolov3_tiny(CLASSES, (SIZE, SIZE)), [1, 3, SIZE, SIZE]))
+    points = [point.name for point in quantizable.activation_points]
+    (joined,) = shared_grids(place_activation_quantizers(quantizable), points)
+    (at_the_concat,) = quantizable.unified_scales
+    assert set(joined) > set(at_the_concat)
+    groups = dataclasses.replace(quantizable, shared_grids=(joined,)).activation_groups
+    assert [members for members in groups.values() if set(members) & set(joined)] == [
+        tuple(name for name in points if name in joined)
+    ]
 
 
 def quantize(name: str, folder: Path, size: int, bits: int) -> tuple[Path, dict[str, dict[str, float]]]:
