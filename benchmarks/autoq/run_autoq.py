@@ -36,7 +36,10 @@ BATCH_SIZE = 128
 """Images per inference: each inference of NNCF's traced model costs a time of its own."""
 ACTIVATION_BITS = 8
 UNREACHABLE_BITS = 16
-PERFECT = 99.9
+NO_SCORE = 1e-9
+"""Below it, a divergence is rounding."""
+LARGEST_SCORE = 100.0
+"""In the place of infinity, which no agent could learn from."""
 
 
 class Recorder:
@@ -60,9 +63,10 @@ class Recorder:
         self.counting, self.start = True, time.perf_counter()
 
     def __call__(self, model: torch.nn.Module, loader: Any) -> float:
-        """The score that AutoQ maximizes: 99.9 exp(-KL), in the range of an accuracy in percent.
+        """What AutoQ maximizes: the negative KL divergence, by which this package scores as well.
 
-        The divergence is that by which this package scores; AutoQ's own agent was tuned for accuracies.
+        AutoQ scales what it is given by the order of magnitude of the float model's value, and not at all if that is 0:
+        it is made exactly 0, so the reward of an episode is this very number.
         """
         self.last_score = self.divergence(run(model, loader))
         if self.counting:
@@ -76,7 +80,7 @@ class Recorder:
                 }
             )
             print(f"scored {len(self.evaluations)}", flush=True)
-        return PERFECT * math.exp(-self.last_score)
+        return -min(self.last_score, LARGEST_SCORE) if self.last_score > NO_SCORE else 0.0
 
     def divergence(self, outputs: torch.Tensor) -> float:
         """Mean over the images of KL(softmax(reference) || softmax(outputs)), in nats; infinite for NaN."""
