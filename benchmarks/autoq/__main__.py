@@ -65,11 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Bars:
-    """A bar for each stage."""
+    """A bar for each stage; where there is no terminal, a line when it is done."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description:<15}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console)
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._console = console
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> _Bars:
@@ -84,8 +85,10 @@ class _Bars:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
-        if done >= total:
+        if done >= total and self._progress.tasks[self._tasks[stage]].stop_time is None:
             self._progress.stop_task(self._tasks[stage])
+            if not self._console.is_terminal:
+                self._console.print(f"{stage}: done")
 
 
 def _positive(text: str) -> int:
