@@ -163,8 +163,11 @@ class Comparison:
         parameters = RlPrecision.Parameters(
             budget=Budget.model_validate(budget), evaluations=self.evaluations, seed=self.seed
         )
+        task = self._task()
         task = dataclasses.replace(
-            self._task(), bits=tuple(sorted(bits)), progress=lambda done, total, what: self._progress(name, done, total)
+            task,
+            choices=task.quantizable.choices(bits, (task.activation_bits,)),
+            progress=lambda done, total, what: self._progress(name, done, total),
         )
         load = [os.getloadavg()[0]]
         cpu, start = time.process_time(), time.perf_counter()
@@ -173,7 +176,7 @@ class Comparison:
         load.append(os.getloadavg()[0])
         self._progress(name, self.evaluations, self.evaluations)
         record = {
-            "bits": list(task.bits),
+            "bits": sorted(bits),
             "evaluations": task.evaluator.evaluations,
             "unique": task.evaluator.evaluations,
             "seconds": {"preparation": self.preparation_seconds, "search": seconds},
