@@ -179,11 +179,10 @@ def test_unified_grid_covers_all() -> None:
     assert int(signed.zero_point) == 8
 
 
-def test_range_of_a_fake_quantize_at_another_width() -> None:
-    data = opset.parameter([1, 4], ov.Type.f32)
-    signed = ActivationGrid.from_fake_quantize(fake_quantize(data, np.array(-128.0), np.array(127.0), 256), 4)
+def test_grid_of_a_threshold_at_any_width() -> None:
+    signed = ActivationGrid.from_thresholds(-127.0, 127.0, 4)
     assert (float(signed.high), float(signed.low), int(signed.zero_point)) == (127, pytest.approx(-127 * 8 / 7), 8)
-    unsigned = ActivationGrid.from_fake_quantize(fake_quantize(data, np.array(0.0), np.array(6.0), 256), 4)
+    unsigned = ActivationGrid.from_thresholds(0.0, 6.0, 4)
     assert (float(unsigned.high), float(unsigned.low)) == (6, 0)
 
 
