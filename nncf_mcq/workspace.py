@@ -42,6 +42,7 @@ class Workspace:
 
     Attributes:
         quantizable: The float model and its layers.
+        placed: The same model with NNCF's quantizers in their places, their ranges and bits still open.
         statistics: Of the calibration images.
         config: The configuration.
         ranges: The configured clipping rule of each layer.
@@ -50,6 +51,7 @@ class Workspace:
     """
 
     quantizable: QuantizableModel
+    placed: ov.Model = field(repr=False)
     statistics: ModelStatistics
     config: Config
     ranges: RangeSelection
@@ -86,13 +88,16 @@ class Workspace:
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
+            placed = place_activation_quantizers(quantizable)
             if len(config.compression.activations.widths) > 1:
-                quantizable = _with_shared_grids(quantizable)
+                # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
+                points = [point.name for point in quantizable.activation_points]
+                quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(placed, points))
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
             check(CostModel(quantizable, _activation_bits(quantizable, config), None), _choices(quantizable, config))
         statistics = _observe(quantizable, calibration, config, stages, "statistics")
-        return cls(quantizable, statistics, config, ranges, calibration)
+        return cls(quantizable, placed, statistics, config, ranges, calibration)
 
     def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> Workspace:
         """A second workspace for the same layers, with the statistics of other images.
@@ -103,7 +108,7 @@ class Workspace:
             purpose: Appended to the names of the stages.
         """
         statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
-        return Workspace(self.quantizable, statistics, self.config, self.ranges, calibration, purpose)
+        return Workspace(self.quantizable, self.placed, statistics, self.config, self.ranges, calibration, purpose)
 
     def weight_table(
         self, ranges: RangeSelection, bits: Sequence[int] | Mapping[str, int], stages: Stages
@@ -204,14 +209,10 @@ class Workspace:
                 self._templates.move_to_end(key)
             else:
                 ranges = {name: self._ranges(bits)[name] for name, bits in policy.activation_bits.items()}
-                self._templates[key] = build_template(self._placed, ranges, policy.activation_bits)
+                self._templates[key] = build_template(self.placed, ranges, policy.activation_bits)
                 if len(self._templates) > _TEMPLATES:
                     self._templates.popitem(last=False)
             return self._templates[key]
-
-    @cached_property
-    def _placed(self) -> ov.Model:
-        return place_activation_quantizers(self.quantizable)
 
     def _ranges(self, bits: int) -> dict[str, ValueRange]:
         """The range of every activation point at one width."""
@@ -225,13 +226,6 @@ class Workspace:
                 ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
             )
         return self._activation_ranges[bits]
-
-
-def _with_shared_grids(quantizable: QuantizableModel) -> QuantizableModel:
-    """Activations that get one grid anyway are one choice: otherwise a policy would say less bits than there are."""
-    points = [point.name for point in quantizable.activation_points]
-    shared = shared_grids(place_activation_quantizers(quantizable), points)
-    return dataclasses.replace(quantizable, shared_grids=shared)
 
 
 def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str, int]:

@@ -180,7 +180,7 @@ def test_the_number_of_threads_does_not_matter() -> None:
     workspace, policy, table, refined = two_bits()
     config = workspace.config.model_copy(update={"runtime": workspace.config.runtime.model_copy(update={"threads": 2})})
     again = Workspace(
-        workspace.quantizable, workspace.statistics, config, workspace.ranges, workspace.calibration
+        workspace.quantizable, workspace.placed, workspace.statistics, config, workspace.ranges, workspace.calibration
     ).requantize_sequentially(policy, table, STAGES)
     for name in table.entries:
         np.testing.assert_array_equal(again[name, 2].levels, refined[name, 2].levels)

@@ -97,10 +97,8 @@ def packed_weight(
             scale or zero point does not broadcast or is not finite.
     """
     levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
-    scale_constant = opset.constant(scales, dtype=ov.Type.f32)
     if bits == 8:
-        signed = (levels.astype(np.int16) - _SIGNED_ZERO_POINT).astype(np.int8)
-        return opset.multiply(opset.convert(opset.constant(signed), "f32"), scale_constant)
+        return _int8_weight(levels, scales, zero_points)
 
     low_width, *high_widths = _PLANES[bits]
     integers = opset.convert(_unsigned(levels & (2**low_width - 1), low_width), "i8")
@@ -113,7 +111,7 @@ def packed_weight(
         integers = opset.add(opset.select(upper_plane, _int8(2**low_width - offset), _int8(-offset)), integers)
     if not (high_widths and zero_point_is_scalar):
         integers = opset.add(integers, _negated_zero_points(zero_points))
-    return opset.multiply(opset.convert(integers, "f32"), scale_constant)
+    return opset.multiply(opset.convert(integers, "f32"), opset.constant(scales, dtype=ov.Type.f32))
 
 
 def int8_weight(
@@ -130,7 +128,10 @@ def int8_weight(
     Raises:
         QuantizationError: As `packed_weight`.
     """
-    levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
+    return _int8_weight(*_checked(levels, bits, scale, zero_point))
+
+
+def _int8_weight(levels: IntegerArray, scales: FloatArray, zero_points: IntegerArray) -> ov.Node:
     signed = (levels.astype(np.int16) - zero_points.astype(np.int16)).astype(np.int8)
     return opset.multiply(opset.convert(opset.constant(signed), "f32"), opset.constant(scales, dtype=ov.Type.f32))
 

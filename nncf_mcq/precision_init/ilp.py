@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
 from nncf_mcq.costs import Constraint
 from nncf_mcq.errors import BudgetError
-from nncf_mcq.policy import Budget
-from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities
+from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.sensitivity import Sensitivities
+from nncf_mcq.precision_init.separable import SeparablePrecision
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.runtime import quiet_output
 
@@ -23,31 +22,22 @@ _SOLVER_TOLERANCE = 1e-7
 
 
 @PRECISION_INITIALIZERS.register
-class IlpPrecision(PrecisionInitializer):
+class IlpPrecision(SeparablePrecision):
     """The policy of least summed sensitivity under the budget, exact for that sum.
 
     Source: Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021. Solved with HiGHS through SciPy.
     """
 
-    class Parameters(PrecisionInitializer.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
         type: Literal["ilp"] = "ilp"
-        budget: Budget
-        measured_widths: PositiveInt | None = Field(
-            default=3, description="How many of the smallest widths are scored for each layer; null scores all."
-        )
 
-    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
-        """Measures the sensitivities, solves, and returns the optimum."""
-        constraints = task.costs.constraints(self.parameters.budget, task.choices)
-        sensitivities = measure_sensitivities(task, self.parameters.measured_widths)
-        choice = solve(sensitivities, constraints)
-        details = {
-            "sensitivities": {group: {str(b): s for b, s in values.items()} for group, values in sensitivities.items()},
-            "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),
-        }
-        return PrecisionResult(task.policy(choice), details)
+    def choose(
+        self, task: PrecisionTask, sensitivities: Sensitivities, constraints: Sequence[Constraint]
+    ) -> Mapping[str, int]:
+        """The optimum."""
+        return solve(sensitivities, constraints)
 
 
 def solve(sensitivities: Sensitivities, constraints: Sequence[Constraint]) -> dict[str, int]:

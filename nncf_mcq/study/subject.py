@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-_ABSENT = object()
+from nncf_mcq.json_values import differences
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,7 @@ class Subject:
         if not isinstance(other, dict) or not isinstance(other.get("settings"), dict):
             return "no subject that this version can read"
         found = [f"other {part}" for part in ("model", "images") if getattr(self, part) != other.get(part)]
-        ours, theirs = _flatten(self.settings), _flatten(other["settings"])
-        for path in sorted(ours.keys() | theirs.keys()):
-            here, there = ours.get(path, _ABSENT), theirs.get(path, _ABSENT)
-            if here != there:
-                found.append(f"no {path}" if there is _ABSENT else f"{path} {there!r}")
+        found += differences(self.settings, other["settings"])
         return ", ".join(found).replace("other model", "another model")
 
 
@@ -68,13 +64,3 @@ def _digest(arrays: Iterable[NDArray[Any]]) -> str:
         found.update(f"{array.dtype}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
-from nncf_mcq.errors import ConfigError, NncfMcqError
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.task.named_functions import NamedFunctions
 
 Outputs = npt.NDArray[np.floating[Any]]
 Targets = npt.NDArray[np.integer[Any]]
@@ -35,34 +36,11 @@ class SampleMetric:
         return self.finish([self.summarize(outputs[index : index + 1], target) for index, target in enumerate(targets)])
 
 
-METRICS: dict[str, Metric] = {}
+METRICS: NamedFunctions[Metric] = NamedFunctions("metric")
 """The registered metrics by the name that the configuration uses."""
 
-
-def register_metric(name: str) -> Callable[[Metric], Metric]:
-    """Returns a decorator that registers a metric.
-
-    Raises:
-        NncfMcqError: Another metric has the name.
-    """
-
-    def register(metric: Metric) -> Metric:
-        if METRICS.setdefault(name, metric) is not metric:
-            raise NncfMcqError(f"a metric named {name!r} is registered already")
-        return metric
-
-    return register
-
-
-def get_metric(name: str) -> Metric:
-    """Returns the metric of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in METRICS:
-        raise ConfigError("metric", name, "one of " + ", ".join(sorted(METRICS)))
-    return METRICS[name]
+register_metric = METRICS.register
+get_metric = METRICS.find
 
 
 def stack_targets(targets: Sequence[Any]) -> Any:

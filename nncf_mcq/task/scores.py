@@ -8,43 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.task.detection import BOX_VALUES
 from nncf_mcq.task.metrics import kl_divergence
+from nncf_mcq.task.named_functions import NamedFunctions
 
 Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
 """From outputs (N, ...) and the float outputs of the same shape to a distance; lower is better."""
 
-SCORES: dict[str, Score] = {}
+SCORES: NamedFunctions[Score] = NamedFunctions("score")
 """The registered scores by the name that the configuration uses."""
 
 _LEAST_PROBABILITY = 1e-7
 
-
-def register_score(name: str) -> Callable[[Score], Score]:
-    """Returns a decorator that registers a score.
-
-    Raises:
-        NncfMcqError: Another score has the name.
-    """
-
-    def register(score: Score) -> Score:
-        if SCORES.setdefault(name, score) is not score:
-            raise NncfMcqError(f"a score named {name!r} is registered already")
-        return score
-
-    return register
-
-
-def get_score(name: str) -> Score:
-    """Returns the score of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in SCORES:
-        raise ConfigError("score", name, "one of " + ", ".join(sorted(SCORES)))
-    return SCORES[name]
+register_score = SCORES.register
+get_score = SCORES.find
 
 
 def default_score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

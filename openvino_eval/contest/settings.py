@@ -12,13 +12,13 @@ from typing import Any, Final
 from nncf_mcq import Budget, ConfigError
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.job import Job
+from nncf_mcq.json_values import differences
 from nncf_mcq.registry import load_plugins
 from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, Run, entrants, plan
 from openvino_eval.errors import EvaluationError
 
 SETTINGS_FILE: Final = "contest.json"
 _PRECISION = "compression.initializer.precision"
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -95,29 +95,8 @@ class ContestSettings:
             raise EvaluationError(f"{self.output}: cannot be written: {error.strerror}") from error
         except ValueError as error:
             raise EvaluationError(f"{path}: not a contest's settings") from error
-        differences = _differences(wanted, found)
-        if differences:
+        said = differences(wanted, found if isinstance(found, dict) else {})
+        if said:
             raise EvaluationError(
-                f"{self.output}: holds a contest with {', '.join(differences)}: restore that, or name another folder"
+                f"{self.output}: holds a contest with {', '.join(said)}: restore that, or name another folder"
             )
-
-
-def _differences(wanted: Mapping[str, Any], found: Any) -> list[str]:
-    """What `found` says otherwise, in words."""
-    ours, theirs = _flatten(wanted), _flatten(found if isinstance(found, dict) else {})
-    said = []
-    for path in sorted(ours.keys() | theirs.keys()):
-        here, there = ours.get(path, _ABSENT), theirs.get(path, _ABSENT)
-        if here != there:
-            said.append(f"no {path}" if there is _ABSENT else f"{path} {there!r}")
-    return said
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 import nncf_mcq
 from nncf_mcq import BudgetError
 from nncf_mcq.policy import Budget
-from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init import greedy as greedy_module
+from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask, separable
 from tests.models import TABLE_BITS, as_dataset, make_task, random_images, small_config, small_network
 
 SIZE = {"weight_size": {"average_bits": 4}}
@@ -57,7 +56,7 @@ def test_the_widths_that_are_kept_are_those_of_the_layers_that_need_them(monkeyp
             group: {bits: (size * (8 - bits) / 1000 if group != needy else 1e6 * (8 - bits)) for bits in TABLE_BITS}
             for group, size in sizes.items()
         }
-        monkeypatch.setattr(greedy_module, "measure_sensitivities", lambda *_, found=sensitivities: found)
+        monkeypatch.setattr(separable, "measure_sensitivities", lambda *_, found=sensitivities: found)
         # What is left when all others have the lowest width.
         limit = (8 * sizes[needy] + 2 * (sum(sizes.values()) - sizes[needy])) / sum(sizes.values())
         choice = chosen(task, find(task, {"weight_size": {"average_bits": limit}}))

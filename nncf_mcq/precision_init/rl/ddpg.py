@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr, ndtri
 
 from nncf_mcq.precision_init.rl.ddpg_agent import NOISE_STREAM, DdpgAgent
 from nncf_mcq.precision_init.rl.ddpg_features import group_features
+from nncf_mcq.precision_init.rl.group_sampler import GroupSampler
 from nncf_mcq.precision_init.search import SearchProblem
 from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
 
@@ -26,7 +24,7 @@ LAST_NOISE = 0.02
 _SMALLEST_NOISE = 1e-6
 
 
-class DdpgSampler(BaseSampler):
+class DdpgSampler(GroupSampler):
     """An agent walks the groups and gives each a width; a trial is an episode.
 
     The state is the published one: what the group's layer is, and the width of the group before. It holds neither a
@@ -55,42 +53,14 @@ class DdpgSampler(BaseSampler):
     """
 
     def __init__(self, problem: SearchProblem, seed: int) -> None:
-        self._space = problem.space
-        self._distributions = problem.space.distributions
+        super().__init__(problem, seed)
         self._widths = tuple(problem.space.choices.values())
         self._features = group_features(problem.task.quantizable, problem.space.groups)
-        self._seed = seed
-        self._independent = RandomSampler(seed=seed)
         self._decay = (LAST_NOISE / FIRST_NOISE) ** (1 / max(problem.trials - WARM_UP, 1))
         self._forget()
 
-    def reseed_rng(self) -> None:
-        """Only what is sampled independently: the noise of a trial depends on its number."""
-        self._independent.reseed_rng()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All groups.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        _check_single_objective(study)
-        return dict(self._distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """The index of each group's width; random values for any space but that of the problem.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        _check_single_objective(study)
-        if search_space != self._distributions:
-            return {
-                name: self.sample_independent(study, trial, name, distribution)
-                for name, distribution in search_space.items()
-            }
+    def propose(self, study: Study, trial: FrozenTrial) -> list[int]:
+        """The index of each group's width."""
         self._absorb(study)
         random = np.random.default_rng((self._seed, NOISE_STREAM, trial.number))
         indices: list[int] = []
@@ -98,18 +68,7 @@ class DdpgSampler(BaseSampler):
             action = self._action(position, indices[-1] if indices else None, float(random.random()))
             count = len(self._widths[position])
             indices.append(min(int(action * count), count - 1))
-        return dict(zip(self._space.groups, indices, strict=True))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """A random value of a parameter that is no group of the problem.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        _check_single_objective(study)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+        return indices
 
     def _action(self, position: int, previous: int | None, uniform: float) -> float:
         """The random number itself while warming up, else the quantile that it stands for around the actor's action."""
@@ -159,8 +118,3 @@ class DdpgSampler(BaseSampler):
         self._agent.observe(self._states([None, *indices[:-1]]), actions, score)
         if self._agent.episodes > WARM_UP:
             self._agent.learn()
-
-
-def _check_single_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError("the study has several objectives, DdpgSampler needs one")

@@ -41,10 +41,10 @@ class Planner:
     def __init__(self, space: SearchSpace, constraints: Sequence[Constraint]) -> None:
         self._groups = space.groups
         self._constraints = constraints
-        self._is_width = space.matrix(_alone(space, 1.0), 0.0) > 0
         self._bits = space.matrix(
             {group: {bits: bits for bits in widths} for group, widths in space.choices.items()}, 0
         )
+        self._is_width = self._bits > 0
         self._alone = np.array([_above_lowest(space.matrix(item.cost, 0.0)) for item in constraints])
         # (limits, groups, groups) cost of one bit of the one group times one bit of the other.
         self._products = np.zeros((len(constraints), len(self._groups), len(self._groups)))
@@ -133,10 +133,6 @@ class Planner:
             bits[:, group] = self._bits[group, chosen]
             choices[:, group] = chosen
         return choices
-
-
-def _alone(space: SearchSpace, value: float) -> dict[str, dict[int, float]]:
-    return {group: dict.fromkeys(widths, value) for group, widths in space.choices.items()}
 
 
 def _above_lowest(values: Floats) -> Floats:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nncf_mcq.precision_init.rl.agent import Agent
+from nncf_mcq.precision_init.rl.group_sampler import GroupSampler
 from nncf_mcq.precision_init.rl.reward_model import Choices, Floats
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE, SearchProblem
 
 
-class RLSampler(BaseSampler):
+class RLSampler(GroupSampler):
     """A model-based agent walks the groups of layers and gives each a width; a trial is an episode.
 
     See `Agent` for what it does. What it knows is a function of the study's trials, the seed and the number of the
@@ -33,56 +31,16 @@ class RLSampler(BaseSampler):
     """
 
     def __init__(self, problem: SearchProblem, seed: int, base: float | None) -> None:
-        self._space = problem.space
-        self._distributions = problem.space.distributions
+        super().__init__(problem, seed)
         losses = problem.space.matrix(problem.losses, np.inf)
         self._agent = Agent(problem.space, problem.constraints, losses, base)
-        self._seed = seed
-        self._random = RandomSampler(seed=seed)
 
-    def reseed_rng(self) -> None:
-        """Only what is sampled independently: an episode's randomness comes from its number."""
-        self._random.reseed_rng()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All groups.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        if len(study.directions) > 1:
-            raise ValueError("the agent has one reward: a study with several objectives needs another sampler")
-        return dict(self._distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """An episode: the index of each group's width.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        self.infer_relative_search_space(study, trial)
-        if search_space != self._distributions:
-            return {
-                name: self._random.sample_independent(study, trial, name, distribution)
-                for name, distribution in search_space.items()
-            }
+    def propose(self, study: Study, trial: FrozenTrial) -> list[int]:
+        """The index of each group's width."""
         choices, scores = self._finished(study)
         random = np.random.default_rng([self._seed, trial.number])
-        found = self._agent.propose(choices, scores, self._pending(study, trial), random)
-        return dict(zip(self._space.groups, found.tolist(), strict=True))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """A random value of a parameter that is not a group.
-
-        Raises:
-            ValueError: The study has several objectives.
-        """
-        self.infer_relative_search_space(study, trial)
-        return self._random.sample_independent(study, trial, param_name, param_distribution)
+        found: list[int] = self._agent.propose(choices, scores, self._pending(study, trial), random).tolist()
+        return found
 
     def _finished(self, study: Study) -> tuple[Choices, Floats]:
         """Scored policies, each once, in the order of the trials."""
