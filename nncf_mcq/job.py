@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from nncf_mcq.preparation import Preparation, prepare
 from nncf_mcq.progress import ProgressReporter, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
+from nncf_mcq.runtime import compile_model
 from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, Target, build_dataset
 from nncf_mcq.task.metrics import Metric, SampleMetric, get_metric, stack_targets
 from nncf_mcq.task.models import load_model, to_openvino
@@ -120,10 +122,24 @@ class Job:
     def score(self) -> Score | None:
         """The configured distance from the float outputs; None for the default.
 
+        It raises ConfigError for outputs that it is not for.
+
         Raises:
             ConfigError: There is none of that name.
         """
-        return None if self.config.score is None else get_score(self.config.score)
+        name = self.config.score
+        if name is None:
+            return None
+        function = get_score(name)
+
+        @functools.wraps(function)
+        def score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+            try:
+                return function(outputs, reference)
+            except ValueError as error:
+                raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
+
+        return score
 
     def initializer(self) -> PrecisionInitializer:
         """What finds each layer's bits."""
@@ -145,16 +161,22 @@ class Job:
             study_storage: See `quantize`, as for the others.
             study_name: Of the search in the storage.
             resume: Go on with the search in the storage.
+
+        Raises:
+            ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
         splits = self.load_dataset()
-        model = self.load_model()
+        model = self.openvino_model()
+        report = self.report(splits)
+        # The report comes last: a metric of another kind of model should not cost a search.
+        report.check(compile_model(model, self.config.runtime.threads))
         calibration, search = _nncf_datasets(splits)
         result = quantize(
             model,
             calibration,
             self.config,
             search_dataset=search,
-            evaluate=self.report(splits),
+            evaluate=report,
             score=self.score(),
             progress=progress,
             study_storage=study_storage,
@@ -195,6 +217,23 @@ class Report:
         self._dataset = dataset
         self._metrics = metrics
         self._reference: NDArray[np.float32] | None = None
+
+    def check(self, compiled: ov.CompiledModel) -> None:
+        """Finds metrics that are not for the outputs of a model, on one image.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        image, target = self._dataset[0]
+        output = np.array(compiled(image[None])[0])
+        for name, metric in self._metrics.items():
+            try:
+                if isinstance(metric, SampleMetric):
+                    metric.summarize(output, target)
+                else:
+                    metric(output, stack_targets([target]))
+            except (AttributeError, IndexError, TypeError, ValueError) as error:
+                raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
 
     def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
         """The metrics of a model; of a classifier also agreement and divergence, unless it is the first."""
