@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.packing import bytes_on_disk, packed_bytes, packed_weight, unpack_weight
+from nncf_mcq.ir.packing import bytes_on_disk, int8_weight, packed_bytes, packed_weight, unpack_weight
 from nncf_mcq.ir.verification import LAYER_TYPES, verify
 from nncf_mcq.ir.writer import save_atomically
 from tests.ir.networks import fake_quantize
@@ -223,3 +223,16 @@ def test_other_constants_are_not_unpacked() -> None:
     constant = opset.constant(np.ones((2, 2), np.float32))
     assert unpack_weight(constant) is None
     assert unpack_weight(opset.multiply(constant, constant)) is None
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_the_int8_form_has_the_values_of_the_packed_one(bits: int) -> None:
+    random = np.random.default_rng(bits)
+    levels = random.integers(0, 2**bits, (4, 3))
+    points = np.full((4, 1), 128) if bits == 8 else random.integers(0, 2**bits, (4, 1))
+    scale = random.uniform(0.1, 1.0, (4, 1)).astype(np.float32)
+    packed, plain = (unpack_weight(make(levels, bits, scale, points)) for make in (packed_weight, int8_weight))
+    assert packed is not None
+    assert plain is not None
+    np.testing.assert_array_equal(plain.values, packed.values)
+    np.testing.assert_array_equal(plain.values, (levels - points).astype(np.float32) * scale)

@@ -81,3 +81,14 @@ def test_losses_are_the_measured_ones_or_the_errors_of_the_weight_table() -> Non
     assert predicted_losses(task) == task.errors
     measured = {group: {2: 1.0, 4: 0.5, 8: 0.0} for group in task.quantizable.groups}
     assert predicted_losses(task, measured) == measured
+
+
+def test_what_a_step_saves_is_reckoned_at_the_present_bits_of_the_others() -> None:
+    # One bit of `cheap` costs 1 x 8, one of `dear` 3 x 8: lowering `dear` saves three times as much for the same loss.
+    groups = ("cheap", "dear", "input")
+    cost = {group: dict.fromkeys((4, 8), 0.0) for group in groups}
+    products = {("cheap", "input"): 1.0, ("dear", "input"): 3.0}
+    losses = {"cheap": {4: 1.0, 8: 0.0}, "dear": {4: 1.0, 8: 0.0}, "input": {4: 9.0, 8: 0.0}}
+    limit = Constraint("bops", "operations", cost, 0.0, 200.0, products=products)
+    repair = Repair(SearchSpace(dict.fromkeys(groups, (4, 8))), [limit], losses)
+    assert repair(dict.fromkeys(groups, 8)) == {"cheap": 8, "dear": 4, "input": 8}
