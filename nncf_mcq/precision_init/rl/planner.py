@@ -144,6 +144,7 @@ def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) 
     """Expected loss of a width and of all that follows, less the entropy: (samples, groups, widths, cells)."""
     samples, groups, widths = losses.shape
     values = np.empty((samples, groups, widths, CELLS + 1))
+    work = np.empty((samples, widths, CELLS + 1))
     # Of the cells below the lowest nothing follows: the walk has spent more than there is.
     following = np.full((samples, 2 * (CELLS + 1)), _UNREACHABLE)
     following[:, CELLS + 1 :] = 0.0
@@ -154,7 +155,9 @@ def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) 
             np.add(following[:, first : first + CELLS + 1], losses[:, group, width, None], out=current[:, width])
         least = current.min(axis=1)
         if temperature > 0:
-            total = np.exp((least[:, None] - current) / temperature).sum(axis=1)
-            least = least - temperature * np.log(total)
+            np.subtract(least[:, None], current, out=work)
+            work /= temperature
+            np.exp(work, out=work)
+            least = least - temperature * np.log(work.sum(axis=1))
         following[:, CELLS + 1 :] = least
     return values

@@ -96,7 +96,11 @@ class RewardModel:
         self._base = base
         widths = np.arange(losses.shape[1])
         distance = np.abs(widths[:, None] - widths)
-        self._smooth = np.exp(-distance / _CORRELATION_LENGTH)
+        smooth = np.exp(-distance / _CORRELATION_LENGTH)
+        alone = np.eye(len(widths))
+        # (groups, widths, widths) what a group's choice of the second axis contributes to each part of the kernel.
+        loss, amplitude = self._losses[:, :, None], np.sqrt(self._losses)[:, :, None]
+        self._tables = (loss * alone, loss * smooth, loss * smooth**2, amplitude * alone, amplitude * smooth)
         self.uncertainty = Uncertainty(0.3, 0.5, 0.1, 0.06)
 
     def fit(self, choices: Choices, scores: Floats) -> Uncertainty:
@@ -150,20 +154,9 @@ class RewardModel:
         return np.concatenate([mean[None], mean + random.standard_normal((count, len(mean))) @ factor.T])
 
     def _features(self, choices: Choices) -> _Features:
-        count, groups = choices.shape
-        one_hot = np.zeros((count, *self._losses.shape))
-        one_hot[np.arange(count)[:, None], np.arange(groups), choices] = 1.0
-        loss = one_hot * self._losses
-        amplitude = one_hot * np.sqrt(self._losses)
-        flat = (count, -1)
-        return _Features(
-            self._base + loss.sum(axis=(1, 2)),
-            loss.reshape(flat),
-            (loss @ self._smooth).reshape(flat),
-            (loss @ self._smooth**2).reshape(flat),
-            amplitude.reshape(flat),
-            (amplitude @ self._smooth).reshape(flat),
-        )
+        groups = np.arange(choices.shape[1])
+        mean = self._base + self._losses[groups, choices].sum(axis=1)
+        return _Features(mean, *(table[groups, choices].reshape(len(choices), -1) for table in self._tables))
 
     @staticmethod
     def _parts(left: _Features, right: _Features) -> _Parts:

@@ -34,6 +34,9 @@ class RLSampler(GroupSampler):
         super().__init__(problem, seed)
         losses = problem.space.matrix(problem.losses, np.inf)
         self._agent = Agent(problem.space, problem.constraints, losses, base)
+        # By trial number, of the study that was last asked about.
+        self._read: dict[int, tuple[tuple[int, ...], float] | None] = {}
+        self._study: Study | None = None
 
     def propose(self, study: Study, trial: FrozenTrial) -> list[int]:
         """The index of each group's width."""
@@ -44,11 +47,16 @@ class RLSampler(GroupSampler):
 
     def _finished(self, study: Study) -> tuple[Choices, Floats]:
         """Scored policies, each once, in the order of the trials."""
+        if study is not self._study:
+            self._study, self._read = study, {}
         found: dict[tuple[int, ...], float] = {}
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            choice = self._choice(trial)
-            if choice is not None and trial.value is not None and math.isfinite(trial.value):
-                found.setdefault(choice, trial.value)
+            # A finished trial does not change any more.
+            if trial.number not in self._read:
+                self._read[trial.number] = self._scored(trial)
+            scored = self._read[trial.number]
+            if scored is not None:
+                found.setdefault(*scored)
         return self._rows(list(found)), np.array(list(found.values()), dtype=np.float64)
 
     def _pending(self, study: Study, current: FrozenTrial) -> Choices:
@@ -56,6 +64,12 @@ class RLSampler(GroupSampler):
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         found = {self._choice(trial) for trial in running if trial.number != current.number}
         return self._rows(sorted(choice for choice in found if choice is not None))
+
+    def _scored(self, trial: FrozenTrial) -> tuple[tuple[int, ...], float] | None:
+        choice = self._choice(trial)
+        if choice is None or trial.value is None or not math.isfinite(trial.value):
+            return None
+        return choice, trial.value
 
     def _choice(self, trial: FrozenTrial) -> tuple[int, ...] | None:
         policy = trial.user_attrs.get(POLICY_ATTRIBUTE)
