@@ -16,9 +16,9 @@ from pydantic import Field
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.registry import PathMarker
 from nncf_mcq.task.detection import Objects
-from nncf_mcq.task.image_files import BYTES_PER_MEGABYTE, ImageFiles, find_images
+from nncf_mcq.task.image_files import DecodingParameters, ImageFiles, find_images
 from nncf_mcq.task.letterbox import Letterbox, LetterboxParameters
-from nncf_mcq.task.splits import DatasetParameters, DatasetSplits, SplitParameters, make_splits
+from nncf_mcq.task.splits import DatasetSplits, make_splits
 
 IMAGES, LABELS = "images", "labels"
 SOURCE = (
@@ -59,7 +59,7 @@ class CocoDataset:
     width and height relative to the image. An image without labels has no object.
     """
 
-    class Parameters(DatasetParameters):
+    class Parameters(DecodingParameters):
         """Parameters of `coco`."""
 
         type: Literal["coco"] = "coco"
@@ -70,10 +70,6 @@ class CocoDataset:
             default=None, description="COCO's JSON, e.g. instances_val2017.json; null reads YOLO's text files."
         )
         preprocessing: LetterboxParameters
-        split: SplitParameters = SplitParameters()
-        cache_megabytes: Annotated[int, Field(strict=True, ge=0)] = Field(
-            default=512, description="Memory for preprocessed images, so that repeated passes do not decode again."
-        )
 
     @staticmethod
     def load(parameters: Parameters, base_directory: Path) -> DatasetSplits:
@@ -96,7 +92,7 @@ class CocoDataset:
             labelled.files,
             labelled.boxes,
             lambda image, boxes: _sample(letterbox, image, boxes),
-            parameters.cache_megabytes * BYTES_PER_MEGABYTE,
+            parameters,
         )
         return make_splits(parameters.split, dataset, f"images with boxes: {parameters.root}")
 

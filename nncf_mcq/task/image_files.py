@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nncf_mcq.errors import ConfigError
@@ -24,20 +29,40 @@ from nncf_mcq.task.splits import (
 
 BYTES_PER_MEGABYTE = 1_000_000
 
+_IMAGES_AHEAD = 4
+"""So many images for each worker are decoded before they are asked for."""
+
+_NAMES_SHOWN = 10
+
+_logger = logging.getLogger(__name__)
+
 Label = TypeVar("Label")
 
 
-class ImageFilesParameters(DatasetParameters):
-    """What every data set of image files needs."""
+class DecodingParameters(DatasetParameters):
+    """How image files are read, whatever is in them."""
+
+    split: SplitParameters = SplitParameters()
+    corrupt: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="What an image that cannot be read does. skip: a warning names it and the next one in the random "
+        "order takes its place; every image of the split is decoded once for that before anything else.",
+    )
+    workers: PositiveInt | None = Field(
+        default=None, description="Images decoded side by side; null takes as many as there are processors."
+    )
+    cache_megabytes: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=512, description="Memory for preprocessed images, so that repeated passes do not decode again."
+    )
+
+
+class ImageFilesParameters(DecodingParameters):
+    """What every data set of image files and one preprocessing needs."""
 
     root: Annotated[str, PathMarker()] = Field(
         description="Folder of the images, relative to the folder of the configuration."
     )
     preprocessing: PreprocessingParameters
-    split: SplitParameters = SplitParameters()
-    cache_megabytes: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=512, description="Memory for preprocessed images, so that repeated passes do not decode again."
-    )
 
 
 class ImageFiles(Generic[Label]):
@@ -49,8 +74,9 @@ class ImageFiles(Generic[Label]):
     Args:
         files: One image each.
         labels: What is known of each file before it is opened, e.g. its class index.
-        make_sample: From the decoded image and its label to the sample.
-        cache_bytes: Memory for preprocessed images.
+        make_sample: From the decoded image and its label to the sample; called from several threads.
+        parameters: How files are read.
+        share: The part of the cache that is this object's own, where several share the limit.
     """
 
     def __init__(
@@ -58,15 +84,22 @@ class ImageFiles(Generic[Label]):
         files: Sequence[Path],
         labels: Sequence[Label],
         make_sample: Callable[[Image.Image, Label], Sample],
-        cache_bytes: int,
+        parameters: DecodingParameters,
+        share: float = 1.0,
     ) -> None:
         if len(files) != len(labels):
             raise ValueError(f"{len(files)} files but {len(labels)} labels")
         self._files = files
         self._labels = labels
         self._make_sample = make_sample
+        self._skips = parameters.corrupt == "skip"
+        self._workers = parameters.workers or os.cpu_count() or 1
         self._cache: dict[int, Sample] = {}
-        self._free_bytes = cache_bytes
+        self._free_bytes = int(parameters.cache_megabytes * BYTES_PER_MEGABYTE * share)
+        self._ahead: dict[int, Future[Sample]] = {}
+        self._lock = threading.Lock()
+        self.skipped: list[str] = []
+        """Names of the files that `readable` left out."""
 
     def __len__(self) -> int:
         return len(self._files)
@@ -77,21 +110,71 @@ class ImageFiles(Generic[Label]):
         Raises:
             ConfigError: The file is no readable image.
         """
-        sample = self._cache.get(index)
+        with self._lock:
+            sample = self._cache.get(index)
+            future = self._ahead.pop(index, None)
         if sample is None:
-            sample = self._read(self._files[index], self._labels[index])
-            if sample[0].nbytes <= self._free_bytes:
-                self._cache[index] = sample
-                self._free_bytes -= sample[0].nbytes
+            sample = self._read(index) if future is None else future.result()
+            self._keep(index, sample)
         image, target = sample
         return image.copy(), target
 
-    def _read(self, path: Path, label: Label) -> Sample:
+    def prefetch(self, order: Sequence[int], start: int) -> None:
+        """Begins to decode what comes next in an order, from that place on, and forgets what else was begun.
+
+        Pillow decodes and resizes without holding Python's lock, so that threads do it side by side.
+        """
+        if self._workers == 1:
+            return
+        with self._lock:
+            coming = order[start : start + _IMAGES_AHEAD * self._workers]
+            wanted = [index for index in coming if index not in self._cache]
+            self._ahead = {index: self._ahead.get(index) or self._pool.submit(self._read, index) for index in wanted}
+
+    def readable(self, order: Sequence[int], count: int | None) -> list[int]:
+        """The first `count` images of an order that can be read, all of them if None.
+
+        Where corrupt images are not to be skipped that is the order itself, unread.
+        """
+        if not self._skips:
+            return list(order[:count])
+        found: list[int] = []
+        before = len(self.skipped)
+        for position, index in enumerate(order):
+            if len(found) == count:
+                break
+            self.prefetch(order, position)
+            try:
+                self[index]
+            except ConfigError:
+                self.skipped.append(str(self._files[index]))
+            else:
+                found.append(index)
+        names = self.skipped[before:]
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            shown = ", ".join(names[:_NAMES_SHOWN])
+            _logger.warning("skipped %d of %d images that cannot be read: %s%s", len(names), len(order), shown, more)
+        return found
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+
+    def _keep(self, index: int, sample: Sample) -> None:
+        with self._lock:
+            if index not in self._cache and sample[0].nbytes <= self._free_bytes:
+                self._cache[index] = sample
+                self._free_bytes -= sample[0].nbytes
+
+    def _read(self, index: int) -> Sample:
+        path = self._files[index]
         try:
             with Image.open(path) as image:
-                return self._make_sample(image, label)
+                return self._make_sample(image, self._labels[index])
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ConfigError("dataset.root", str(path), f"a readable image ({error})") from error
+            allowed = f'a readable image ({error}); "corrupt": "skip" leaves such images out'
+            raise ConfigError("dataset.root", str(path), allowed) from error
 
 
 def classified(preprocessor: Preprocessor) -> Callable[[Image.Image, int], Sample]:
@@ -138,7 +221,6 @@ class ImageFolderDataset:
             ConfigError: There is no such folder, or it has fewer images than the split asks for.
         """
         files = find_images(resolve_root(parameters.root, base_directory))
-        cache_bytes = parameters.cache_megabytes * BYTES_PER_MEGABYTE
         make_sample = classified(Preprocessor(parameters.preprocessing))
-        dataset = ImageFiles(files, [NO_TARGET] * len(files), make_sample, cache_bytes)
+        dataset = ImageFiles(files, [NO_TARGET] * len(files), make_sample, parameters)
         return make_splits(parameters.split, dataset, f"images in {parameters.root}", has_targets=False)

@@ -1,19 +1,15 @@
-"""ImageNet, or any data set with one folder of images a class."""
+"""ImageNet, or any data set with one folder of images a class or one list of labelled images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.task.image_files import (
-    BYTES_PER_MEGABYTE,
-    ImageFiles,
-    ImageFilesParameters,
-    classified,
-    find_images,
-    resolve_root,
-)
+from nncf_mcq.registry import PathMarker
+from nncf_mcq.task.image_files import ImageFiles, ImageFilesParameters, classified, find_images, resolve_root
 from nncf_mcq.task.preprocessing import Preprocessor
 from nncf_mcq.task.splits import DatasetSplits, make_splits
 
@@ -28,47 +24,82 @@ class LabelledFiles(NamedTuple):
 
 
 class ImagenetDataset:
-    """One folder of images a class, named by its WordNet id.
+    """Images of classes that are named by their WordNet ids.
 
-    The class folders are in `root/train`, in `root/val`, or directly in `root`. With both `train` and `val`,
-    calibration and search draw from `train` and the report from `val`; otherwise all three draw from what there is,
-    disjoint. A class index is the line in `root/wnids.txt`; without that file, the place in the sorted folder names.
+    There is one folder of images a class in `root/train`, in `root/val`, or directly in `root`. With both `train` and
+    `val`, calibration and search draw from `train` and the report from `val`; otherwise all three draw from what there
+    is, disjoint. With `labels`, the images of `val`, or of `root` where there is no `val`, are those that the file
+    lists instead. A class index is the line in `root/wnids.txt`; without that file, the place in the sorted WordNet
+    ids.
     """
 
     class Parameters(ImageFilesParameters):
         """Parameters of `imagenet`."""
 
         type: Literal["imagenet"] = "imagenet"
+        labels: Annotated[str | None, PathMarker()] = Field(
+            default=None,
+            description="A file with a line for each image: its path below `root/val`, or `root` where that is "
+            "missing, a space, and its class index from 0 or its WordNet id. null: class folders.",
+        )
 
     @staticmethod
     def load(parameters: Parameters, base_directory: Path) -> DatasetSplits:
         """Finds the images; decoding waits until a sample is asked for.
 
         Raises:
-            ConfigError: There is no such folder, a class folder is unknown or empty, or there are fewer images than the
-                split asks for.
+            ConfigError: There is no such folder or file, a class folder is unknown or empty, a line of the labels
+                cannot be used, or there are fewer images than the split asks for.
         """
         root = resolve_root(parameters.root, base_directory)
         folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
-        class_indices = _class_indices(root, folders)
+        lines = None if parameters.labels is None else _read_lines(base_directory / parameters.labels)
+        # The last one is `val`, or all there is.
+        listed = None if lines is None else folders[-1]
+        class_indices = _class_indices(root, [folder for folder in folders if folder != listed], lines or {})
         make_sample = classified(Preprocessor(parameters.preprocessing))
         # Two pools share the limit in halves, which is simpler than one accountant for both.
-        cache_bytes = parameters.cache_megabytes * BYTES_PER_MEGABYTE // len(folders)
         pools = [
-            ImageFiles(*_labelled_files(folder, class_indices), make_sample=make_sample, cache_bytes=cache_bytes)
+            ImageFiles(
+                *(_listed(folder, lines or {}, class_indices) if folder == listed else _found(folder, class_indices)),
+                make_sample=make_sample,
+                parameters=parameters,
+                share=1 / len(folders),
+            )
             for folder in folders
         ]
         names = " and ".join(folder.relative_to(root).as_posix() for folder in folders)
         source = parameters.root if folders == [root] else f"{names} of {parameters.root}"
-        report_dataset = pools[1] if len(pools) > 1 else None
-        return make_splits(parameters.split, pools[0], f"ImageNet folders: {source}", report_dataset)
+        layout = "ImageNet folders" if lines is None else f"ImageNet, labels in {parameters.labels}"
+        return make_splits(
+            parameters.split, pools[0], f"{layout}: {source}", report_dataset=pools[1] if len(pools) > 1 else None
+        )
 
 
 def _class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _class_indices(root: Path, folders: list[Path]) -> dict[str, int]:
+def _read_lines(path: Path) -> dict[str, str]:
+    """Image name to what stands behind it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("dataset.labels", str(path), f"a readable text file ({error})") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        parts = line.rsplit(maxsplit=1)
+        if len(parts) == 1 or (parts and parts[0] in found):
+            allowed = "the name of an image, a space, and its class index or WordNet id; every image once"
+            raise ConfigError("dataset.labels", f"line {number} of {path}: {line.strip()}", allowed)
+        if parts:
+            found[parts[0]] = parts[1]
+    if not found:
+        raise ConfigError("dataset.labels", str(path), "a line for each image")
+    return found
+
+
+def _class_indices(root: Path, folders: list[Path], lines: dict[str, str]) -> dict[str, int]:
     """Class index of each WordNet id."""
     class_list = root / CLASS_LIST
     if class_list.is_file():
@@ -77,11 +108,26 @@ def _class_indices(root: Path, folders: list[Path]) -> dict[str, int]:
         if repeated is not None:
             raise ConfigError("dataset.root", f"{repeated} twice in {class_list}", "every class once")
     else:
-        names = sorted({path.name for folder in folders for path in _class_folders(folder)})
+        in_folders = {path.name for folder in folders for path in _class_folders(folder)}
+        names = sorted(in_folders | {label for label in lines.values() if not label.isdecimal()})
     return {name: index for index, name in enumerate(names)}
 
 
-def _labelled_files(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
+def _listed(folder: Path, lines: dict[str, str], class_indices: dict[str, int]) -> LabelledFiles:
+    """The images of the lines, in the order of their names."""
+    files = [folder / name for name in sorted(lines)]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise ConfigError("dataset.labels", str(missing), f"images that are there, their paths below {folder}")
+    labels = [lines[name] for name in sorted(lines)]
+    unknown = next((label for label in labels if not label.isdecimal() and label not in class_indices), None)
+    if unknown is not None:
+        raise ConfigError("dataset.labels", unknown, f"a class index from 0, or a line of {CLASS_LIST}")
+    return LabelledFiles(files, [int(label) if label.isdecimal() else class_indices[label] for label in labels])
+
+
+def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
+    """The images of class folders."""
     files: list[Path] = []
     targets: list[int] = []
     for class_folder in _class_folders(folder):
@@ -92,4 +138,7 @@ def _labelled_files(folder: Path, class_indices: dict[str, int]) -> LabelledFile
             raise ConfigError("dataset.root", str(class_folder), "a class folder with at least one image")
         files += found
         targets += [class_indices[class_folder.name]] * len(found)
+    if not files:
+        allowed = f'folders of images named by their class; "labels" is for images that lie in {folder} itself'
+        raise ConfigError("dataset.root", str(folder), allowed)
     return LabelledFiles(files, targets)

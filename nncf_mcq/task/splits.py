@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,17 @@ class ImageDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class FileDataset(ImageDataset, Protocol):
+    """One whose samples must be decoded first, and may turn out to be damaged."""
+
+    skipped: list[str]
+
+    def prefetch(self, order: Sequence[int], start: int) -> None: ...
+
+    def readable(self, order: Sequence[int], count: int | None) -> list[int]: ...
 
 
 class DatasetParameters(Parameters):
@@ -79,6 +90,7 @@ class DatasetSplits:
         report: For the final accuracy; shares no image with the others.
         source: Where the images come from, in words, for the report.
         has_targets: Whether the samples have targets, so that accuracy can be measured.
+        skipped: Names of the images that were left out because they cannot be read.
     """
 
     calibration: ImageDataset
@@ -86,10 +98,12 @@ class DatasetSplits:
     report: ImageDataset
     source: str
     has_targets: bool = True
+    skipped: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON values for a report: the source and the number of images of each part."""
-        return {
+        skipped = {"skipped": list(self.skipped)} if self.skipped else {}
+        return skipped | {
             "source": self.source,
             "has_targets": self.has_targets,
             "calibration": len(self.calibration),
@@ -110,6 +124,9 @@ class Subset:
         return len(self.indices)
 
     def __getitem__(self, index: int, /) -> Sample:
+        if isinstance(self.dataset, FileDataset):
+            # Nearly everybody asks for one after the other.
+            self.dataset.prefetch(self.indices, index)
         return self.dataset[self.indices[index]]
 
 
@@ -121,7 +138,21 @@ class SplitIndices(NamedTuple):
     report: list[int]
 
 
-def split_indices(parameters: SplitParameters, available: int, report_available: int | None = None) -> SplitIndices:
+Choose = Callable[[Sequence[int], int | None], list[int]]
+"""From an order and a number to the first so many of it that can be used, all if None."""
+
+
+def _take(order: Sequence[int], count: int | None) -> list[int]:
+    return list(order[:count])
+
+
+def split_indices(
+    parameters: SplitParameters,
+    available: int,
+    report_available: int | None = None,
+    choose: Choose = _take,
+    choose_report: Choose | None = None,
+) -> SplitIndices:
     """Draws the three parts in a seeded random order.
 
     Args:
@@ -129,6 +160,8 @@ def split_indices(parameters: SplitParameters, available: int, report_available:
         available: Number of images.
         report_available: Number of images of a second, separate pool that the report is drawn from; None draws it
             from what calibration and search leave over.
+        choose: Says which images can be used. Those that cannot are passed over: the order of the others stays.
+        choose_report: The same for the second pool.
 
     Returns:
         Disjoint indices; those of the report are indices into the second pool where there is one.
@@ -138,18 +171,23 @@ def split_indices(parameters: SplitParameters, available: int, report_available:
     """
     search_size = 0 if parameters.search == "calibration" else parameters.search
     used = parameters.calibration + search_size
+    report_size = None if parameters.report == "rest" else parameters.report
     order = np.random.default_rng(parameters.seed).permutation(available).tolist()
     asked = f"{parameters.calibration} images for calibration and {search_size} more for search"
     if used > available:
         raise ConfigError("dataset.split", asked, f"{available} images, all there are")
     if report_available is None:
+        order = choose(order, None if report_size is None else used + report_size)
         report_order = order[used:]
     else:
+        order = choose(order, used)
         report_order = np.random.default_rng(parameters.seed).permutation(report_available).tolist()
-    report_size = len(report_order) if parameters.report == "rest" else parameters.report
+        report_order = (choose_report or _take)(report_order, report_size)
+    if used > len(order):
+        raise ConfigError("dataset.split", asked, f"{len(order)} images, all that can be read")
     if not report_order:
         raise ConfigError("dataset.split", asked, f"fewer than {available}, all there are, so that report has images")
-    if report_size > len(report_order):
+    if report_size is not None and report_size > len(report_order):
         found = f"{asked}, {report_size} for report"
         raise ConfigError("dataset.split", found, f"1 to {len(report_order)} images for report")
     return SplitIndices(
@@ -171,13 +209,19 @@ def make_splits(
     Raises:
         ConfigError: There are fewer images than `parameters` asks for.
     """
+    pools = [dataset] if report_dataset is None else [dataset, report_dataset]
+    files = [pool for pool in pools if isinstance(pool, FileDataset)]
+    choose, choose_report = (
+        pool.readable if isinstance(pool, FileDataset) else _take for pool in (dataset, report_dataset)
+    )
     report_available = None if report_dataset is None else len(report_dataset)
-    indices = split_indices(parameters, len(dataset), report_available)
+    indices = split_indices(parameters, len(dataset), report_available, choose, choose_report)
     calibration = Subset(dataset, indices.calibration)
     return DatasetSplits(
         calibration=calibration,
         search=calibration if indices.search is None else Subset(dataset, indices.search),
-        report=Subset(dataset if report_dataset is None else report_dataset, indices.report),
+        report=Subset(pools[-1], indices.report),
         source=source,
         has_targets=has_targets,
+        skipped=tuple(name for pool in files for name in pool.skipped),
     )

@@ -8,8 +8,15 @@ from PIL import Image
 
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.task.datasets import NO_TARGET, build_dataset
-from nncf_mcq.task.image_files import ImageFiles, classified, find_images
+from nncf_mcq.task.image_files import (
+    BYTES_PER_MEGABYTE,
+    DecodingParameters,
+    ImageFiles,
+    classified,
+    find_images,
+)
 from nncf_mcq.task.preprocessing import PreprocessingParameters, Preprocessor
+from nncf_mcq.task.splits import Subset
 from tests.task.conftest import CLASS_NAMES, IMAGES_PER_CLASS, write_class_folders, write_jpeg
 
 PREPROCESSING = {"crop": 8, "scale": "0-1", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
@@ -161,7 +168,9 @@ class CountingPreprocessor(Preprocessor):
 def test_cache_spares_decoding_up_to_its_limit(class_folders: Path, cached: int, expected_calls: int):
     preprocessor = CountingPreprocessor(PreprocessingParameters(**PREPROCESSING))
     files = find_images(class_folders / "n01")
-    dataset = ImageFiles(files, [0] * len(files), classified(preprocessor), cache_bytes=cached * BYTES_PER_IMAGE)
+    share = cached * BYTES_PER_IMAGE / (512 * BYTES_PER_MEGABYTE)
+    parameters = DecodingParameters(workers=1)
+    dataset = ImageFiles(files, [0] * len(files), classified(preprocessor), parameters, share)
     passes = [samples(dataset) for _ in range(3)]
     assert passes[0] == passes[1] == passes[2]
     assert preprocessor.calls == expected_calls
@@ -172,3 +181,103 @@ def test_changing_a_sample_does_not_change_the_data_set(class_folders: Path):
     before = splits.calibration[0][0].copy()
     splits.calibration[0][0][:] = 7
     np.testing.assert_array_equal(splits.calibration[0][0], before)
+
+
+@pytest.mark.parametrize("labels", ["{0} {1}", "{0}\t{2}"], ids=["indices", "wnids"])
+@pytest.mark.parametrize("subfolder", ["", "val"])
+def test_labels_of_images_in_one_folder(tmp_path: Path, labels: str, subfolder: str):
+    folder = tmp_path / "data" / subfolder
+    for seed in range(6):
+        write_jpeg(folder / f"ILSVRC 2012_{seed}.JPEG", seed)
+    lines = [labels.format(f"ILSVRC 2012_{seed}.JPEG", seed % 3, f"n0{seed % 3}") for seed in range(6)]
+    (tmp_path / "val.txt").write_text("\n".join([*lines, ""]))
+    splits = build_dataset(imagenet("data", labels="val.txt", split={"calibration": 2}), tmp_path)
+    expected = {preprocess(folder / f"ILSVRC 2012_{seed}.JPEG"): seed % 3 for seed in range(6)}
+    assert dict(samples(splits.calibration, splits.report)) == expected
+
+
+def test_labelled_images_beside_class_folders_serve_the_report(tmp_path: Path):
+    write_class_folders(tmp_path / "train")
+    write_jpeg(tmp_path / "val" / "a.JPEG", seed=70)
+    (tmp_path / "val.txt").write_text("a.JPEG n02\n")
+    splits = build_dataset(imagenet(".", labels="val.txt"), tmp_path)
+    assert samples(splits.report) == [(preprocess(tmp_path / "val" / "a.JPEG"), sorted(CLASS_NAMES).index("n02"))]
+    assert splits.source == "ImageNet, labels in val.txt: train and val of ."
+
+
+@pytest.mark.parametrize(
+    ("lines", "found", "allowed"),
+    [
+        ("a.JPEG\n", "line 1 of .*: a.JPEG", "the name of an image, a space"),
+        ("a.JPEG 0\na.JPEG 1\n", "line 2 of .*: a.JPEG 1", "every image once"),
+        ("b.JPEG 0\n", ".*b.JPEG", "images that are there"),
+        ("a.JPEG n99\n", "n99", r"a class index from 0, or a line of wnids\.txt"),
+        ("\n", ".*", "a line for each image"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path: Path, lines: str, found: str, allowed: str):
+    write_jpeg(tmp_path / "a.JPEG", seed=0)
+    (tmp_path / "wnids.txt").write_text("n01\n")
+    (tmp_path / "val.txt").write_text(lines)
+    with pytest.raises(ConfigError, match=rf"dataset\.labels: found '{found}', allowed: .*{allowed}"):
+        build_dataset(imagenet(".", labels="val.txt"), tmp_path)
+
+
+def test_flat_folder_without_labels_is_told_of_them(tmp_path: Path):
+    write_jpeg(tmp_path / "a.JPEG", seed=0)
+    with pytest.raises(ConfigError, match='"labels" is for images that lie in'):
+        build_dataset(imagenet("."), tmp_path)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_corrupt_images_are_named_and_the_next_take_their_place(
+    tmp_path: Path, separate: bool, caplog: pytest.LogCaptureFixture
+):
+    write_class_folders(tmp_path / "train")
+    if separate:
+        write_class_folders(tmp_path / "val")
+    section = imagenet(".", corrupt="skip", split={"calibration": 3, "search": 2})
+    before = build_dataset(section, tmp_path)
+    parts = [samples(part) for part in (before.calibration, before.search, before.report)]
+    contents = {preprocess(path): path for path in (tmp_path / "train").rglob("*.JPEG")}
+    victim = contents[parts[0][1][0]]
+    victim.write_bytes(victim.read_bytes()[:400])
+    with pytest.raises(ConfigError, match=r'allowed: a readable image .*; "corrupt": "skip" leaves such images out'):
+        samples(build_dataset(section | {"corrupt": "fail"}, tmp_path).calibration)
+    caplog.clear()
+    after = build_dataset(section, tmp_path)
+    (record,) = caplog.records
+    assert "skipped 1 of 12 images that cannot be read" in record.getMessage()
+    assert victim.name in record.getMessage()
+    assert after.describe()["skipped"] == [str(victim)]
+    now = [samples(part) for part in (after.calibration, after.search, after.report)]
+    assert [len(part) for part in now[:2]] == [3, 2]
+    used, report = (parts[0] + parts[1], parts[2])
+    if separate:
+        assert now[2] == report
+        assert (now[0] + now[1])[:4] == [used[0], *used[2:]]
+    else:
+        assert now[0] + now[1] + now[2] == [used[0], *used[2:], *report]
+
+
+def test_too_few_readable_images_is_an_error(class_folders: Path):
+    for path in (class_folders / "n01").iterdir():
+        path.write_bytes(b"")
+    section = imagenet("images", corrupt="skip", split={"calibration": 9})
+    with pytest.raises(ConfigError, match="allowed: 8 images, all that can be read"):
+        build_dataset(section, class_folders.parent)
+
+
+def test_decoding_ahead_reads_the_same_and_each_image_once(class_folders: Path):
+    preprocessor = CountingPreprocessor(PreprocessingParameters(**PREPROCESSING))
+    files = find_images(class_folders)
+    order = list(np.random.default_rng(0).permutation(len(files)))
+    passes = {}
+    for workers in (1, 3):
+        parameters = DecodingParameters(workers=workers)
+        # Nothing is cached: what was decoded ahead must serve the one who asks for it.
+        dataset = ImageFiles(files, list(range(len(files))), classified(preprocessor), parameters, share=0.0)
+        preprocessor.calls = 0
+        passes[workers] = samples(Subset(dataset, order))
+        assert preprocessor.calls == len(files)
+    assert passes[1] == passes[3]
