@@ -283,6 +283,9 @@ def _print_result(result: QuantizationResult) -> None:
     for kind, values in result.metrics.items():
         table.add_row(kind, *(_format(values.get(name)) for name in names))
     _console.print(table)
+    remark = result.search.get("dataset", {}).get("remark")
+    if remark:
+        _console.print(f"note: {remark}", soft_wrap=True, highlight=False)
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
     final = result.search["final_weights"]
     if final["sequential_score"] is not None:

@@ -118,7 +118,7 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
     """
     stages = Stages(progress or SilentProgress())
     compression = job.config.compression
-    dataset = job.load_dataset().calibration
+    dataset = job.load_dataset(stages).calibration
     model = job.openvino_model()
     calibration = collect_images(
         (dataset[index][0][None] for index in range(len(dataset))),

@@ -177,6 +177,11 @@ class Config(Parameters):
     dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
         default=None, description="The images: `type`, and what that type needs."
     )
+    calibration: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+        default=None,
+        description="A data set whose calibration and search images take the place of those of `dataset`, which then "
+        "serves the report alone, e.g. distilled.",
+    )
     metric: str | list[str] | None = Field(
         default=None, description='Name of the metric of the report, e.g. top1, or several: ["map50", "map"].'
     )

@@ -20,11 +20,11 @@ from nncf_mcq.config import Config, load_config, read_json
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.precision_init.base import PrecisionInitializer
 from nncf_mcq.preparation import Preparation, prepare
-from nncf_mcq.progress import ProgressReporter, Stages
+from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
 from nncf_mcq.runtime import compile_model
-from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, Target, build_dataset
+from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
 from nncf_mcq.task.metrics import Metric, SampleMetric, get_metric, stack_targets
 from nncf_mcq.task.models import load_model, to_openvino
 from nncf_mcq.task.scores import Score, get_score
@@ -82,15 +82,36 @@ class Job:
         """The float model as an `openvino.Model` of batch size 1."""
         return to_openvino(self.load_model(), self.config.sample_size)
 
-    def load_dataset(self) -> DatasetSplits:
+    def load_dataset(self, stages: Stages | None = None) -> DatasetSplits:
         """The images.
+
+        Args:
+            stages: Reports the progress of making images, where there are none.
 
         Raises:
             ConfigError: The configuration names none, or they cannot be loaded.
         """
         if self.config.dataset is None:
-            raise ConfigError("dataset", None, "an object with a type: the images to calibrate, search and report on")
-        return build_dataset(self.config.dataset, self.base_directory)
+            allowed = (
+                "an object with a type: the images to calibrate, search and report on; distilled where you have none"
+            )
+            raise ConfigError("dataset", None, allowed)
+        splits = self._build_dataset("dataset", stages)
+        return (
+            splits
+            if self.config.calibration is None
+            else splits.calibrated_on(self._build_dataset("calibration", stages))
+        )
+
+    def _build_dataset(self, section: str, stages: Stages | None) -> DatasetSplits:
+        source = ModelSource(
+            self.load_model,
+            self.config.sample_size,
+            self.config.runtime.threads,
+            stages or Stages(SilentProgress()),
+            section,
+        )
+        return build_dataset(getattr(self.config, section), self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
         """What a search starts from.
@@ -98,7 +119,7 @@ class Job:
         Args:
             stages: Reports the progress.
         """
-        calibration, search = _nncf_datasets(self.load_dataset())
+        calibration, search = _nncf_datasets(self.load_dataset(stages))
         initializer = self.initializer()
         return prepare(
             self.openvino_model(),
@@ -165,7 +186,8 @@ class Job:
         Raises:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
-        splits = self.load_dataset()
+        stages = Stages(progress or SilentProgress())
+        splits = self.load_dataset(stages)
         model = self.openvino_model()
         report = self.report(splits)
         # The report comes last: a metric of another kind of model should not cost a search.
@@ -184,6 +206,7 @@ class Job:
             resume=resume,
         )
         result.search["dataset"] = splits.describe()
+        result.seconds = stages.seconds | result.seconds
         return result
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nncf_mcq.config import load_config
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.registry import DATASETS
 from nncf_mcq.task.coco import CocoDataset
+from nncf_mcq.task.distilled import DistilledDataset, ModelSource
 from nncf_mcq.task.fashion_mnist import FashionMnistDataset
 from nncf_mcq.task.image_files import ImageFolderDataset
 from nncf_mcq.task.imagenet import ImagenetDataset
@@ -29,10 +31,12 @@ __all__ = [
     "CocoDataset",
     "DatasetParameters",
     "DatasetSplits",
+    "DistilledDataset",
     "FashionMnistDataset",
     "ImageDataset",
     "ImageFolderDataset",
     "ImagenetDataset",
+    "ModelSource",
     "PreprocessingParameters",
     "Sample",
     "SplitParameters",
@@ -41,18 +45,22 @@ __all__ = [
     "build_dataset",
 ]
 
-for _dataset in (CocoDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
+for _dataset in (CocoDataset, DistilledDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
     DATASETS.register(_dataset)
 
 
-def build_dataset(parameters: DatasetParameters | Mapping[str, Any], base_directory: Path) -> DatasetSplits:
+def build_dataset(
+    parameters: DatasetParameters | Mapping[str, Any], base_directory: Path, model: ModelSource | None = None
+) -> DatasetSplits:
     """Loads the data set that a configuration names.
 
     Args:
         parameters: The section `dataset` of a configuration, or the parameter model made of it. The class that belongs
             to its `type` loads it: a class with a nested `Parameters` (a `DatasetParameters` whose `type` is a
-            literal) and a static `load(parameters, base_directory)`, registered in `nncf_mcq.registry.DATASETS`.
+            literal) and a static `load(parameters, base_directory)`, registered in `nncf_mcq.registry.DATASETS`. One
+            whose images are made of the model has `load_from_model(parameters, base_directory, model)` instead.
         base_directory: Folder that relative paths start from, the one of the configuration.
+        model: The model, for data sets that are made of it.
 
     Returns:
         The calibration, search and report images.
@@ -63,5 +71,12 @@ def build_dataset(parameters: DatasetParameters | Mapping[str, Any], base_direct
     checked: Any = parameters
     if isinstance(parameters, Mapping):
         checked = load_config({"dataset": dict(parameters)}).dataset
-    splits: DatasetSplits = DATASETS[checked.type].load(checked, base_directory)
+    dataset = DATASETS[checked.type]
+    splits: DatasetSplits
+    if not hasattr(dataset, "load_from_model"):
+        splits = dataset.load(checked, base_directory)
+    elif model is None:
+        raise ConfigError("dataset.type", checked.type, "a data set of images: there is no model to make them of")
+    else:
+        splits = dataset.load_from_model(checked, base_directory, model)
     return splits

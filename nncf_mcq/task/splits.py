@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -91,6 +92,8 @@ class DatasetSplits:
         source: Where the images come from, in words, for the report.
         has_targets: Whether the samples have targets, so that accuracy can be measured.
         skipped: Names of the images that were left out because they cannot be read.
+        remark: What whoever reads the report must know of its images.
+        calibration_source: Where the images for calibration and search come from, where that is elsewhere.
     """
 
     calibration: ImageDataset
@@ -99,11 +102,27 @@ class DatasetSplits:
     source: str
     has_targets: bool = True
     skipped: tuple[str, ...] = ()
+    remark: str | None = None
+    calibration_source: str | None = None
+
+    def calibrated_on(self, other: DatasetSplits) -> DatasetSplits:
+        """The report images of this data set with the calibration and search images of another."""
+        return dataclasses.replace(
+            self,
+            calibration=other.calibration,
+            search=other.search,
+            skipped=self.skipped + other.skipped,
+            calibration_source=other.source,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Returns JSON values for a report: the source and the number of images of each part."""
-        skipped = {"skipped": list(self.skipped)} if self.skipped else {}
-        return skipped | {
+        rare = {
+            "skipped": list(self.skipped),
+            "remark": self.remark,
+            "calibration_source": self.calibration_source,
+        }
+        return {name: value for name, value in rare.items() if value} | {
             "source": self.source,
             "has_targets": self.has_targets,
             "calibration": len(self.calibration),
