@@ -20,6 +20,7 @@ from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.progress import Stages
 from nncf_mcq.runtime import run
+from nncf_mcq.second_order import second_order_sensitivities
 from nncf_mcq.study import StudyStorage, Subject
 from nncf_mcq.study.subject import images_digest, model_digest
 from nncf_mcq.task.scores import Score
@@ -114,6 +115,9 @@ class Preparation:
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
+            second_order=lambda kind, progress: second_order_sensitivities(
+                quantizable, self.table, self.searched.curvature(kind, progress)
+            ),
         )
         if stages is None:
             return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from nncf_mcq.progress import Stages
 from nncf_mcq.range_init.activation import activation_ranges, relative_error
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
 from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
+from nncf_mcq.second_order import SecondOrder, collect_hessian_traces
 from nncf_mcq.sequential import requantize_sequentially
 from nncf_mcq.statistics import ModelStatistics, collect_statistics
 from nncf_mcq.weight_table import WeightTable, build_weight_table
@@ -190,17 +192,32 @@ class Workspace:
             if group in self.choices
         }
 
+    def curvature(self, kind: SecondOrder, progress: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
+        """How sharply the network's answer changes with each layer's weights: see `second_order`."""
+        images, threads = self._few_images, self.config.runtime.threads
+        done = itertools.count(1)
+
+        def advance() -> None:
+            progress(next(done), len(images))
+
+        if kind == "hessian_trace":
+            return collect_hessian_traces(self.quantizable, images, threads=threads, progress=advance)
+        if self._fisher is None:
+            self._fisher = collect_fisher(self.quantizable, images, threads=threads, progress=advance)
+        return self._fisher
+
     def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
         """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
         if ranges.needs_fisher and self._fisher is None:
-            count = min(len(self.calibration), FISHER_IMAGES)
-            # Spread evenly: the images may come in the order of their classes.
-            images = self.calibration[np.arange(count) * len(self.calibration) // count]
-            with stages.stage(f"fisher information{self.purpose}", count) as advance:
-                self._fisher = collect_fisher(
-                    self.quantizable, images, threads=self.config.runtime.threads, progress=advance
-                )
+            with stages.stage(f"fisher information{self.purpose}", len(self._few_images)):
+                self.curvature("fisher", stages.report)
         return self._fisher if ranges.needs_fisher else None
+
+    @property
+    def _few_images(self) -> NDArray[np.float32]:
+        """Calibration images for passes back through the network, spread evenly: they may be sorted by class."""
+        count = min(len(self.calibration), FISHER_IMAGES)
+        return self.calibration[np.arange(count) * len(self.calibration) // count]
 
     def _template(self, policy: Policy) -> ov.Model:
         key = tuple(sorted(policy.activation_bits.items()))

@@ -12,6 +12,7 @@ from nncf_mcq.costs import CostModel
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Budget, Policy, PolicyKey
 from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.second_order import SecondOrder
 from nncf_mcq.study import StoredSearch
 
 
@@ -30,6 +31,8 @@ class PrecisionTask:
         evaluator: Scores policies; every unique score is counted.
         progress: Called with (done, total, what) as the search goes on.
         stored: Where the search is kept; None keeps it in memory only. The evaluator knows of it already.
+        second_order: What is known of groups of layers without scoring policies: from the kind of curvature and a
+            function to report progress to group name and width to the predicted score.
     """
 
     quantizable: QuantizableModel
@@ -40,6 +43,7 @@ class PrecisionTask:
     evaluator: Evaluator
     progress: Callable[[int, int, str], None] = lambda done, total, what: None
     stored: StoredSearch | None = None
+    second_order: Callable[[SecondOrder, Callable[[int, int], None]], Mapping[str, Mapping[int, float]]] | None = None
 
     @property
     def widest(self) -> dict[str, int]:

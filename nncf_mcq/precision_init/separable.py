@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.costs import Constraint, CostModel
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities
 
 
 class SeparablePrecision(PrecisionInitializer):
-    """Measures the sensitivity of each group and chooses by their sum, which is the predicted score."""
+    """Finds the sensitivity of each group and chooses by their sum, which is the predicted score."""
 
     class Parameters(PrecisionInitializer.Parameters):
         """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
         budget: Budget
+        sensitivity: Literal["measured", "fisher", "hessian_trace"] = Field(
+            default="measured",
+            description="measured: the score with one group of layers at a low width. hessian_trace: the mean of the "
+            "layer's Hessian diagonal times the squared change of its weights, as in HAWQ-V2. fisher: the same with "
+            "the diagonal itself. Both need passes back through the network and score nothing.",
+        )
         measured_widths: PositiveInt | None = Field(
             default=3, description="How many of the smallest widths are scored for each layer; null scores all."
         )
@@ -34,10 +43,28 @@ class SeparablePrecision(PrecisionInitializer):
             BudgetError: No choice keeps all limits together.
         """
 
+    def check(self, costs: CostModel, choices: Mapping[str, tuple[int, ...]]) -> None:
+        """As in the base class; sensitivities of second order are those of weights."""
+        super().check(costs, choices)
+        kind = self.parameters.sensitivity
+        if kind != "measured" and any(group.startswith(ACTIVATION_PREFIX) for group in choices):
+            allowed = "measured, where the activations have several widths to choose from"
+            raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
+
+    def _sensitivities(self, task: PrecisionTask) -> Sensitivities:
+        if self.parameters.sensitivity == "measured":
+            return measure_sensitivities(task, self.parameters.measured_widths)
+        assert task.second_order is not None
+        found = task.second_order(
+            self.parameters.sensitivity, lambda done, total: task.progress(done, total, "sensitivity")
+        )
+        # The table may hold more widths than there are to choose from.
+        return {group: {bits: found[group][bits] for bits in widths} for group, widths in task.choices.items()}
+
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         """Measures the sensitivities and chooses."""
         constraints = task.costs.constraints(self.parameters.budget, task.choices)
-        sensitivities = measure_sensitivities(task, self.parameters.measured_widths)
+        sensitivities = self._sensitivities(task)
         choice = self.choose(task, sensitivities, constraints)
         details = {
             "sensitivities": {group: {str(b): s for b, s in values.items()} for group, values in sensitivities.items()},

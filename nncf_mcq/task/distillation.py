@@ -39,19 +39,19 @@ class DistillationParameters(DatasetParameters):
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Of the noise and the classes.")
     batch_size: PositiveInt = Field(default=32, description="Images that share the statistics of a batch.")
     iterations: PositiveInt = Field(
-        default=100, description="Steps of Adam; at half the resolution where the images have 128 pixels or more."
+        default=150, description="Steps of Adam; at half the resolution where the images have 128 pixels or more."
     )
     refinements: Annotated[int, Field(ge=0)] = Field(
         default=10, description="Steps at full resolution after those at half of it."
     )
     learning_rate: PositiveNumber = Field(
-        default=0.05, description="Of Adam, in deviations of the first noise; it falls to 0 as half a cosine."
+        default=0.2, description="Of Adam, in deviations of the first noise; it falls to 0 as half a cosine."
     )
     class_weight: _NonNegative = Field(
         default=0.02, description="Weight of the cross entropy to a random class for each image; classifiers only."
     )
     smoothness: _NonNegative = Field(
-        default=0.05, description="Weight of the mean difference between neighbouring pixels, in deviations."
+        default=0.02, description="Weight of the mean difference between neighbouring pixels, in deviations."
     )
     input_range: list[FiniteNumber] | None = Field(
         default=None,
