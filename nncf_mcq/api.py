@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,13 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
+from nncf_mcq import int8
 from nncf_mcq.config import Config, load_config
+from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.final_weights import make_final_weights
-from nncf_mcq.inputs import iterate_images
+from nncf_mcq.inputs import collect_images, iterate_images
+from nncf_mcq.policy import Policy
 from nncf_mcq.preparation import prepare
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PRECISION_INITIALIZERS
@@ -79,8 +83,12 @@ def quantize(
         QuantizationError: The model or the data cannot be quantized.
     """
     settings = load_config(config if config is not None else {})
-    initializer, threads = settings.compression.initializer, settings.runtime.threads
+    initializer = settings.compression.initializer
     stages = Stages(progress or SilentProgress())
+    measure = _Measure(settings.runtime.threads, report_dataset, evaluate)
+    if settings.compression.algorithm == int8.ALGORITHM:
+        float_model = to_openvino(model, settings.sample_size, example_input)
+        return _quantize_int8(float_model, calibration_dataset, settings, measure, stages)
     precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
     storage = _open_storage(study_storage, study_name, resume) if precision_initializer.searches else None
     float_model = to_openvino(model, settings.sample_size, example_input)
@@ -102,22 +110,8 @@ def quantize(
     final = make_final_weights(found.policy, prepared, evaluator, stages)
     quantized = workspace.build(found.policy, final.table)
 
-    metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
-    metrics["quantized"]["average_weight_bits"] = costs.average_bits(found.policy)
-    metrics["quantized"]["bops"] = costs.bops(found.policy)
     with stages.stage("report"):
-        if report_dataset is not None:
-            shape = tuple(float_model.input(0).get_shape())
-            # One image at a time: a report may have more of them than fit into memory.
-            outputs, expected = (
-                predict(compile_model(item, threads), iterate_images(report_dataset, shape))
-                for item in (quantized, float_model)
-            )
-            metrics["quantized"] |= label_free_metrics(outputs, expected)
-        if evaluate is not None:
-            metrics["float"] |= evaluate(compile_model(float_model, threads))
-            metrics["quantized"] |= evaluate(compile_model(quantized, threads))
-
+        metrics = measure(float_model, quantized, costs, found.policy)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,
@@ -129,6 +123,56 @@ def quantize(
         seconds=stages.seconds,
         verification_images=workspace.calibration[:VERIFICATION_IMAGES],
     )
+
+
+def _quantize_int8(
+    float_model: ov.Model, calibration_dataset: nncf.Dataset, config: Config, measure: _Measure, stages: Stages
+) -> QuantizationResult:
+    shape = tuple(float_model.input(0).get_shape())
+    images = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
+    quantizable, quantized = int8.quantize_int8(float_model, images, config.compression, stages)
+    policy = int8.int8_policy(quantizable)
+    with stages.stage("report"):
+        metrics = measure(float_model, quantized, CostModel(quantizable, policy.activation_bits, None), policy)
+    return QuantizationResult(
+        model=quantized,
+        float_model=float_model,
+        policy=policy,
+        config=config,
+        metrics=metrics,
+        layers=describe_layers(quantizable, policy),
+        search=int8.int8_search_report(),
+        seconds=stages.seconds,
+        verification_images=images[:VERIFICATION_IMAGES],
+    )
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Measures the float and the quantized model for the result; as in `quantize`."""
+
+    threads: int
+    report_dataset: nncf.Dataset | None
+    evaluate: Evaluate | None
+
+    def __call__(
+        self, float_model: ov.Model, quantized: ov.Model, costs: CostModel, policy: Policy
+    ) -> dict[str, dict[str, float]]:
+        metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
+        metrics["quantized"]["average_weight_bits"] = costs.average_bits(policy)
+        metrics["quantized"]["bops"] = costs.bops(policy)
+        if self.report_dataset is not None:
+            shape = tuple(float_model.input(0).get_shape())
+            # One image at a time: a report may have more of them than fit into memory.
+            outputs, expected = (
+                predict(compile_model(item, self.threads), iterate_images(self.report_dataset, shape))
+                for item in (quantized, float_model)
+            )
+            metrics["quantized"] |= label_free_metrics(outputs, expected)
+        if self.evaluate is not None:
+            metrics["float"] |= self.evaluate(compile_model(float_model, self.threads))
+            metrics["quantized"] |= self.evaluate(compile_model(quantized, self.threads))
+        return metrics
 
 
 def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, resume: bool) -> StudyStorage | None:

@@ -21,7 +21,8 @@ from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
-from nncf_mcq.recipes import find_config, recipe_names
+from nncf_mcq.recipes import baselines as shipped_baselines
+from nncf_mcq.recipes import find_baseline, find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.worker import work
@@ -41,6 +42,13 @@ ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON fi
 OverrideOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
+]
+
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="Replace what makes a baseline: see `nncf-mcq baselines`. --set goes on from there."
+    ),
 ]
 
 StudyNameOption = Annotated[
@@ -96,6 +104,7 @@ def quantize(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the IR and its reports.")],
     overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
     study_storage: Annotated[
         str | None, typer.Option(metavar="FILE|URL", help="Where a search is kept: a journal file or a URL of Optuna.")
     ] = None,
@@ -106,7 +115,7 @@ def quantize(
 
     A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage.
     """
-    job = _read(config, overrides)
+    job = _read(config, overrides, baseline)
     if output.exists() and not output.is_dir():
         raise ConfigError("--output", str(output), "a folder")
     storage = study_storage or str(output / JOURNAL_FILE)
@@ -131,9 +140,10 @@ def worker(
     study_name: StudyNameOption = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,
     overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
 ) -> None:
     """Help the search of `quantize CONFIG`, which runs in another process or on another machine."""
-    job = _read(config, overrides)
+    job = _read(config, overrides, baseline)
     with ConsoleProgress() as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
     _console.print(
@@ -150,10 +160,11 @@ def worker(
 def layers(
     config: ConfigArgument,
     overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
     """List what would be quantized in the model of CONFIG, and which budgets can be reached."""
-    job = _read(config, overrides)
+    job = _read(config, overrides, baseline)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
         print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
@@ -176,16 +187,24 @@ def recipes() -> None:
 
 
 @application.command()
+def baselines() -> None:
+    """List the baselines that ship with the package, for `quantize CONFIG --baseline NAME`."""
+    for name, baseline in shipped_baselines().items():
+        print(f"{name:<20} {baseline.description}")
+
+
+@application.command()
 def clipping(
     config: ConfigArgument,
     overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of clipping.json and clipping.svg.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
 ) -> None:
     """Show which clipping rule suits each layer of CONFIG at each width, and what each rule alone would leave."""
-    job = _read(config, overrides)
+    job = _read(config, overrides, baseline)
     if output is not None and output.exists() and not output.is_dir():
         raise ConfigError("--output", str(output), "a folder")
     if as_json:
@@ -216,8 +235,9 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _read(config: str, overrides: list[str] | None) -> Job:
-    return Job.read(find_config(config), parse_overrides(overrides or []))
+def _read(config: str, overrides: list[str] | None, baseline: str | None) -> Job:
+    values = {} if baseline is None else find_baseline(baseline).values
+    return Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
 
 
 def _print_layers(quantizable: QuantizableModel) -> None:

@@ -144,7 +144,11 @@ class InitializerConfig(Parameters):
 class CompressionConfig(Parameters):
     """NNCF's `compression` section."""
 
-    algorithm: Literal["mixed_clipping_quantization"] = "mixed_clipping_quantization"
+    algorithm: Literal["mixed_clipping_quantization", "quantization"] = Field(
+        default="mixed_clipping_quantization",
+        description="quantization: NNCF's own INT8 (nncf.quantize), a baseline that reads nothing else of this "
+        "but ignored_scopes and initializer.num_init_samples.",
+    )
     weights: WeightsConfig = WeightsConfig()
     activations: ActivationsConfig = Field(default_factory=ActivationsConfig)
     correction: CorrectionConfig = CorrectionConfig()

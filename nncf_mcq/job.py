@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -305,4 +306,5 @@ def _override(data: dict[str, Any], path: str, value: Any) -> None:
         if not isinstance(child, dict):
             raise ConfigError(path, child, "a path through JSON objects")
         data = child
-    data[last] = value
+    # A copy: a later path may lead into it.
+    data[last] = copy.deepcopy(value)

@@ -1,10 +1,16 @@
-"""Finds a configuration: a file, or the name of a recipe that ships with the package."""
+"""Finds a configuration or a baseline: a file, or the name of one that ships with the package."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from nncf_mcq.config import read_json
+from nncf_mcq.config_errors import to_config_error
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.registry import Parameters
 
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
@@ -33,3 +39,46 @@ def find_config(reference: str) -> Path:
         if recipe.is_file():
             return recipe
     raise ConfigError("CONFIG", reference, f"a JSON file, or a recipe: {', '.join(recipe_names()) or 'none installed'}")
+
+
+class Baseline(Parameters):
+    """A published or naive method, as values that replace some of a configuration's.
+
+    Attributes:
+        description: What it is, in a line.
+        values: Dotted path in the configuration to value.
+    """
+
+    description: str
+    values: dict[str, Any]
+
+
+def baselines() -> dict[str, Baseline]:
+    """The baselines that ship with the package, by name."""
+    paths = [path for folder in _FOLDERS for path in folder.glob("baselines/*.json")]
+    return {path.stem: _read_baseline(path) for path in sorted(paths, key=lambda path: path.stem)}
+
+
+def find_baseline(reference: str) -> Baseline:
+    """A baseline.
+
+    Args:
+        reference: A path, or a name.
+
+    Raises:
+        ConfigError: It is neither, or the file holds something else.
+    """
+    path = Path(reference)
+    if path.is_file():
+        return _read_baseline(path)
+    known = baselines()
+    if reference not in known:
+        raise ConfigError("--baseline", reference, f"a JSON file, or one of {', '.join(known)}")
+    return known[reference]
+
+
+def _read_baseline(path: Path) -> Baseline:
+    try:
+        return Baseline.model_validate(read_json(path))
+    except ValidationError as error:
+        raise to_config_error(error, Baseline, (str(path),)) from error

@@ -20,6 +20,7 @@ from nncf_mcq.files import write_text_atomically
 from nncf_mcq.final_weights import FinalWeights
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
@@ -125,23 +126,23 @@ def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[s
     return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
 
 
-def describe_layers(quantizable: QuantizableModel, policy: Policy, table: WeightTable) -> list[dict[str, Any]]:
-    """One record for each layer of the result."""
+def describe_layers(
+    quantizable: QuantizableModel, policy: Policy, table: WeightTable | None = None
+) -> list[dict[str, Any]]:
+    """One record for each layer of the result; without a table, nothing of how its weights were made."""
     macs = sum(layer.macs for layer in quantizable.layers)
     records = []
     for layer in quantizable.layers:
-        entry = table[layer.name, policy.weight_bits[layer.name]]
+        bits = policy.weight_bits[layer.name]
+        entry = None if table is None else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(
             {
                 "name": layer.name,
                 "kind": layer.kind,
-                "bits": entry.bits,
+                "bits": bits,
                 "activation_bits": max(activation_bits, default=None),
-                "rule": entry.rule,
-                "rule_channels": dict(entry.rule_counts),
-                "rule_errors": dict(entry.rule_errors),
-                "relative_error": entry.relative_error,
+                **({} if entry is None else _describe_weights(entry)),
                 "weight_shape": list(layer.weight_shape),
                 "weights": layer.weights,
                 "size_share": layer.weights / quantizable.quantizable_weights,
@@ -151,6 +152,15 @@ def describe_layers(quantizable: QuantizableModel, policy: Policy, table: Weight
             }
         )
     return records
+
+
+def _describe_weights(entry: QuantizedWeight) -> dict[str, Any]:
+    return {
+        "rule": entry.rule,
+        "rule_channels": dict(entry.rule_counts),
+        "rule_errors": dict(entry.rule_errors),
+        "relative_error": entry.relative_error,
+    }
 
 
 def search_report(
