@@ -9,6 +9,7 @@ from nncf_mcq.policy import Budget, Policy
 from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.task import datasets
+from nncf_mcq.task.distilled import distilled_dataset
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
@@ -25,6 +26,7 @@ __all__ = [
     "QuantizationResult",
     "VerificationError",
     "datasets",
+    "distilled_dataset",
     "json_schema",
     "load_config",
     "precision_init",

@@ -2,7 +2,8 @@
 
 The baselines are the float model and NNCF's own INT8. The other rows are those of `variants.json` beside the
 configuration: name -> values that replace some of it, as with --set. Where there is no such file, they are uniform and
-mixed widths, and random bits, which show what mixing widths costs in latency.
+mixed widths, and random bits, which show what mixing widths costs in latency. With --baselines, published
+methods follow.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nncf_mcq.cli import ConsoleProgress
 from nncf_mcq.config import read_json
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import find_layers
-from nncf_mcq.recipes import find_config
+from nncf_mcq.recipes import baselines, find_config
 from nncf_mcq.runtime import compile_model, core
 from nncf_mcq.task.datasets import DatasetSplits
 from openvino_eval.compare import Comparison, compare_models
@@ -50,16 +51,20 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
     )
+    parser.add_argument(
+        "--baselines", action="store_true", help="also the baselines that ship with the package (nncf-mcq baselines)"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="interleaved turns of each model when measuring latency")
     arguments = parser.parse_args()
     try:
         overrides = parse_overrides(arguments.set)
-        compare(find_config(arguments.config), overrides, arguments.output, arguments.rounds)
+        with_baselines = arguments.baselines
+        compare(find_config(arguments.config), overrides, arguments.output, arguments.rounds, with_baselines)
     except NncfMcqError as error:
         parser.exit(2, f"error: {error}\n")
 
 
-def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int) -> None:
+def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int, with_baselines: bool = False) -> None:
     """Runs every variant, then measures all files side by side."""
     start = time.perf_counter()
     terminal = Console()
@@ -72,6 +77,10 @@ def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int) 
     models = {"FP32": _save(float_model, output / FLOAT_FOLDER)}
     models["NNCF INT8"] = _save(_nncf_int8(float_model, splits), output / "nncf_int8")
     variants = _variants(config, float_model)
+    if with_baselines:
+        # NNCF's INT8 has its row already.
+        own = {name: baseline.values for name, baseline in baselines().items() if name != "nncf_int8"}
+        variants |= {f"baseline {name}": values for name, values in own.items()}
     for name, variant in variants.items():
         console.print(f"[bold]{name}[/bold]")
         with ConsoleProgress() as progress:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import nncf
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nncf_mcq.config import load_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.files import temporary_sibling
-from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.registry import PathMarker
 from nncf_mcq.task.distillation import DistillationParameters, distill, has_statistics, steps
 from nncf_mcq.task.splits import NO_TARGET, Count, DatasetSplits, Sample
@@ -100,6 +102,35 @@ class DistilledDataset:
             has_targets=False,
             remark=REMARK.format(parameters.report),
         )
+
+
+def distilled_dataset(
+    module: torch.nn.Module,
+    sample_size: Sequence[int],
+    parameters: DistilledDataset.Parameters | Mapping[str, Any] | None = None,
+    *,
+    threads: int = 1,
+    progress: ProgressReporter | None = None,
+) -> nncf.Dataset:
+    """Calibration images for `quantize`, made of nothing but the model.
+
+    Args:
+        module: A torch module with batch normalization; not edited.
+        sample_size: Shape of one input with the batch dimension, channels first.
+        parameters: What the JSON of a `distilled` data set may hold, e.g. `{"images": 128, "input_range": [-1, 1]}`.
+        threads: Batches of images made side by side.
+        progress: Shows progress.
+
+    Raises:
+        ConfigError: The module has no batch normalization with running statistics, or a parameter cannot be used.
+    """
+    if not isinstance(parameters, DistilledDataset.Parameters):
+        parameters = load_config({"dataset": {**(parameters or {}), "type": "distilled"}}).dataset
+    assert isinstance(parameters, DistilledDataset.Parameters)
+    stages = Stages(progress or SilentProgress())
+    source = ModelSource(lambda: module, sample_size, threads, stages)
+    images = DistilledDataset.load_from_model(parameters, Path(), source).calibration
+    return nncf.Dataset(range(len(images)), lambda index: images[index][0][None])
 
 
 class DistilledImages:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nncf_mcq import distilled_dataset
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.job import Job
 from nncf_mcq.progress import SilentProgress, Stages
@@ -186,3 +187,13 @@ def test_stage_is_reported_once() -> None:
     assert stages.seconds == {}
     splits.calibration[0]
     assert list(stages.seconds) == ["distillation"]
+
+
+def test_images_for_the_python_api() -> None:
+    dataset = distilled_dataset(small_network(), [1, *SHAPE], FEW)
+    images = list(dataset.get_inference_data())
+    splits = build_dataset({"type": "distilled", **FEW}, Path(), source())
+    assert [image.shape for image in images] == [(1, *SHAPE)] * 6
+    np.testing.assert_array_equal(np.concatenate(images), [splits.calibration[index][0] for index in range(6)])
+    with pytest.raises(ConfigError, match=r"dataset\.imges: found 'unknown key imges'"):
+        distilled_dataset(small_network(), [1, *SHAPE], {"imges": 3})
