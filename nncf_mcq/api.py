@@ -16,6 +16,7 @@ from nncf_mcq.config import Config, load_config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.final_weights import make_final_weights
+from nncf_mcq.histograms import weight_histograms
 from nncf_mcq.inputs import collect_images, iterate_images
 from nncf_mcq.policy import Policy
 from nncf_mcq.preparation import prepare
@@ -122,6 +123,7 @@ def quantize(
         search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final),
         seconds=stages.seconds,
         verification_images=workspace.calibration[:VERIFICATION_IMAGES],
+        histograms=weight_histograms(workspace.quantizable, found.policy, final.table, settings.compression.weights),
     )
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nncf_mcq.config import Config
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.final_weights import FinalWeights
+from nncf_mcq.histograms import WeightHistogram, histogram_json
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layer_quantizer import QuantizedWeight
@@ -29,6 +30,7 @@ from nncf_mcq.weight_table import WeightTable
 
 MODEL_NAME = "model"
 RESULT_FILE, POLICY_FILE, CONFIG_FILE = "result.json", "policy.json", "config.json"
+HISTOGRAM_FILE = "histograms.json"
 _PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
 
 
@@ -46,6 +48,7 @@ class QuantizationResult:
         search: How the policy was found and what it cost.
         seconds: Wall time by stage.
         verification_images: (N, ...) images on which the saved file must equal the scored model.
+        histograms: Layer name to its weights before and after quantization.
     """
 
     model: ov.Model
@@ -57,9 +60,10 @@ class QuantizationResult:
     search: dict[str, Any]
     seconds: dict[str, float]
     verification_images: NDArray[Any] = field(repr=False)
+    histograms: dict[str, WeightHistogram] = field(default_factory=dict, repr=False)
 
     def save(self, directory: str | Path) -> Path:
-        """Writes model.xml, model.bin, policy.json, config.json and result.json, and verifies the model.
+        """Writes model.xml, model.bin, policy.json, config.json, histograms.json and result.json; verifies the model.
 
         The .xml is read back: every quantized layer must run on int8 kernels, and the outputs must equal those of the
         model that was scored bit for bit. Sizes and runtime precisions in result.json are those of the written file.
@@ -93,6 +97,7 @@ class QuantizationResult:
             self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
         write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
         write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
+        write_text_atomically(directory / HISTOGRAM_FILE, histogram_json(self.histograms))
         write_text_atomically(directory / RESULT_FILE, _json(self.to_dict() | {"search": self._search_from(directory)}))
         return exported.xml
 

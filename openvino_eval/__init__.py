@@ -7,9 +7,10 @@ from openvino_eval.benchmark_app import BenchmarkAppResult, run_benchmark_app
 from openvino_eval.compare import Comparison, ComparisonRow, compare_models
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import LatencyResult, measure_latency
+from openvino_eval.layer_times import LayerTime, measure_layer_times
 from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
 from openvino_eval.report import render_report, write_report
-from openvino_eval.run_result import RunResult, load_run
+from openvino_eval.run_result import Run, RunResult, load_run
 from openvino_eval.runtime import Precision, compile_model
 from openvino_eval.samples import ArraySamples, Samples, load_samples
 from openvino_eval.size import ConstantType, ModelSize, measure_size
@@ -23,8 +24,10 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "LatencyResult",
+    "LayerTime",
     "ModelSize",
     "Precision",
+    "Run",
     "RunResult",
     "RuntimeLayer",
     "Samples",
@@ -36,6 +39,7 @@ __all__ = [
     "load_run",
     "load_samples",
     "measure_latency",
+    "measure_layer_times",
     "measure_size",
     "predict",
     "render_report",

@@ -30,10 +30,10 @@ from openvino_eval.contest import (
     verdict,
 )
 from openvino_eval.errors import EvaluationError
+from openvino_eval.formats import MISSING, format_bytes, format_percent
 from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.report import MISSING, format_bytes, format_percent, write_report
-from openvino_eval.run_result import load_run
+from openvino_eval.report import read_sources, write_report
 from openvino_eval.runtime import DEFAULT_THREADS, Precision
 from openvino_eval.samples import Samples, load_samples
 from openvino_eval.size import measure_size
@@ -60,6 +60,8 @@ CONTEST = "Contest of search methods"
 CONTEST_OPTIONS = {"methods", "evaluations", "seeds", "output", "arms", "overrides", "jobs"}
 OPTION_NAMES = {"overrides": "set", "json_file": "json"}
 INTERRUPTED = 130
+LAYER_SECONDS = 0.5
+"""How long a report runs each model to time its layers."""
 
 
 @app.command()
@@ -263,24 +265,32 @@ def check_options(names: Collection[str], reason: str) -> None:
 
 @app.command()
 def report(
-    runs: Annotated[
-        list[Path] | None, typer.Argument(help="Output folders of nncf-mcq.", metavar="[FOLDER]...")
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Output folders of nncf-mcq quantize or compare --methods, or what holds such.",
+            metavar="DIR...",
+        ),
     ] = None,
     comparison: Annotated[Path | None, typer.Option(help="JSON file of `openvino-eval compare --json`.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="The heading.")] = "Quantization report",
+    layer_times: Annotated[
+        bool, typer.Option(help="Run each model for a moment, on this machine, to find its slowest layers.")
+    ] = True,
+    threads: Threads = DEFAULT_THREADS,
 ) -> None:
-    """Write one self-contained HTML file about a comparison and runs of nncf-mcq."""
-    if not runs and comparison is None:
+    """Write one self-contained HTML file: accuracy and size, bits, clipping, weights, search, slowest layers."""
+    if not folders and comparison is None:
         raise EvaluationError("nothing to report: name output folders of nncf-mcq, or a --comparison")
-    names = unique_names([folder.resolve() for folder in runs or []])
-    loaded = {name: load_run(folder) for name, folder in names.items()}
-    compared = None if comparison is None else Comparison.load(comparison)
+    sources = read_sources(unique_names([folder.resolve() for folder in folders or []]), comparison)
+    if layer_times:
+        sources = sources.with_layer_times(threads, LAYER_SECONDS)
     try:
-        write_report(output, comparison=compared, runs=loaded, title=title)
+        write_report(output, comparison=sources.comparison, runs=sources.runs, contests=sources.contests, title=title)
     except OSError as error:
         raise EvaluationError(f"{output}: cannot be written: {error.strerror}") from error
-    Console().print(f"wrote {output}", highlight=False, soft_wrap=True)
+    Console().print(f"wrote {output} ({format_bytes(output.stat().st_size)})", highlight=False, soft_wrap=True)
 
 
 def parse_models(arguments: list[str]) -> dict[str, Path]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openvino_eval.errors import EvaluationError
+from openvino_eval.layer_times import LayerTime
 
-RESULT_FILE = "result.json"
+RESULT_FILE, HISTOGRAM_FILE, CONFIG_FILE, MODEL_FILE = "result.json", "histograms.json", "config.json", "model.xml"
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 class LayerResult(BaseModel):
@@ -59,23 +64,96 @@ class RunResult(BaseModel):
     versions: dict[str, Any] | None = None
 
 
-def load_run(folder: Path) -> RunResult:
+class LayerHistogram(BaseModel):
+    """Weights of one layer before and after, in units of each channel's clip range, whose ends are -1 and 1.
+
+    Attributes:
+        float_counts: Float weights in bins of equal width over the whole reach.
+        level_counts: Weights on each level, from -1 to 1.
+        clipped: Share of float weights outside the range by more than half a step.
+        thresholds: Smallest, median and largest absolute threshold of the channels.
+        largest: Largest absolute float weight.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    float_counts: tuple[int, ...]
+    level_counts: tuple[int, ...]
+    clipped: float
+    thresholds: tuple[float, float, float]
+    largest: float
+
+
+class Histograms(BaseModel):
+    """A `histograms.json`.
+
+    Attributes:
+        reach: Bins go from minus to plus this many times the range.
+        layers: By name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    reach: float
+    layers: dict[str, LayerHistogram]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An output folder of `nncf_mcq`; what an older version or another tool left out is None.
+
+    Attributes:
+        result: What `result.json` says.
+        histograms: Weights before and after.
+        config: The configuration, as text.
+        folder: Where it lies, if it was read from there.
+        layer_times: The slowest first; not part of the folder.
+    """
+
+    result: RunResult
+    histograms: Histograms | None = None
+    config: str | None = None
+    folder: Path | None = None
+    layer_times: tuple[LayerTime, ...] | None = None
+
+    @property
+    def model(self) -> Path | None:
+        """Its IR, where it is still there."""
+        path = None if self.folder is None else self.folder / MODEL_FILE
+        return path if path is not None and path.is_file() else None
+
+    def with_layer_times(self, layer_times: list[LayerTime]) -> Run:
+        """A copy with the time of each layer."""
+        return dataclasses.replace(self, layer_times=tuple(layer_times))
+
+
+def load_run(folder: Path) -> Run:
     """Read an output folder of `nncf_mcq`.
 
     Args:
         folder: The folder that holds `result.json`.
 
     Returns:
-        What it says.
+        What is in it.
 
     Raises:
-        EvaluationError: The file is missing or is not such a result.
+        EvaluationError: The result is missing, or a file is not what its name says.
     """
     path = folder / RESULT_FILE
     if not path.is_file():
         raise EvaluationError(f"{folder}: not an output folder of nncf-mcq, it has no {RESULT_FILE}")
+    histograms, config = folder / HISTOGRAM_FILE, folder / CONFIG_FILE
+    return Run(
+        result=_read(path, RunResult),
+        histograms=_read(histograms, Histograms) if histograms.is_file() else None,
+        config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        folder=folder,
+    )
+
+
+def _read(path: Path, document: type[Document]) -> Document:
     try:
-        return RunResult.model_validate_json(path.read_bytes())
+        return document.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

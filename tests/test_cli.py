@@ -40,7 +40,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
-    expected = {"model.xml", "model.bin", "policy.json", "config.json", "result.json"}
+    expected = {"model.xml", "model.bin", "policy.json", "config.json", "result.json", "histograms.json"}
     assert {path.name for path in quantized.iterdir()} == expected
     result = json.loads((quantized / "result.json").read_text())
     assert result["metrics"]["float"]["top1"] > 0.8
@@ -48,6 +48,11 @@ def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
     assert {layer["bits"] for layer in result["layers"]} == {4}
     assert {layer["runtime_precision"] for layer in result["layers"]} <= {"i8", "u8"}
     assert result["metrics"]["quantized"]["bin_bytes"] == (quantized / "model.bin").stat().st_size
+    histograms = json.loads((quantized / "histograms.json").read_text())["layers"]
+    for layer in result["layers"]:
+        found = histograms[layer["name"]]
+        assert sum(found["float_counts"]) == sum(found["level_counts"]) == layer["weights"]
+        assert len(found["level_counts"]) == 16
     assert result["metrics"]["quantized"]["xml_bytes"] == (quantized / "model.xml").stat().st_size
 
 

@@ -52,6 +52,11 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     return found
 
 
+def to_dict(sensitivities: Sensitivities) -> dict[str, dict[str, float]]:
+    """JSON values for the report."""
+    return {group: {str(bits): value for bits, value in values.items()} for group, values in sensitivities.items()}
+
+
 def count_sensitivity_passes(task: PrecisionTask, measured_widths: int | None = None) -> int:
     """How many unique policies `measure_sensitivities` scores."""
     return 1 + sum(map(len, _measured(task, measured_widths).values()))

@@ -13,7 +13,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities
+from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities, to_dict
 
 
 class SeparablePrecision(PrecisionInitializer):
@@ -67,7 +67,7 @@ class SeparablePrecision(PrecisionInitializer):
         sensitivities = self._sensitivities(task)
         choice = self.choose(task, sensitivities, constraints)
         details = {
-            "sensitivities": {group: {str(b): s for b, s in values.items()} for group, values in sensitivities.items()},
+            "sensitivities": to_dict(sensitivities),
             "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),
         }
         return PrecisionResult(task.policy(choice), details)

@@ -78,7 +78,9 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
         axes.set_xlim(1, max(evaluations, 2))
         axes.set_title("Median over the seeds and range between the quartiles; lower is better", fontsize=10)
         axes.grid(which="both", alpha=0.25)
-        figure.legend(loc="outside right upper", frameon=False, handlelength=4)
+        # Until a policy keeps the budget there is no curve.
+        if axes.lines:
+            figure.legend(loc="outside right upper", frameon=False, handlelength=4)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nncf_mcq import Policy
 from nncf_mcq.files import write_text_atomically
-from openvino_eval.contest.methods import Run
+from openvino_eval.contest.methods import Arm, Entrant, Run
 from openvino_eval.errors import EvaluationError
 
 RUNS_FOLDER: Final = "runs"
@@ -95,6 +95,22 @@ class RunStore:
         except ValidationError as error:
             raise EvaluationError(f"{path}: not a run of a contest: delete it to repeat the run") from error
         return record if record.parameters == parameters else None
+
+    def load_all(self) -> dict[Entrant, dict[int, RunRecord]]:
+        """Every finished run, by who searched and the seed.
+
+        Raises:
+            EvaluationError: A file is no record.
+        """
+        found: dict[Entrant, dict[int, RunRecord]] = {}
+        for path in sorted(self._folder.glob("*-*.json")):
+            method, *arm, seed = path.stem.split("-")
+            try:
+                entrant = Entrant(method, Arm(arm[0]) if arm else Arm.NONE)
+                found.setdefault(entrant, {})[int(seed)] = RunRecord.model_validate_json(path.read_bytes())
+            except ValueError as error:  # pydantic's are among them
+                raise EvaluationError(f"{path}: not a run of a contest") from error
+        return found
 
     def save(self, run: Run, record: RunRecord) -> None:
         """Keeps a record.

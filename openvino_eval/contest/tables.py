@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.table import Column, Table
 
 from openvino_eval.contest.standings import Spread, Standing
-from openvino_eval.report import MISSING, format_percent
+from openvino_eval.formats import MISSING, format_percent
 
 _SHARES = ("top1", "agreement")
 _HEADINGS = {"top1": "top-1", "kl": "KL"}

@@ -1,29 +1,30 @@
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects
 import pytest
 
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
-from openvino_eval.report import (
-    bits_chart,
-    bits_histogram,
-    format_bytes,
-    format_label,
-    format_milliseconds,
-    format_number,
-    format_percent,
-    layer_columns,
-    render_report,
-    write_report,
+from openvino_eval.layer_times import LayerTime, measure_layer_times
+from openvino_eval.report import read_sources, render_report, write_report
+from openvino_eval.report.figures import (
+    Figure,
+    layers_figure,
+    pareto_figure,
+    rules_figure,
+    times_figure,
+    weights_figure,
 )
-from openvino_eval.run_result import LayerResult, RunResult, load_run
+from openvino_eval.report.models import ModelRow, overview, pareto_front
+from openvino_eval.report.page import layer_columns
+from openvino_eval.report.palette import DARK, LIGHT
+from openvino_eval.run_result import Histograms, Run, RunResult, load_run
 from openvino_eval.runtime import Precision
 
 RESULT: dict[str, Any] = {
@@ -33,19 +34,32 @@ RESULT: dict[str, Any] = {
     },
     "layers": [
         {"name": "first", "bits": None, "rule": None, "runtime_precision": "f32", "weights": 432},
-        {"name": "second<b>", "bits": 3, "rule": "mse", "runtime_precision": "u8", "weights": 12345},
+        {
+            "name": "second<b>", "bits": 3, "rule": "mse", "runtime_precision": "u8", "weights": 12345,
+            "group": "second", "rule_channels": {"mse": 3, "max": 1},
+        },
         {"name": "third", "bits": 8, "rule": "max", "runtime_precision": "u8", "weights": 9, "shape": [1, 2]},
     ],
-    "search": {"method": "rl", "budget": {"average_bits": 4.0}, "history": [{"score": 1}] * 3, "seeds": [0, 1]},
+    "search": {
+        "method": "rl", "budget": {"average_bits": 4.0}, "history": [{"score": 1}] * 3, "seeds": [0, 1],
+        "evaluations": 20,
+        "details": {"sensitivities": {"second": {"2": 0.1, "3": 0.01, "8": 0.0}}, "curve": [[5, 0.4], [9, 0.2]]},
+    },
     "timing": {"search_seconds": 12.345},
     "versions": {"openvino": "2026.4.1"},
+}  # fmt: skip
+HISTOGRAM = {
+    "float_counts": [0, 10, 10, 0],
+    "level_counts": [1, 2, 4, 6, 4, 2, 1, 0],
+    "clipped": 0.125,
+    "thresholds": [0.1, 0.2, 0.3],
+    "largest": 0.5,
 }
+CONFIG = json.dumps({"model": "</script><script>alert(1)</script>", "compression": {"weights": {"bits": [2, 3]}}})
 
 
 class Elements(HTMLParser):
     """Counts elements and checks that every one is closed."""
-
-    VOID = frozenset({"meta", "line", "br", "rect"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -56,11 +70,8 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.counts[tag] = self.counts.get(tag, 0) + 1
-        if tag not in {"meta"}:
+        if tag != "meta":
             self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.counts[tag] = self.counts.get(tag, 0) + 1
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -68,115 +79,179 @@ class Elements(HTMLParser):
 
 def comparison_of(**changes: Any) -> Comparison:
     row = ComparisonRow(
-        name="model",
-        path="model.xml",
+        name="float model",
+        path="float.xml",
         precision=Precision.F32,
-        bin_bytes=4_860_000,
+        bin_bytes=13_987_000,
         xml_bytes=500,
-        integer_layers=2,
+        integer_layers=0,
         compute_layers=3,
     )
-    other = row.model_copy(update={"name": "other", **changes})
-    return Comparison(rows=(row, other), samples=50, threads=1, device="CPU", openvino_version="1")
+    int8 = row.model_copy(update={"name": "NNCF INT8", "bin_bytes": 4_860_000, "integer_layers": 2})
+    other = row.model_copy(update={"name": "run & more", "bin_bytes": 1_900_000, "integer_layers": 2, **changes})
+    return Comparison(rows=(row, int8, other), samples=50, threads=1, device="CPU", openvino_version="1")
 
 
-def run_of(bits: list[int | None]) -> RunResult:
-    return RunResult(layers=tuple(LayerResult(name=f"layer {index}", bits=width) for index, width in enumerate(bits)))
+def run_of(result: dict[str, Any] = RESULT, **changes: Any) -> Run:
+    return Run(RunResult.model_validate({**result, **changes}))
+
+
+def whole_run() -> Run:
+    run = run_of()
+    histograms = Histograms.model_validate({"reach": 2.0, "layers": {"second<b>": HISTOGRAM, "third": HISTOGRAM}})
+    times = [LayerTime("conv", "Convolution", "u8", 0.3), LayerTime("pool", "Pooling", "f32", 0.1)]
+    return Run(run.result, histograms, CONFIG).with_layer_times(times)
 
 
 def test_a_report_is_whole_and_loads_nothing() -> None:
-    run = RunResult.model_validate(RESULT)
-    text = render_report(comparison=comparison_of(top1=0.5, latency_ratio=0.512), runs={"run & more": run}, title="T")
+    text = render_report(
+        comparison=comparison_of(top1=0.5, median_ms=1.5, latency_ratio=0.512),
+        runs={"run & more": whole_run()},
+        title="T",
+    )
     elements = Elements(text)
     assert elements.open == []
-    assert elements.counts["rect"] == 3
-    assert elements.counts["h2"] == 2
-    assert not re.search(r"\b(src|href)=|@import|url\(|<script|https?://", text)
-    assert "second&lt;b&gt;" in text
-    assert "second<b>" not in text
-    assert "run &amp; more" in text
-    for shown in ("87.0 %", "float 90.2 %", "1.90 MB", "float 14.0 MB", "3.98", "12,345", "0.51×", "2 of 3", "12.35"):
-        assert shown in text, shown
-    assert "Budget / Average bits" in text
-    assert "3 entries" in text
-    assert "Undefined" not in text
+    assert elements.counts["figure"] == 6
+    own = re.sub(r'<script type="text/plain" id="plotly-gzip">.*?</script>', "", text, flags=re.DOTALL)
+    assert not re.search(r"\bsrc=|href=(?!\"#)|@import|url\(|https?://", own)
+    assert "second&lt;b&gt;" in own
+    assert "second<b>" not in own
+    assert "alert(1)</script>" not in own
+    # Two scripts that run: the page's own, and none that a name brought along.
+    assert own.count("<script>") == 1
+    for shown in ("50.0 %", "90.2 %", "1.90 MB", "7.4× smaller than FP32", "2.6× smaller than INT8", "3.98", "0.51×"):
+        assert shown in own, shown
+    assert "Budget / Average bits" in own
+    assert "Undefined" not in own
 
 
 @pytest.mark.parametrize(
     ("comparison", "runs"),
     [
         (comparison_of(), {}),
-        (comparison_of(median_ms=1.5, kl=0.1), {"a": run_of([4])}),
-        (None, {"empty": run_of([])}),
-        (None, {"long": run_of([2, 8, None] * 80)}),
+        (comparison_of(median_ms=1.5, kl=0.1), {"a": run_of(metrics={})}),
+        (None, {"empty": run_of(layers=[], search=None)}),
+        (None, {"long": run_of(layers=[{"name": f"layer {i}", "bits": (2, 8, None)[i % 3]} for i in range(240)])}),
     ],
 )
-def test_parts_may_be_missing(comparison: Comparison | None, runs: dict[str, RunResult]) -> None:
-    elements = Elements(render_report(comparison=comparison, runs=runs))
-    assert elements.open == []
-    assert elements.counts.get("rect", 0) == sum(len(run.layers) for run in runs.values())
+def test_parts_may_be_missing(comparison: Comparison | None, runs: dict[str, Run]) -> None:
+    text = render_report(comparison=comparison, runs=runs)
+    assert Elements(text).open == []
+    assert "not measured" in text
 
 
-def test_columns_are_as_high_as_the_bits() -> None:
-    chart = bits_chart(run_of([2, 4, 8, None]).layers)
-    heights = [bar.height for bar in chart.bars]
-    assert heights[1] == pytest.approx(2 * heights[0], abs=0.02)
-    assert heights[2] == heights[3] == pytest.approx(4 * heights[0], abs=0.04)
-    for bar in chart.bars:
-        assert bar.y + bar.height == pytest.approx(chart.baseline, abs=0.02)
-        assert chart.left <= bar.x
-        assert bar.x + bar.width <= chart.width
-    assert [bits for _, bits in chart.grid] == [0, 2, 4, 6, 8]
-    assert chart.bars[0].label == "1. layer 0: 2 bits"
-    assert chart.bars[3].label == "4. layer 3: float"
+def colours(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*map(colours, value.values()), set())
+    if isinstance(value, list | tuple):
+        return set().union(*map(colours, value), set())
+    return {value[1:]} if isinstance(value, str) and value.startswith("$") else set()
 
 
-@pytest.mark.parametrize("layers", [1, 24, 25, 53, 160, 500])
-def test_ticks_keep_their_distance(layers: int) -> None:
-    chart = bits_chart(run_of([4] * layers).layers)
-    positions = [position for position, _ in chart.ticks]
-    assert all(after - before > 24 for before, after in itertools.pairwise(positions))
-    assert all(after.x >= before.x + before.width for before, after in itertools.pairwise(chart.bars))
+def all_figures() -> list[Figure | None]:
+    run, models = whole_run(), overview({"run & more": whole_run()}, comparison_of())
+    plain = run_of(layers=[{"name": "a", "bits": 4, "relative_error": 0.1}], search=None)
+    return [
+        layers_figure(run),
+        layers_figure(plain),
+        rules_figure(run),
+        weights_figure(run),
+        times_figure(run),
+        pareto_figure(models.rows, "top1"),
+    ]
 
 
-def test_the_histogram_counts_every_layer() -> None:
-    assert bits_histogram(run_of([8, 2, None, 2]).layers) == [(2, 2), (8, 1), (None, 1)]
+@pytest.mark.parametrize("figure", all_figures(), ids=lambda figure: figure.name)
+def test_figures_are_what_plotly_knows_in_colours_that_there_are(figure: Figure) -> None:
+    for data in [figure.data, *(choice.data for choice in figure.choices)]:
+        names = colours([data, dict(figure.layout)])
+        assert {name.removesuffix("-soft") if name.startswith("series") else name for name in names} <= set(LIGHT)
+        text = json.dumps([list(data), dict(figure.layout)])
+        # Plotly's own schema, which refuses unknown keys; the names stand for colours.
+        traces, layout = json.loads(re.sub(r'"\$[a-z0-9-]+"', '"red"', text))
+        plotly.graph_objects.Figure(data=traces, layout=layout)
+    assert set(LIGHT) == set(DARK)
+    if figure.table is not None:
+        assert all(len(row) == len(figure.table.headings) for row in figure.table.rows)
+
+
+def test_a_layer_shows_the_sensitivity_of_its_group() -> None:
+    figure = layers_figure(whole_run())
+    heat = next(trace for trace in figure.data if trace["type"] == "heatmap")
+    assert heat["y"] == [2, 3, 8]
+    assert [row[1] for row in heat["z"]] == [-1.0, -2.0, None]
+    assert [row[0] for row in heat["z"]] == [None] * 3
+    assert "Most sensitive: layer 2, second<b>." in figure.description
+
+
+def test_densities_before_and_after_hold_all_weights() -> None:
+    figure = weights_figure(whole_run())
+    assert figure is not None
+    levels, before = figure.choices[0].data
+    spacing = levels["x"][1] - levels["x"][0]
+    assert sum(levels["y"]) * spacing == pytest.approx(1, abs=1e-3)
+    assert (levels["x"][0], levels["x"][-1]) == (-1, 1)
+    assert sum(before["y"]) * (before["x"][1] - before["x"][0]) == pytest.approx(1, abs=1e-3)
+    assert "12.5 % of the weights clipped" in figure.choices[0].caption
+
+
+def test_runs_and_measurements_of_one_model_are_one_row() -> None:
+    models = overview({"run & more": whole_run(), "other": run_of()}, comparison_of(top1=0.88, median_ms=2.0))
+    assert [row.name for row in models.rows] == ["FP32", "NNCF INT8", "run & more", "other"]
+    row = models.row("run & more")
+    assert (row.metrics["top1"], row.metrics["agreement"], row.average_bits, row.median_ms) == (0.88, 0.938, 3.98, 2.0)
+    assert models.rows[0].metrics["top1"] == 0.902
+    assert models.int8_row is models.rows[1]
+    assert models.accuracy == "top1"
+
+
+def test_without_labels_agreement_is_what_models_are_judged_by() -> None:
+    quantized = {"agreement": 0.938, "kl": 0.1, "bin_bytes": 10}
+    models = overview({"run": run_of(metrics={"float": {"bin_bytes": 40}, "quantized": quantized})}, None)
+    assert models.accuracy == "agreement"
+    assert models.rows[0].metrics["agreement"] == 1.0
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    points = [("a", 10, 0.5), ("b", 20, 0.4), ("c", 20, 0.7), ("d", 30, 0.7), ("e", 40, 0.9)]
+    rows = [ModelRow(name, metrics={"top1": value}, bin_bytes=size) for name, size, value in points]
+    assert [row.name for row in pareto_front(rows, "top1")] == ["a", "c", "e"]
+    low_is_good = [ModelRow(name, metrics={"kl": value}, bin_bytes=size) for name, size, value in points]
+    assert [row.name for row in pareto_front(low_is_good, "kl")] == ["a", "b"]
 
 
 def test_columns_are_what_any_layer_holds() -> None:
-    layers = RunResult.model_validate(RESULT).layers
-    assert layer_columns(layers) == ["name", "bits", "rule", "runtime_precision", "weights"]
-    assert layer_columns(run_of([4]).layers) == ["name", "bits"]
+    assert layer_columns(run_of().result.layers) == ["name", "bits", "rule", "runtime_precision", "weights"]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (4_860_000, "4.86 MB"), (13_987_000, "14.0 MB"), (2e8, "200 MB"),
-     (999_900, "1.00 MB"), (5e12, "5000 GB"), (None, "–")],
-)  # fmt: skip
-def test_bytes_are_readable(value: float | None, text: str) -> None:
-    assert format_bytes(value) == text
-
-
-def test_other_values_are_readable() -> None:
-    assert [format_percent(value) for value in (0.8825, 1.0, None, float("nan"))] == ["88.2 %", "100.0 %", "–", "–"]
-    assert [format_milliseconds(value) for value in (1.5, 12.34, 123.4, 0.01234, 0.0, None)] == [
-        "1.50 ms", "12.3 ms", "123 ms", "0.0123 ms", "0 ms", "–",
-    ]  # fmt: skip
-    assert [format_number(value) for value in (True, 7, 1234567, 0.000123456, "x", None)] == [
-        "yes", "7", "1,234,567", "0.0001235", "x", "–",
-    ]  # fmt: skip
-    assert [format_label(key) for key in ("runtime_precision", "kl", "weight_kl")] == [
-        "Runtime precision", "KL", "Weight KL",
-    ]  # fmt: skip
+def test_layers_are_timed(int8_ir: Path) -> None:
+    times = measure_layer_times(int8_ir, threads=1, seconds=0.01)
+    assert [item.milliseconds for item in times] == sorted((item.milliseconds for item in times), reverse=True)
+    assert {item.layer_type for item in times} >= {"Convolution"}
+    assert any(item.precision in ("i8", "u8") for item in times)
+    with pytest.raises(EvaluationError, match="no such file"):
+        measure_layer_times(int8_ir.with_name("none.xml"))
 
 
 def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(RESULT | {"new_key": 1}), encoding="utf-8")
     run = load_run(tmp_path)
-    assert [layer.bits for layer in run.layers] == [None, 3, 8]
+    assert [layer.bits for layer in run.result.layers] == [None, 3, 8]
+    assert (run.histograms, run.config, run.model) == (None, None, None)
     write_report(tmp_path / "new" / "report.html", runs={"run": run})
-    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "the folder has no histograms.json" in text
+
+
+def test_a_folder_of_folders_is_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps(RESULT), encoding="utf-8")
+    comparison_of().save(tmp_path / "comparison.json")
+    sources = read_sources({"demo": tmp_path})
+    assert list(sources.runs) == ["demo/a", "demo/b"]
+    assert sources.comparison == comparison_of()
 
 
 @pytest.mark.parametrize(
@@ -193,3 +268,8 @@ def test_a_folder_without_a_usable_result_is_named(tmp_path: Path, content: str 
         (tmp_path / "result.json").write_text(content, encoding="utf-8")
     with pytest.raises(EvaluationError, match=message):
         load_run(tmp_path)
+
+
+def test_a_folder_with_nothing_to_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EvaluationError, match="nothing to report, it has neither"):
+        read_sources({"empty": tmp_path})

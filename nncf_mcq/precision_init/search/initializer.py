@@ -22,7 +22,12 @@ from nncf_mcq.precision_init.search.processes import mixed_seed, process_number,
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.precision_init.search.study import run_search
-from nncf_mcq.precision_init.sensitivity import Sensitivities, count_sensitivity_passes, measure_sensitivities
+from nncf_mcq.precision_init.sensitivity import (
+    Sensitivities,
+    count_sensitivity_passes,
+    measure_sensitivities,
+    to_dict,
+)
 from nncf_mcq.study import quiet_optuna
 
 PRECISION_PATH = "compression.initializer.precision"
@@ -119,6 +124,8 @@ class SearchInitializer(PrecisionInitializer):
         details = self.describe()
         start_score = None if start is None else task.evaluator.known_score(task.policy(start))
         details["warm_start_score"] = None if start_score is None or math.isnan(start_score) else start_score
+        if sensitivities is not None:
+            details["sensitivities"] = to_dict(sensitivities)
         return PrecisionResult(outcome.best, details | outcome.to_dict())
 
     @staticmethod

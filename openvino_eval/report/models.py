@@ -1,0 +1,256 @@
+"""The models that a report compares: runs, and what was measured beside them, in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from openvino_eval.compare import Comparison, ComparisonRow
+from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
+from openvino_eval.run_result import Run
+
+FLOAT: Final = "FP32"
+SHARES: Final = ("top1", "top5", "map50", "map", "agreement")
+"""Metrics between 0 and 1."""
+
+_NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes", "kl", "agreement")
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model; what was not measured is None or missing.
+
+    Attributes:
+        name: Its name.
+        is_run: Whether it is an output folder of `nncf_mcq`.
+        metrics: By name; shares are 0..1.
+        average_bits: Bits per quantized weight.
+        bin_bytes: Bytes of the weights.
+        xml_bytes: Bytes of the topology.
+        median_ms: Median latency.
+        latency_ratio: Relative to the comparison's first model.
+        quartiles: Of that ratio over the rounds.
+        integer_layers: Layers on integer kernels.
+        compute_layers: Of how many.
+    """
+
+    name: str
+    is_run: bool = False
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    average_bits: float | None = None
+    bin_bytes: int | None = None
+    xml_bytes: int | None = None
+    median_ms: float | None = None
+    latency_ratio: float | None = None
+    quartiles: tuple[float, float] | None = None
+    integer_layers: int | None = None
+    compute_layers: int | None = None
+
+    def show(self, metric: str) -> str:
+        """A metric as text."""
+        value = self.metrics.get(metric)
+        if value is None:
+            return MISSING
+        return format_percent(value) if metric in SHARES else format_number(float(value))
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All models of a report.
+
+    Attributes:
+        rows: The float model first.
+        metrics: Names of the metrics that any has.
+        accuracy: The metric that models are judged by, or None where there is none.
+    """
+
+    rows: Sequence[ModelRow]
+    metrics: Sequence[str]
+    accuracy: str | None
+
+    def row(self, name: str) -> ModelRow:
+        """The row of a model."""
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def float_row(self) -> ModelRow | None:
+        """The float model, where there is one."""
+        return next((row for row in self.rows if row.name == FLOAT), None)
+
+    @property
+    def int8_row(self) -> ModelRow | None:
+        """NNCF's 8-bit model, where one was measured."""
+        return next((row for row in self.rows if not row.is_run and "int8" in row.name.lower()), None)
+
+    @property
+    def has_latency(self) -> bool:
+        """Whether the latency of any was measured."""
+        return any(row.median_ms is not None for row in self.rows)
+
+
+def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview:
+    """Brings runs and measurements together.
+
+    A run and a row of the comparison are one model where the row's path is the run's IR, or their names are equal.
+
+    Args:
+        runs: Title to run.
+        comparison: Models measured side by side.
+    """
+    rows: list[ModelRow] = []
+    matched: set[str] = set()
+    for position, measured in enumerate(comparison.rows if comparison else ()):
+        row = _measured(measured)
+        if position == 0 and _is_float(measured):
+            row = dataclasses.replace(row, name=FLOAT)
+        title = next((title for title, run in runs.items() if _is_same(title, run, measured)), None)
+        if title is not None:
+            matched.add(title)
+            row = _merged(_of_run(title, runs[title]), row)
+        rows.append(row)
+    floats = [row for row in rows if row.name == FLOAT]
+    for title, run in runs.items():
+        if title not in matched:
+            rows.append(_of_run(title, run))
+        reference = _float_of(run)
+        if reference is None:
+            continue
+        if not floats:
+            floats = [reference]
+            rows.insert(0, reference)
+        elif floats[0].bin_bytes in (None, reference.bin_bytes):
+            floats = [_merged(reference, floats[0])]
+            rows = [floats[0] if row.name == FLOAT else row for row in rows]
+    names = list(dict.fromkeys(name for row in rows for name, value in row.metrics.items() if value is not None))
+    accuracy = next((name for name in names if name not in _NO_ACCURACY), "agreement" if "agreement" in names else None)
+    if accuracy == "agreement" and rows[0].name == FLOAT:
+        rows[0] = dataclasses.replace(rows[0], metrics={**rows[0].metrics, "agreement": 1.0})
+    return Overview(rows, names, accuracy)
+
+
+def metric_label(name: str) -> str:
+    """A metric in the middle of a sentence."""
+    label = format_label(name)
+    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+
+
+def pareto_front(rows: Sequence[ModelRow], metric: str) -> list[ModelRow]:
+    """The models that no other beats in size without losing in the metric, by size.
+
+    Args:
+        rows: All with a size and the metric.
+        metric: Higher is better, except for `kl`.
+    """
+    sign = -1.0 if metric == "kl" else 1.0
+
+    def value(row: ModelRow) -> float:
+        return sign * float(row.metrics[metric] or 0.0)
+
+    front: list[ModelRow] = []
+    for row in sorted(rows, key=lambda row: (row.bin_bytes or 0, -value(row))):
+        if not front or value(row) > value(front[-1]):
+            front.append(row)
+    return front
+
+
+def sentence(row: ModelRow, models: Overview) -> str:
+    """What there is to say of a run, in a sentence.
+
+    Args:
+        row: The run's.
+        models: All models.
+    """
+    parts = []
+    if row.average_bits is not None:
+        parts.append(f"{row.average_bits:.2f} bits a weight")
+    reference = models.float_row
+    if row.bin_bytes and reference is not None and reference.bin_bytes:
+        parts.append(
+            f"weights of {format_bytes(row.bin_bytes)}, {reference.bin_bytes / row.bin_bytes:.1f} times smaller"
+        )
+    metric = models.accuracy
+    if metric is not None and row.metrics.get(metric) is not None:
+        text = f"{metric_label(metric)} {row.show(metric)}"
+        if reference is not None and metric != "agreement" and reference.metrics.get(metric) is not None:
+            text += f" ({reference.show(metric)} in floating point)"
+        parts.append(text)
+    return ", ".join(parts)
+
+
+def _measured(row: ComparisonRow) -> ModelRow:
+    known = row.latency_ratio_low is not None and row.latency_ratio_high is not None
+    return ModelRow(
+        name=row.name,
+        metrics={"top1": row.top1, "agreement": row.agreement, "kl": row.kl},
+        bin_bytes=row.bin_bytes,
+        xml_bytes=row.xml_bytes,
+        median_ms=row.median_ms,
+        latency_ratio=row.latency_ratio,
+        quartiles=(row.latency_ratio_low or 0.0, row.latency_ratio_high or 0.0) if known else None,
+        integer_layers=row.integer_layers,
+        compute_layers=row.compute_layers,
+    )
+
+
+def _of_run(title: str, run: Run) -> ModelRow:
+    found = _numbers(run.result.metrics.quantized)
+    layers = run.result.layers
+    precisions = [layer.runtime_precision for layer in layers]
+    return ModelRow(
+        name=title,
+        is_run=True,
+        metrics={name: value for name, value in found.items() if name not in ("average_weight_bits", "bops")
+                 and not name.endswith("_bytes")},
+        average_bits=found.get("average_weight_bits"),
+        bin_bytes=_whole(found.get("bin_bytes")),
+        xml_bytes=_whole(found.get("xml_bytes")),
+        integer_layers=sum(kind in ("i8", "u8") for kind in precisions) if any(precisions) else None,
+        compute_layers=len(layers) if any(precisions) else None,
+    )  # fmt: skip
+
+
+def _float_of(run: Run) -> ModelRow | None:
+    found = _numbers(run.result.metrics.float)
+    if not found:
+        return None
+    return ModelRow(
+        name=FLOAT,
+        metrics={name: value for name, value in found.items() if not name.endswith("_bytes")},
+        bin_bytes=_whole(found.get("bin_bytes")),
+        xml_bytes=_whole(found.get("xml_bytes")),
+    )
+
+
+def _merged(first: ModelRow, second: ModelRow) -> ModelRow:
+    """The first, with what only the second knows; metrics and what compute layers are come from the measurement."""
+    known = {
+        name: value
+        for name in ("bin_bytes", "xml_bytes", "median_ms", "latency_ratio", "quartiles", "integer_layers",
+                     "compute_layers")
+        if (value := getattr(second, name)) is not None
+    }  # fmt: skip
+    metrics = {**first.metrics, **{name: value for name, value in second.metrics.items() if value is not None}}
+    return dataclasses.replace(first, metrics=metrics, **known)
+
+
+def _is_float(row: ComparisonRow) -> bool:
+    return row.name == FLOAT or row.integer_layers == 0
+
+
+def _is_same(title: str, run: Run, row: ComparisonRow) -> bool:
+    if title == row.name or run.model is None:
+        return title == row.name
+    path, model = Path(row.path), run.model.resolve()
+    # A relative path is relative to the folder that the comparison was made in, which may be another one.
+    return path.resolve() == model or (not path.is_file() and path.parts[-2:] == model.parts[-2:])
+
+
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
