@@ -58,5 +58,5 @@ def test_levels_stand_where_the_weights_of_all_channels_were() -> None:
 def test_the_document_has_a_line_for_each_layer() -> None:
     found = histogram_of(torch.ones(1, 1, 3), 1.0, 4, "asymmetric")
     text = histogram_json({"first": found, "second": found})
-    assert len(text.splitlines()) == 6
+    assert len(text.splitlines()) == 7
     assert json.loads(text)["layers"]["second"]["level_counts"][-1] == 3
