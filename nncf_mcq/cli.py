@@ -18,6 +18,7 @@ from nncf_mcq import config as configuration
 from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError, NncfMcqError
+from nncf_mcq.files import write_text_atomically
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
@@ -25,6 +26,7 @@ from nncf_mcq.recipes import baselines as shipped_baselines
 from nncf_mcq.recipes import find_baseline, find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.starter import make_starter
 from nncf_mcq.worker import work
 
 _HELP = "Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration."
@@ -97,6 +99,33 @@ class ConsoleProgress:
             total = self._progress.tasks[self._task].total
             self._progress.update(self._task, completed=total)
             self._progress.stop_task(self._task)
+
+
+@application.command()
+def init(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="An .onnx or .xml file, PACKAGE.MODULE:CALLABLE, or FILE.py:CALLABLE."),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of images: of one folder a class, of any, or of idx files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path("config.json"),
+    shape: Annotated[str | None, typer.Option(help="Shape of one input where it is open: 1,3,224,224.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Let torchvision load its trained weights.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="File with the state dict of a PyTorch model.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the JSON file if it exists.")] = False,
+) -> None:
+    """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
+    if output.exists() and not (force and output.is_file()):
+        raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
+    starter = make_starter(model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint)
+    write_text_atomically(output, starter.text)
+    _console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
+    _console.print(
+        f"wrote {output}; next:\n  nncf-mcq quantize {output} --output quantized\n  openvino-eval report quantized",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @application.command()
@@ -238,6 +267,15 @@ def main() -> None:
 def _read(config: str, overrides: list[str] | None, baseline: str | None) -> Job:
     values = {} if baseline is None else find_baseline(baseline).values
     return Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+
+
+def _parse_shape(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    numbers = text.replace("x", ",").split(",")
+    if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+        raise ConfigError("--shape", text, "positive numbers with commas, e.g. 1,3,224,224")
+    return [int(number) for number in numbers]
 
 
 def _print_layers(quantizable: QuantizableModel) -> None:

@@ -1,0 +1,174 @@
+"""Puts a first configuration together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import openvino as ov
+
+from nncf_mcq.config import load_config
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.layers import find_layers
+from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
+from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
+from nncf_mcq.starter.preprocessing import Preparation, by_answers, guessed, of_graph, of_torchvision
+from nncf_mcq.task.datasets import ImageDataset, build_dataset
+
+AVERAGE_BITS: Final = 4
+CALIBRATION: Final = 128
+_GREY_SIDE: Final = 28
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A first configuration.
+
+    Attributes:
+        text: The JSON document.
+        notes: What was found and what was assumed, a line each.
+    """
+
+    text: str
+    notes: Sequence[str]
+
+
+def make_starter(
+    reference: str,
+    data: Path,
+    target: Path,
+    *,
+    shape: Sequence[int] | None = None,
+    pretrained: bool = False,
+    checkpoint: Path | None = None,
+) -> Starter:
+    """Looks at a model and a folder of images.
+
+    Args:
+        reference: As `model` in a configuration, relative to the working folder.
+        data: The folder of images.
+        target: Where the configuration will lie: paths in it are relative to its folder.
+        shape: Of one input, with the batch; None finds it out.
+        pretrained: Whether torchvision loads its trained weights.
+        checkpoint: File of the state dict.
+
+    Raises:
+        ConfigError: The model or the images cannot be used.
+    """
+    folder = Path.cwd()
+    documented = of_torchvision(reference)
+    side = USUAL_SIDE if documented is None else int(documented.values["crop"])
+    usual = [1, 1, _GREY_SIDE, _GREY_SIDE] if holds_idx_files(data) else [1, 3, side, side]
+    found = read_model_input(
+        reference,
+        folder,
+        shape=shape,
+        usual_shape=usual,
+        pretrained=pretrained,
+        checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+    )
+    layers = find_layers(found.model)
+    if not layers.layers:
+        raise ConfigError("MODEL", "no convolution or matrix product with constant weights", "a convolutional network")
+    notes = [
+        f"model: {len(layers.layers)} layers of {layers.quantizable_weights:,} weights, input {list(found.shape)}",
+        *found.notes,
+    ]
+    if isinstance(reference, str) and ":" in reference and not pretrained and checkpoint is None:
+        notes.append("weights: those that the callable makes; --pretrained or --checkpoint FILE for trained ones")
+    images = find_dataset(data, _classes(found.model))
+    section, metric, more = _dataset(data, found, images, documented)
+    notes += [*images.notes, *more]
+    notes.append(
+        f"budget: {AVERAGE_BITS} bits a weight on average, a default (nncf-mcq layers shows what can be reached)"
+    )
+    config: dict[str, Any] = {"model": _relative_model(reference, target)}
+    if pretrained:
+        config["pretrained"] = True
+    if checkpoint is not None:
+        config["checkpoint"] = _relative(checkpoint, target)
+    if found.is_stated:
+        config["input_info"] = {"sample_size": list(found.shape)}
+    config["dataset"] = {**section, "root": _relative(data, target)}
+    if metric is not None:
+        config["metric"] = metric
+    precision = {"type": "ilp", "budget": {"weight_size": {"average_bits": AVERAGE_BITS}}}
+    config["compression"] = {"initializer": {"precision": precision}}
+    load_config(config)
+    return Starter(_to_text(config), notes)
+
+
+def _dataset(
+    data: Path, found: ModelInput, images: FoundImages, documented: Preparation | None
+) -> tuple[dict[str, Any], str | None, list[str]]:
+    """The section `dataset`, the metric, and what was assumed."""
+    _, channels, height, width = found.shape
+    if images.kind == "fashion_mnist":
+        if channels != 1:
+            raise ConfigError("--data", str(data), f"colour images: the model's input has {channels} channels")
+        return {"type": "fashion_mnist", "root": ""}, "top1", []
+    if channels != 3:
+        raise ConfigError(
+            "MODEL", f"an input of {channels} channel", "3 channels: image files are read as red, green, blue"
+        )
+    if height != width:
+        raise ConfigError("MODEL", f"an input of {height} x {width}", "a square input, which images are cropped to")
+    section: dict[str, Any] = {"type": images.kind, "root": ""}
+    notes = []
+    if images.count < CALIBRATION + (0 if images.report_is_apart else CALIBRATION // 4):
+        if images.count < 2:
+            raise ConfigError("--data", f"{images.count} image", "at least 2: one to calibrate, one to report on")
+        section["split"] = {"calibration": max(images.count // 2, 1)}
+        notes.append(
+            f"split: {section['split']['calibration']} of {images.count} images calibrate: few, so results vary"
+        )
+
+    def load(preprocessing: Mapping[str, Any]) -> ImageDataset:
+        values = {**section, "root": str(data.resolve()), "preprocessing": dict(preprocessing)}
+        return build_dataset(values, Path.cwd()).calibration
+
+    preparation = documented if documented is not None and documented.values["crop"] == height else None
+    preparation = preparation or of_graph(found.model, height)
+    if preparation is None and images.kind == "imagenet":
+        preparation = by_answers(found.model, height, images.classes, load)
+    preparation = preparation or guessed(height)
+    section["preprocessing"] = dict(preparation.values)
+    return section, "top1" if images.kind == "imagenet" else None, [*notes, preparation.note]
+
+
+def _classes(model: ov.Model) -> int | None:
+    """Number of outputs of a classifier."""
+    if len(model.outputs) != 1:
+        return None
+    shape = model.output(0).get_partial_shape()
+    if shape.is_dynamic or len(shape) != 2 or shape[1].get_length() < 2:
+        return None
+    return int(shape[1].get_length())
+
+
+def _relative(path: Path, target: Path) -> str:
+    return os.path.relpath(path.resolve(), target.resolve().parent)
+
+
+def _relative_model(reference: str, target: Path) -> str:
+    file, separator, name = reference.partition(":")
+    if reference.endswith((".xml", ".onnx")):
+        return _relative(Path(reference), target)
+    return f"{_relative(Path(file), target)}{separator}{name}" if file.endswith(".py") else reference
+
+
+def _to_text(config: Mapping[str, Any]) -> str:
+    """One line a key, and one for the preprocessing, which is what a newcomer reads first."""
+    lines = []
+    for key, value in config.items():
+        if key == "dataset" and "preprocessing" in value:
+            others = {name: item for name, item in value.items() if name != "preprocessing"}
+            lines.append(f'  "dataset": {{\n    {json.dumps(others)[1:-1]},\n    "preprocessing": ')
+            lines[-1] += f"{json.dumps(value['preprocessing'])}\n  }}"
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -1,0 +1,115 @@
+"""What a model wants to be fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openvino as ov
+
+from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.task.models import load_model, to_openvino
+
+if TYPE_CHECKING:
+    import torch
+
+USUAL_SIDE = 224
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A converted model and its input.
+
+    Attributes:
+        model: The model, of batch size 1.
+        shape: (1, channels, height, width).
+        is_stated: Whether the configuration must give the shape, since the model does not say it.
+        notes: What was assumed.
+    """
+
+    model: ov.Model
+    shape: tuple[int, int, int, int]
+    is_stated: bool
+    notes: tuple[str, ...]
+
+
+def read_model_input(
+    reference: str,
+    folder: Path,
+    *,
+    shape: Sequence[int] | None,
+    usual_shape: Sequence[int],
+    pretrained: bool = False,
+    checkpoint: str | None = None,
+) -> ModelInput:
+    """Loads a model and finds out the shape of its input.
+
+    Args:
+        reference: As `model` in a configuration.
+        folder: What relative paths are relative to.
+        shape: As the user says it is, or None.
+        usual_shape: Where nobody says it.
+        pretrained: As in a configuration.
+        checkpoint: As in a configuration.
+
+    Raises:
+        ConfigError: The model cannot be loaded, or its input is not (1, 1 or 3, height, width).
+    """
+    loaded = load_model(reference, base_directory=folder, pretrained=pretrained, checkpoint=checkpoint)
+    notes: list[str] = []
+    found = _stated_shape(loaded)
+    open_sides = found is None or None in found
+    if shape is not None:
+        full = list(shape)
+    elif found is not None and len(found) == 4:
+        full = [known or usual for known, usual in zip(found, usual_shape, strict=True)]
+        if open_sides:
+            notes.append(f"input shape {full}: the model leaves {_as_text(found)} open (--shape to change it)")
+    elif found is not None:
+        raise ConfigError("MODEL", f"an input of shape {_as_text(found)}", "images: [1, channels, height, width]")
+    else:
+        full = list(usual_shape)
+        notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
+    return ModelInput(_converted(loaded, full), _checked(full), shape is not None or open_sides, tuple(notes))
+
+
+def _stated_shape(loaded: torch.nn.Module | ov.Model) -> list[int | None] | None:
+    """Shape of the input without the batch, which is 1; None stands for what is open."""
+    if not isinstance(loaded, ov.Model) or len(loaded.inputs) != 1:
+        return None
+    partial = loaded.input(0).get_partial_shape()
+    if partial.rank.is_dynamic:
+        return [1, None, None, None]
+    return [1, *(None if side.is_dynamic else side.get_length() for side in list(partial)[1:])]
+
+
+def _converted(loaded: torch.nn.Module | ov.Model, shape: list[int]) -> ov.Model:
+    try:
+        return to_openvino(loaded, shape)
+    except (ConfigError, QuantizationError) as error:
+        if isinstance(loaded, ov.Model) and len(loaded.inputs) != 1:
+            raise
+        allowed = f"--shape with what the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
+        raise ConfigError("--shape", shape, allowed) from error
+
+
+def _checked(shape: list[int]) -> tuple[int, int, int, int]:
+    if len(shape) != 4:
+        raise ConfigError("--shape", shape, "four numbers: 1, channels, height, width")
+    _, channels, height, width = shape
+    if channels not in _CHANNELS and width in _CHANNELS:
+        raise ConfigError(
+            "MODEL",
+            f"an input of shape {shape}, channels last",
+            "channels first, as the data sets yield images; openvino.preprocess.PrePostProcessor converts a model",
+        )
+    if channels not in _CHANNELS:
+        raise ConfigError("MODEL", f"an input of {channels} channels", "1 or 3 channels")
+    return (1, channels, height, width)
+
+
+def _as_text(shape: Sequence[int | None]) -> str:
+    return "[" + ", ".join("?" if side is None else str(side) for side in shape) + "]"

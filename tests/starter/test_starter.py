@@ -1,0 +1,182 @@
+"""A first configuration: what is found, what is assumed and said, and that it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from openvino import opset13 as opset
+from PIL import Image
+
+from nncf_mcq import ConfigError
+from nncf_mcq.cli import main
+from nncf_mcq.job import Job
+from nncf_mcq.starter import make_starter
+from tests.models import convolution, make_model, random_constant
+
+SIDE = 16
+
+
+def write_images(folder: Path, levels: Sequence[float], count: int = 8) -> None:
+    """Noise around a grey level; one folder for each level."""
+    generator = np.random.default_rng(0)
+    for number, level in enumerate(levels):
+        (folder / f"class{number}").mkdir(parents=True)
+        for index in range(count):
+            pixels = 255 * level + generator.normal(0, 8, (SIDE, SIDE, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"class{number}" / f"{index}.png")
+
+
+def write_model(path: Path, shape: Sequence[int] = (1, 3, SIDE, SIDE), *, dynamic: bool = False) -> Path:
+    """Two classes: whether the mean of the inputs, which should be pixels from 0 to 1, is below or above 0.8."""
+
+    def build(data: ov.Node) -> ov.Node:
+        kernel = opset.constant(np.full((2, 3, 1, 1), [[[[-1 / 3]]], [[[1 / 3]]]], dtype=np.float32))
+        values = convolution(data, kernel, "mean")
+        pooled = opset.reduce_mean(values, opset.constant(np.array([2, 3])), keep_dims=False)
+        return opset.add(pooled, opset.constant(np.array([[0.8, -0.8]], dtype=np.float32)))
+
+    model = make_model(build, tuple(shape))
+    if dynamic:
+        model.reshape(ov.PartialShape([-1, 3, -1, -1]))
+    ov.save_model(model, path, compress_to_fp16=False)
+    return path
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 8, 3, stride=2)
+        self.last = torch.nn.Linear(8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(images)).mean((2, 3)))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["nncf-mcq", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.7, 0.85))
+    starter = make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
+    config = json.loads(starter.text)
+    preprocessing = config["dataset"]["preprocessing"]
+    assert preprocessing == {"resize": 18, "crop": SIDE, "scale": "0-1", "mean": [0.0] * 3, "std": [1.0] * 3}
+    assert config["dataset"]["type"] == "imagenet"
+    assert (config["dataset"]["root"], config["model"], config["metric"]) == ("images", "m.xml", "top1")
+    assert "input_info" not in config
+    assert any("pixels from 0 to 1, right on 100 % of 8 images" in note for note in starter.notes), starter.notes
+    assert len(starter.text.splitlines()) <= 12
+
+
+def test_a_model_that_answers_badly_is_said_to(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.1, 0.12))
+    starter = make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
+    assert any("a guess: with every usual preprocessing" in note for note in starter.notes), starter.notes
+
+
+@pytest.mark.parametrize(
+    ("operations", "scale"),
+    [
+        ([("subtract", 127.0), ("divide", 128.0)], "0-255"),
+        ([("multiply", 1 / 255)], "0-255"),
+        ([("subtract", 0.45), ("divide", 0.22)], "0-1"),
+    ],
+)
+def test_a_graph_that_normalizes_tells_the_preprocessing(
+    operations: list[tuple[str, float]], scale: str, tmp_path: Path
+) -> None:
+    def build(data: ov.Node) -> ov.Node:
+        for name, value in operations:
+            data = getattr(opset, name)(data, opset.constant(np.full((1, 3, 1, 1), value, dtype=np.float32)))
+        return convolution(data, random_constant(4, 3, 3, 3), "first")
+
+    write_images(tmp_path / "images", (0.5,))
+    ov.save_model(make_model(build, (1, 3, SIDE, SIDE)), tmp_path / "m.xml", compress_to_fp16=False)
+    starter = make_starter(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    dataset = json.loads(starter.text)["dataset"]
+    assert dataset["preprocessing"]["scale"] == scale
+    assert (dataset["type"], dataset["split"]) == ("image_folder", {"calibration": 4})
+    assert any("normalizes its input itself" in note for note in starter.notes)
+    assert any("no labels" in note for note in starter.notes)
+
+
+def test_torchvision_says_how_its_images_are_prepared(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.5,))
+    starter = make_starter("torchvision.models:squeezenet1_1", tmp_path / "images", tmp_path / "c.json")
+    config = json.loads(starter.text)
+    assert config["model"] == "torchvision.models:squeezenet1_1"
+    assert config["input_info"] == {"sample_size": [1, 3, 224, 224]}
+    assert config["dataset"]["preprocessing"]["resize"] == 256
+    assert config["dataset"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_from_an_onnx_file_to_a_verified_ir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    shapes = {"images": {0: "n", 2: "h", 3: "w"}}
+    torch.onnx.export(
+        Net(),
+        torch.zeros(1, 3, 32, 32),
+        tmp_path / "net.onnx",
+        dynamo=False,
+        input_names=["images"],
+        dynamic_axes=shapes,
+    )
+    write_images(tmp_path / "images", (0.2, 0.8))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["init", "net.onnx", "--data", "images", "-o", "configs/first.json", "--shape", "1,3,32,32"]
+    assert run(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "nncf-mcq quantize configs/first.json --output quantized" in printed
+    file = tmp_path / "configs" / "first.json"
+    assert json.loads(file.read_text())["model"] == "../net.onnx"
+    # Defaults but for the widths, which a network of two layers does not need.
+    result = Job.read(file, {"compression.weights.bits": [3, 4, 8]}).run()
+    assert result.save(tmp_path / "quantized").is_file()
+    assert "top1" in result.metrics["quantized"]
+    assert run(monkeypatch, *arguments) == 2
+    assert "--output: found 'configs/first.json', allowed: a file that does not exist yet" in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--force") == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "message"),
+    [
+        ((1, SIDE, SIDE, 3), {}, "channels last"),
+        ((1, 4, SIDE, SIDE), {}, "an input of 4 channels"),
+        ((1, 1, SIDE, SIDE), {}, "files are read as red, green, blue"),
+        ((1, 3, SIDE, 2 * SIDE), {}, "a square input"),
+        ((1, 3, SIDE), {}, "an input of shape"),
+        ((1, 3, SIDE, SIDE), {"shape": [1, 1, SIDE, SIDE]}, "--shape: found"),
+    ],
+)
+def test_inputs_that_no_data_set_fits_are_named(
+    shape: tuple[int, ...], arguments: dict[str, list[int]], message: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", (0.5,))
+
+    def build(data: ov.Node) -> ov.Node:
+        if len(shape) == 3:
+            return opset.matmul(data, random_constant(SIDE, 4), False, False)
+        return convolution(data, random_constant(4, shape[1], 1, 1), "first")
+
+    ov.save_model(make_model(build, shape), tmp_path / "m.xml", compress_to_fp16=False)
+    with pytest.raises(ConfigError, match=message):
+        make_starter(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json", **arguments)
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="allowed: a folder with images in it or below it"):
+        make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "empty", tmp_path / "c.json")
