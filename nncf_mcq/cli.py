@@ -10,23 +10,24 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from nncf_mcq import clipping_report
 from nncf_mcq import config as configuration
 from nncf_mcq.config import Config
+from nncf_mcq.console_progress import ConsoleProgress
 from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import QuantizableModel, find_layers
+from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.policy import Policy
 from nncf_mcq.recipes import baselines as shipped_baselines
 from nncf_mcq.recipes import find_baseline, find_config, recipe_names
 from nncf_mcq.registry import load_plugins
-from nncf_mcq.result import QuantizationResult
 from nncf_mcq.starter import make_starter
+from nncf_mcq.summary import result_lines, result_table
 from nncf_mcq.worker import work
 
 _HELP = "Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration."
@@ -52,6 +53,7 @@ BaselineOption = Annotated[
         metavar="NAME|FILE", help="Replace what makes a baseline: see `nncf-mcq baselines`. --set goes on from there."
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only errors.")]
 
 StudyNameOption = Annotated[
     str | None, typer.Option(help="Name of the search in the storage; by default they are numbered.")
@@ -62,43 +64,6 @@ JOURNAL_FILE = "study.journal"
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
-
-
-class ConsoleProgress:
-    """A bar for each stage."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<23}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=_console,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> ConsoleProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def start(self, stage: str, total: int) -> None:
-        """Adds the stage's bar."""
-        self._task = self._progress.add_task(stage, total=total)
-
-    def update(self, done: int, total: int) -> None:
-        """Moves the bar."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
-
-    def finish(self) -> None:
-        """Fills the bar and stops its clock."""
-        if self._task is not None:
-            total = self._progress.tasks[self._task].total
-            self._progress.update(self._task, completed=total)
-            self._progress.stop_task(self._task)
 
 
 @application.command()
@@ -139,25 +104,34 @@ def quantize(
     ] = None,
     study_name: StudyNameOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search, or extend one.")] = False,
+    quiet: QuietOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
+    ] = False,
 ) -> None:
     """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
 
-    A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage.
+    A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
+    error.
     """
     job = _read(config, overrides, baseline)
     if output.exists() and not output.is_dir():
         raise ConfigError("--output", str(output), "a folder")
     storage = study_storage or str(output / JOURNAL_FILE)
     try:
-        with ConsoleProgress() as progress:
+        with ConsoleProgress(quiet=quiet) as progress:
             result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume)
     except KeyboardInterrupt:
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
             _errors.print("what was scored is kept: the same command with --resume goes on")
         raise
     xml = result.save(output)
-    _print_result(result)
-    _console.print(f"IR: {xml}\nResult: {output / 'result.json'}", soft_wrap=True, highlight=False)
+    if as_json:
+        print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
+    elif not quiet:
+        _console.print(result_table(result))
+        for line in result_lines(result, output):
+            _console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @application.command()
@@ -170,10 +144,11 @@ def worker(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,
     overrides: OverrideOption = None,
     baseline: BaselineOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Help the search of `quantize CONFIG`, which runs in another process or on another machine."""
     job = _read(config, overrides, baseline)
-    with ConsoleProgress() as progress:
+    with ConsoleProgress(quiet=quiet) as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
     _console.print(
         f"{report.study}: {report.scored} policies scored here, {report.evaluations} in all"
@@ -250,6 +225,7 @@ def clipping(
 
 def main() -> None:
     """Entry point: a user's mistake is one message on standard error and exit code 2."""
+    silence_cuda_notice()
     try:
         load_plugins()
         application()
@@ -330,46 +306,6 @@ def _print_reachable(quantizable: QuantizableModel, config: Config) -> None:
     table.add_row("bops.total", *(f"{value:.4g}" for value in bops))
     table.add_row("bops.ratio", *(f"{value / at_int8:.4f}" for value in bops))
     _console.print(table)
-
-
-def _print_result(result: QuantizationResult) -> None:
-    table = Table(title_justify="left")
-    table.add_column("")
-    names = list(dict.fromkeys([*result.metrics["float"], *result.metrics["quantized"]]))
-    for name in names:
-        table.add_column(name, justify="right")
-    for kind, values in result.metrics.items():
-        table.add_row(kind, *(_format(values.get(name)) for name in names))
-    _console.print(table)
-    remark = result.search.get("dataset", {}).get("remark")
-    if remark:
-        _console.print(f"note: {remark}", soft_wrap=True, highlight=False)
-    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
-    final = result.search["final_weights"]
-    if final["sequential_score"] is not None:
-        _console.print(
-            f"sequential pass: score {final['table_score']:.4g} -> {final['sequential_score']:.4g} on held-out images, "
-            f"{'kept' if final['kept'] == 'sequential' else 'not kept'}",
-            highlight=False,
-        )
-    origins = result.search["evaluations_of"]
-    others = ", ".join(f"{origins[key]} {what}" for key, what in _ORIGINS.items() if origins[key])
-    _console.print(
-        f"{result.search['evaluations']} policies scored{f' ({others})' if others else ''} "
-        f"on {result.search['images']} images; {seconds}",
-        highlight=False,
-    )
-    if result.search["details"].get("interrupted") and result.search["storage"] is not None:
-        _console.print("the search was interrupted: the same command with --resume goes on", highlight=False)
-
-
-_ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
-
-
-def _format(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value == int(value) and abs(value) > 100 else f"{value:.4f}"
 
 
 if __name__ == "__main__":

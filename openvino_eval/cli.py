@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import parse_overrides
+from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.recipes import find_config
 from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
 from openvino_eval.benchmark_app import run_benchmark_app
@@ -422,6 +423,7 @@ def finish(table: Table, json_file: Path | None, result: Any) -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
+    silence_cuda_notice()
     try:
         app()
     except (EvaluationError, NncfMcqError) as error:

@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.cli import ConsoleProgress
 from nncf_mcq.config import read_json
+from nncf_mcq.console_progress import ConsoleProgress
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import find_layers
+from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.recipes import baselines, find_config
 from nncf_mcq.runtime import compile_model, core
 from nncf_mcq.task.datasets import DatasetSplits
@@ -56,6 +57,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15, help="interleaved turns of each model when measuring latency")
     arguments = parser.parse_args()
+    silence_cuda_notice()
     try:
         overrides = parse_overrides(arguments.set)
         with_baselines = arguments.baselines

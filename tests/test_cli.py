@@ -34,9 +34,21 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("cli") / "out"
     done = run("quantize", "fashion_mnist", "--output", str(output), *SMALL, *UNIFORM)
     assert done.returncode == 0, done.stderr
-    assert "weight table" in done.stdout
+    # Stages where there is no terminal: a line each, and no line of a library's.
+    stages = [line.split(":")[0] for line in done.stderr.splitlines()]
+    assert stages == list(json.loads((output / "result.json").read_text())["timing"]["seconds"])
     assert f"IR: {output / 'model.xml'}" in done.stdout
+    assert "27 of 27" in done.stdout
     return output
+
+
+def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
+    rough = ["--set", "compression.correction.rounding=nearest", "--set", "compression.initializer.range=max"]
+    done = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, "--json", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = json.loads(done.stdout)
+    assert printed.pop("model") == str(tmp_path / "model.xml")
+    assert printed == json.loads((tmp_path / "result.json").read_text())
 
 
 def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from nncf_mcq import NncfMcqError
+from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.progress import SilentProgress, Stages
 from openvino_eval.contest.arena import Arena
 from openvino_eval.contest.settings import ContestSettings
@@ -107,6 +108,7 @@ _arena: Arena | None = None
 def _begin(settings: ContestSettings) -> None:
     global _settings
     _settings = settings
+    silence_cuda_notice()
     # Ctrl-C reaches every process of a terminal: the first one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
