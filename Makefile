@@ -2,10 +2,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := nncf_mcq openvino_eval
-SOURCES := $(PACKAGES) $(wildcard recipes benchmarks) tests
+SOURCES := $(PACKAGES) $(wildcard recipes benchmarks docs) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format clean
+.PHONY: help install demo docs test test-all lint format clean
 
 # NNCF and OpenVINO send telemetry unless they see a CI: tests may not depend on a network. Users decide for themselves.
 test test-all: export CI := true
@@ -33,6 +33,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install  ## Quantize a small trained network, end to end, offline
 	@$(BIN)/python recipes/compare.py fashion_mnist --set dataset.full_root=null --output build/demo
+
+docs: install  ## Build the documentation in build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "documentation: build/site/index.html"
 
 lint: install  ## Check style and types
 	@$(BIN)/ruff check --quiet $(SOURCES)
