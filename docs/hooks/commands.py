@@ -13,8 +13,8 @@ from openvino_eval.cli import app
 PROGRAMS = {"nncf-mcq": application, "openvino-eval": app}
 _INTRODUCTION = """# Commands
 
-Every command prints this with `--help`. Bad input is one message on standard error and exit code 2; after Ctrl-C the code is
-130. Progress goes to standard error, results to standard output.
+Every command prints this with `--help`. Bad input is one message on standard error and exit code 2; after Ctrl-C the
+code is 130. Progress goes to standard error, results to standard output.
 """
 
 
@@ -37,7 +37,13 @@ def _options(command: Any) -> Iterator[str]:
         if parameter.param_type_name == "argument":
             names = f"`{parameter.metavar or parameter.name.upper()}`"
         default = parameter.default
-        shown = "*required*" if parameter.required else "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+        shown = (
+            "*required*"
+            if parameter.required
+            else ""
+            if default in (None, False, ()) or callable(default)
+            else f"`{default}`"
+        )
         yield f"| {names} | {shown} | {(getattr(parameter, 'help', None) or '').replace('|', chr(92) + '|')} |"
     yield ""
 

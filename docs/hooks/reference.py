@@ -18,8 +18,8 @@ _REGISTRIES = {
 }
 _INTRODUCTION = """# Configuration reference
 
-Made from the schema that `nncf-mcq schema` prints, which is what a configuration is checked against. Unknown keys, wrong types
-and impossible values are errors that name the place. Every key may be left out unless it says *required*.
+Made from the schema that `nncf-mcq schema` prints, which is what a configuration is checked against. Unknown keys,
+wrong types and impossible values are errors that name the place. Every key may be left out unless it says *required*.
 """
 
 
@@ -82,9 +82,11 @@ def _table(schema: dict[str, Any], definitions: dict[str, Any], skip: tuple[str,
 
 
 def _default(schema: dict[str, Any]) -> str:
-    if "default" not in schema or schema["default"] is None:
+    default = schema.get("default")
+    # What an object holds by default, its own table says.
+    if default is None or (default and isinstance(default, dict)):
         return ""
-    return f"`{json.dumps(schema['default'])}`"
+    return f"`{json.dumps(default)}`"
 
 
 def _kind(schema: dict[str, Any], definitions: dict[str, Any]) -> str:

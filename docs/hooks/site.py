@@ -1,4 +1,4 @@
-"""What the site has beside the files in docs/: the reference, made from the schema, and pages from the other folders."""
+"""What the site has beside the files in docs/: references made from the code, and pages from the other folders."""
 
 from __future__ import annotations
 
