@@ -61,12 +61,12 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 def test_commands_are_found_however_they_are_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
-        "text\n\n    OMP_NUM_THREADS=1 nncf-mcq quantize A --set 'x={\n        1}' \\\n        --output DIR\n    FP32  1\n\n"
+        "text\n\n    OMP_NUM_THREADS=1 nncf-mcq layers A --set 'x={\n        1}' \\\n        --output DIR\n    FP32\n\n"
         "```sh\nmake demo  # why\n```\n"
     )
     assert list(commands(page)) == [
         ["make", "demo"],
-        ["nncf-mcq", "quantize", "A", "--set", "x={ 1}", "--output", "DIR"],
+        ["nncf-mcq", "layers", "A", "--set", "x={ 1}", "--output", "DIR"],
     ]
     assert sum(len(list(commands(page))) for page in [*PAGES, *OTHERS]) > 30
 

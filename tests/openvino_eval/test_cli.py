@@ -101,7 +101,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
         (("benchmark", "{model}", "{model}"), "named twice"),
         (("compare", "a={model}", "a={model}"), "two models are named 'a'"),
         (("report",), "nothing to report"),
-        (("report", "{folder}"), "has no result.json"),
+        (("report", "{folder}"), "nothing to report, it has neither"),
         (("report", "--comparison", "{comparison}", "-o", "{model}/report.html"), "report.html: cannot be written"),
     ],
 )
