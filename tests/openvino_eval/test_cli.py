@@ -101,7 +101,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
         (("benchmark", "{model}", "{model}"), "named twice"),
         (("compare", "a={model}", "a={model}"), "two models are named 'a'"),
         (("report",), "nothing to report"),
-        (("report", "{folder}"), "nothing to report, it has neither"),
+        (("report", "{empty}"), "nothing to report, it has neither"),
         (("report", "--comparison", "{comparison}", "-o", "{model}/report.html"), "report.html: cannot be written"),
     ],
 )
@@ -110,7 +110,14 @@ def test_bad_input_is_one_line_and_code_2(
 ) -> None:
     comparison = tmp_path / "comparison.json"
     compare_models({"model": float_ir}, latency=False).save(comparison)
-    places = {"model": float_ir, "data": data, "folder": tmp_path, "comparison": comparison}
+    (tmp_path / "empty").mkdir()
+    places = {
+        "empty": tmp_path / "empty",
+        "model": float_ir,
+        "data": data,
+        "folder": tmp_path,
+        "comparison": comparison,
+    }
     code, _, error = run(*(argument.format(**places) for argument in arguments))
     assert code == 2
     assert message in error
