@@ -33,7 +33,7 @@ from tests.models import (
 )
 
 IMAGES = random_images(12)
-FILES = {"model.xml", "model.bin", "policy.json", "config.json", "result.json"}
+FILES = {"model.xml", "model.bin", "policy.json", "config.json", "result.json", "histograms.json"}
 
 
 def config(precision: dict[str, Any], activation_bits: int = 8, **compression: Any) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from openvino_eval.report.figures import (
 )
 from openvino_eval.report.models import Overview, metric_label, overview, sentence
 from openvino_eval.report.palette import DARK, LIGHT
+from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
 from openvino_eval.run_result import LayerResult, Run
 
 # In the result for other tools; in the table they would push out what a reader looks for.
@@ -106,7 +107,7 @@ def render_report(
         json=format_json,
         bits=bits_text,
     )
-    environment.globals.update(missing=MISSING, metric_label=metric_label)
+    environment.globals.update(missing=MISSING, metric_label=metric_label, thumbnail_size=(WIDTH, HEIGHT))
     runs = runs or {}
     models = overview(runs, comparison)
     shared = figures([None if models.accuracy is None else pareto_figure(models.rows, models.accuracy)])
@@ -149,7 +150,8 @@ def layer_columns(layers: tuple[LayerResult, ...]) -> list[str]:
 def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, Any]:
     """What the template shows of a run."""
     result, row = run.result, models.row(name)
-    found = figures([rules_figure(run), weights_figure(run), times_figure(run)])
+    weights = weights_figure(run)
+    found = figures([rules_figure(run), weights, times_figure(run)])
     number = list(models.rows).index(row)
     return {
         "name": name,
@@ -158,6 +160,7 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, Any]
         "sentence": sentence(row, models),
         "layers": _numbered([layers_figure(run)], f"run{number}")[0] if result.layers else None,
         "figures": _numbered(found, f"run{number}"),
+        "thumbnails": thumbnails(weights.choices, run.histograms.reach) if weights and run.histograms else [],
         "missing": [
             text
             for is_missing, text in (

@@ -24,6 +24,7 @@ from openvino_eval.report.figures import (
 from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.palette import DARK, LIGHT
+from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
 from openvino_eval.run_result import Histograms, Run, RunResult, load_run
 from openvino_eval.runtime import Precision
 
@@ -193,6 +194,18 @@ def test_densities_before_and_after_hold_all_weights() -> None:
     assert (levels["x"][0], levels["x"][-1]) == (-1, 1)
     assert sum(before["y"]) * (before["x"][1] - before["x"][0]) == pytest.approx(1, abs=1e-3)
     assert "12.5 % of the weights clipped" in figure.choices[0].caption
+
+
+def test_small_drawings_stand_where_the_large_one_does() -> None:
+    figure = weights_figure(whole_run())
+    assert figure is not None
+    small = thumbnail(figure.choices[0], 2.0)
+    assert small.thresholds == (WIDTH / 4, 3 * WIDTH / 4)
+    # Seven of the eight levels hold weights; the highest float density leaves some air above.
+    assert small.after.count("M") == 7
+    heights = [float(pair.split()[1]) for pair in re.findall(r"[\d.]+ [\d.]+", small.before)]
+    assert min(heights) == pytest.approx(HEIGHT * (1 - 1 / 1.15), abs=0.1)
+    assert max(heights) == HEIGHT
 
 
 def test_runs_and_measurements_of_one_model_are_one_row() -> None:
