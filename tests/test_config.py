@@ -58,7 +58,7 @@ SCOPED: list[Any] = [
             {"modle": "x"},
             "modle",
             "unknown key modle",
-            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, metric, score, "
+            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, calibration, metric, score, "
             "target_device, compression, runtime",
         ),
         (
