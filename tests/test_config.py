@@ -58,8 +58,8 @@ SCOPED: list[Any] = [
             {"modle": "x"},
             "modle",
             "unknown key modle",
-            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, calibration, metric, score, "
-            "target_device, compression, runtime",
+            "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, calibration, metric, "
+            "score, target_device, compression, runtime",
         ),
         (
             weights(bit=[4]),
