@@ -173,7 +173,11 @@ class Config(Parameters):
         description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or an .xml or .onnx file.",
     )
     model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
-    pretrained: bool = Field(default=False, description="Pass weights='DEFAULT' to a torchvision model builder.")
+    pretrained: bool | str = Field(
+        default=False,
+        description="Weights that torchvision downloads: true for its default, or their name, e.g. IMAGENET1K_V1. A "
+        "checkpoint takes their place.",
+    )
     checkpoint: Annotated[str | None, PathMarker()] = Field(
         default=None, description="A file with the state dict of the torch model, or a darknet .weights file."
     )
@@ -197,6 +201,14 @@ class Config(Parameters):
     target_device: Literal["CPU"] = "CPU"
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _weights(cls, pretrained: Any) -> Any:
+        """Here rather than by the two types, as the widths of the activations."""
+        if not isinstance(pretrained, bool | str):
+            raise ValueError("true, false, or the name of weights")
+        return pretrained
 
     @property
     def sample_size(self) -> list[int] | None:

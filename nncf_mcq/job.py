@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,8 @@ class Job:
 
         Args:
             file: The JSON file.
-            overrides: Dotted paths in the JSON to the values that replace what the file says.
+            overrides: Dotted paths in the JSON to the values that replace what the file says. A relative path of a
+                file or folder among them is looked for in the current folder, then in that of the configuration.
 
         Raises:
             ConfigError: The file cannot be read or used.
@@ -61,7 +62,13 @@ class Job:
         for path, value in (overrides or {}).items():
             _override(data, path, value)
         folder = file.parent.resolve()
-        return cls(load_config(data).map_paths(lambda path: str(folder / path)), folder)
+        named_here = {value.partition(":")[0] for value in _strings(overrides or {}) if value}
+
+        def resolve(path: str) -> str:
+            is_here = path in named_here and (Path(path).exists() or not (folder / path).exists())
+            return str(Path(path).absolute() if is_here else (folder / path).resolve())
+
+        return cls(load_config(data).map_paths(resolve), folder)
 
     def load_model(self) -> torch.nn.Module | ov.Model:
         """The float model.
@@ -297,6 +304,15 @@ def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | 
 
 def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
     return nncf.Dataset(range(len(dataset)), lambda index: dataset[index][0][None])
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings among JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(item)
 
 
 def _override(data: dict[str, Any], path: str, value: Any) -> None:

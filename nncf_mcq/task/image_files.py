@@ -193,15 +193,21 @@ def find_images(folder: Path) -> list[Path]:
     )
 
 
-def resolve_root(root: str, base_directory: Path) -> Path:
+def resolve_root(root: str, base_directory: Path, source: str = "") -> Path:
     """Returns the folder `root`, relative to `base_directory` unless absolute.
+
+    Args:
+        root: As configured.
+        base_directory: Folder of the configuration.
+        source: Where the images come from, for the message.
 
     Raises:
         ConfigError: There is no such folder.
     """
     folder = base_directory / root
     if not folder.is_dir():
-        raise ConfigError("dataset.root", root, f"an existing folder; there is none at {folder.absolute()}")
+        allowed = f"an existing folder; there is none at {folder.absolute()}"
+        raise ConfigError("dataset.root", root, f"{allowed}. {source}" if source else allowed)
     return folder
 
 

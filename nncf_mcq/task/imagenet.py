@@ -14,6 +14,10 @@ from nncf_mcq.task.preprocessing import Preprocessor
 from nncf_mcq.task.splits import DatasetSplits, make_splits
 
 CLASS_LIST = "wnids.txt"
+SOURCE = (
+    "ImageNet is at https://image-net.org/download-images; its folders are train/<wnid> and val/<wnid>, or <wnid> with "
+    "some images of each class"
+)
 
 
 class LabelledFiles(NamedTuple):
@@ -51,7 +55,7 @@ class ImagenetDataset:
             ConfigError: There is no such folder or file, a class folder is unknown or empty, a line of the labels
                 cannot be used, or there are fewer images than the split asks for.
         """
-        root = resolve_root(parameters.root, base_directory)
+        root = resolve_root(parameters.root, base_directory, SOURCE)
         folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
         lines = None if parameters.labels is None else _read_lines(base_directory / parameters.labels)
         # The last one is `val`, or all there is.

@@ -28,7 +28,7 @@ def load_model(
     *,
     base_directory: Path,
     arguments: Mapping[str, Any] | None = None,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     checkpoint: str | None = None,
 ) -> torch.nn.Module | ov.Model:
     """Loads the model that a configuration names.
@@ -37,12 +37,13 @@ def load_model(
         reference: `PACKAGE.MODULE:CALLABLE`, `FILE.py:CALLABLE`, or the path of an .xml or .onnx file.
         base_directory: What relative paths are relative to.
         arguments: Keyword arguments of the callable.
-        pretrained: Pass `weights="DEFAULT"`, which torchvision's model builders understand.
-        checkpoint: File with the state dict, or darknet's .weights file. The network may say where its checkpoint comes
-            from, in an attribute `checkpoint_source`.
+        pretrained: Pass `weights="DEFAULT"`, which torchvision's model builders understand, or weights of this name.
+        checkpoint: File with the state dict, or darknet's .weights file, in the place of pretrained weights. The
+            network may say where its checkpoint comes from, in an attribute `checkpoint_source`.
 
     Raises:
-        ConfigError: There is no such file, module or callable, or the state dict does not fit.
+        ConfigError: There is no such file, module or callable, the state dict does not fit, or pretrained weights
+            cannot be downloaded.
     """
     if reference.endswith((".xml", ".onnx")):
         path = base_directory / reference
@@ -55,12 +56,11 @@ def load_model(
         return core().read_model(path)
     builder = _find_callable(reference, base_directory)
     keywords = dict(arguments or {})
-    if pretrained:
-        keywords["weights"] = "DEFAULT"
-    try:
-        module = builder(**keywords)
-    except TypeError as error:
-        raise ConfigError("model_arguments", keywords, f"arguments of {reference} ({error})") from error
+    if pretrained and checkpoint is None:
+        keywords["weights"] = "DEFAULT" if pretrained is True else pretrained
+        module = _build_pretrained(builder, reference, keywords)
+    else:
+        module = _build(builder, reference, keywords)
     if checkpoint is not None:
         _load_checkpoint(module, base_directory / checkpoint)
     if not isinstance(module, ov.Model):
@@ -87,6 +87,37 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
     if not callable(getattr(module, name, None)):
         raise ConfigError("model", reference, f"a callable of {where}")
     return getattr(module, name)
+
+
+def _build(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
+    try:
+        return builder(**keywords)
+    except TypeError as error:
+        raise ConfigError("model_arguments", dict(keywords), f"arguments of {reference} ({error})") from error
+
+
+def _build_pretrained(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
+    """A builder's model with the weights that torchvision fetches."""
+    import torch
+    from torchvision.models import get_model_weights
+
+    name = keywords["weights"]
+    try:
+        known = get_model_weights(builder)
+    except ValueError:  # a builder of somebody else, who makes of the name what they like
+        return _build(builder, reference, keywords)
+    if name not in known.__members__:
+        raise ConfigError("pretrained", name, f"true, or one of {', '.join(known.__members__)}")
+    try:
+        return _build(builder, reference, keywords)
+    except (OSError, RuntimeError) as error:  # no network, or the wrong checksum
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise ConfigError(
+            "pretrained",
+            name,
+            f"weights that can be downloaded ({error}); else fetch {known[name].url} and put it into {folder}, or name "
+            "the file in checkpoint",
+        ) from error
 
 
 def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
