@@ -20,7 +20,7 @@ from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
-from nncf_mcq.ir.template import build_template, place_activation_quantizers, shared_grids
+from nncf_mcq.ir.template import asymmetric_points, build_template, place_activation_quantizers, shared_grids
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import Stages
@@ -206,6 +206,12 @@ class Workspace:
             self._fisher = collect_fisher(self.quantizable, images, threads=threads, progress=advance)
         return self._fisher
 
+    @cached_property
+    def _asymmetric_points(self) -> frozenset[str]:
+        if self.config.compression.activations.mode == "symmetric":
+            return frozenset()
+        return asymmetric_points(self.placed, [point.name for point in self.quantizable.activation_points])
+
     def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
         """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
         if ranges.needs_fisher and self._fisher is None:
@@ -241,6 +247,7 @@ class Workspace:
                 self.statistics.activations,
                 {point.name: bits for point in points},
                 ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
+                self._asymmetric_points,
             )
         return self._activation_ranges[bits]
 

@@ -101,12 +101,12 @@ class ActivationGrid:
 
     @classmethod
     def from_thresholds(cls, low: npt.ArrayLike, high: npt.ArrayLike, bits: int) -> ActivationGrid:
-        """The grid of a symmetric range, -high to high, or of one from zero.
+        """The grid of a symmetric range, -high to high, of one from zero, or of the ends of an asymmetric grid.
 
-        A signed grid keeps its largest positive value, and reaches one step further below.
+        A symmetric grid keeps its largest positive value, and reaches one step further below.
         """
         lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-        if (lows < 0).any():
+        if (lows < 0).any() and (lows == -highs).all():
             step = highs / (2 ** (bits - 1) - 1)
             return cls.from_range(-(2 ** (bits - 1)) * step, highs, bits)
         return cls.from_range(lows, highs, bits)
@@ -127,15 +127,21 @@ class ActivationGrid:
         """Whether a value is below zero."""
         return bool((self.zero_point > 0).any())
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether it reaches as far below zero as above, but for one step."""
+        return bool((self.zero_point == 2 ** (self.bits - 1)).all())
+
 
 def set_activation_grid(fake_quantize: ov.Node, grid: ActivationGrid) -> ov.Node:
     """Puts a grid in the place of a FakeQuantize, for all its consumers.
 
     Call it when the graph around the FakeQuantize is complete: the form depends on the consumers. The result is
-    bit-exact and int8 for symmetric and unsigned grids, and for asymmetric ones below 8 bits, which are stored as
-    symmetric int8; at 8 bits an asymmetric grid leaves its zero point to the plugin. What it costs in latency, relative
-    to plain 8-bit activations: about 2 % at 8 bits (at residual Adds, nothing elsewhere) and about 12 % below 8 bits
-    on a MobileNetV2-like chain at batch 1, no measurable difference on a ResNet-like chain.
+    bit-exact and int8 for symmetric and unsigned grids, and for asymmetric ones below 8 bits but at an Add (see
+    `grids_at_sums`), which are stored as symmetric int8; at 8 bits an asymmetric grid leaves its zero point to the
+    plugin. What it costs in latency, relative to plain 8-bit activations: about 2 % at 8 bits (at residual Adds,
+    nothing elsewhere) and about 12 % below 8 bits on a MobileNetV2-like chain at batch 1, no measurable difference on a
+    ResNet-like chain.
 
     Args:
         fake_quantize: The FakeQuantize to replace; it is left without consumers.
@@ -205,6 +211,24 @@ def concat_groups(model: ov.Model) -> list[list[ov.Node]]:
     return [[node for name, node in order.items() if name in group] for group in groups if len(group) > 1]
 
 
+def grids_at_sums(model: ov.Model) -> set[str]:
+    """Friendly names of the FakeQuantize nodes that must not be asymmetric, as the plugin rounds them wrongly.
+
+    It does so where their values reach an Add of two activations. Those that share a grid with one of them follow.
+
+    Args:
+        model: The model, with its FakeQuantize nodes in place.
+    """
+    sums = [node for node in model.get_ops() if _is_sum(node)]
+    inputs = [value.get_node() for node in sums for value in node.input_values()]
+    found = {source.get_friendly_name() for source in _grid_sources(inputs)}
+    for group in concat_groups(model):
+        names = {node.get_friendly_name() for node in group}
+        if names & found:
+            found |= names
+    return found
+
+
 def unify_grids(grids: Sequence[ActivationGrid]) -> ActivationGrid:
     """The per-tensor grid that a group shares: the widest width over the union of the ranges.
 
@@ -212,13 +236,20 @@ def unify_grids(grids: Sequence[ActivationGrid]) -> ActivationGrid:
         grids: The grids of one group.
 
     Returns:
-        Their common grid: unsigned if all are, else signed symmetric.
+        Their common grid: unsigned if all are; signed symmetric if all signed ones are, or at 8 bits; else asymmetric.
     """
     bits = max(grid.bits for grid in grids)
     low = min(float(grid.low.min()) for grid in grids)
     high = max(float(grid.high.max()) for grid in grids)
     if low >= 0:
         return ActivationGrid.from_range(0.0, high, bits)
+    if bits < 8 and not all(grid.symmetric for grid in grids if grid.signed):
+        top = 2**bits - 1
+        zero_point = round(-low / (high - low) * top)
+        zero_point = min(max(zero_point, 1), top - 1)
+        # Covers both ends, which rounding the zero point has moved apart.
+        step = max(-low / zero_point, high / (top - zero_point))
+        return ActivationGrid.from_range(-zero_point * step, (top - zero_point) * step, bits)
     positive, negative = 2 ** (bits - 1) - 1, 2 ** (bits - 1)
     step = max(high / positive, -low / negative)
     return ActivationGrid.from_range(-negative * step, positive * step, bits)

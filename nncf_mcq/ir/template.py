@@ -15,7 +15,7 @@ from nncf_mcq.algorithm import (
     run_pipeline,
 )
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.activations import ActivationGrid, concat_groups, set_activation_grids
+from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 
@@ -51,6 +51,17 @@ def shared_grids(placed: ov.Model, points: Iterable[str]) -> tuple[tuple[str, ..
     groups = ([node.get_friendly_name() for node in group] for group in concat_groups(placed))
     found = (tuple(names[name] for name in group if name in names) for group in groups)
     return tuple(group for group in found if len(group) > 1)
+
+
+def asymmetric_points(placed: ov.Model, points: Iterable[str]) -> frozenset[str]:
+    """Names of activation points whose grid may have a zero point of its own: see `grids_at_sums`.
+
+    Args:
+        placed: What `place_activation_quantizers` made.
+        points: Names of all activation points.
+    """
+    at_sums = grids_at_sums(placed)
+    return frozenset(point for point in points if fake_quantize_name(point) not in at_sums)
 
 
 def build_template(

@@ -30,11 +30,15 @@ class Network:
     Args:
         seed: Seed of weights, ranges and, where no width is given, of the widths.
         bits: Width of the activations, None for a random one per quantizer.
+        asymmetric: Give signed activations below 8 bits a random zero point.
     """
 
-    def __init__(self, seed: int, bits: int | None, shape: tuple[int, ...] = (1, 3, 12, 12)) -> None:
+    def __init__(
+        self, seed: int, bits: int | None, shape: tuple[int, ...] = (1, 3, 12, 12), asymmetric: bool = False
+    ) -> None:
         self.random = np.random.default_rng(seed)
         self.bits = bits
+        self.asymmetric = asymmetric
         self.parameter: ov.Node = opset.parameter(list(shape), ov.Type.f32, name="data")
         self.data = (np.round(self.random.normal(0, 1, shape) * 16) / 16).astype(np.float32)
         self.grids: dict[str, ActivationGrid] = {}
@@ -51,7 +55,8 @@ class Network:
         values = self.values(node)
         lowest = 0
         if values.min() < 0:
-            lowest = -int(self.random.integers(1, 2**bits - 1)) if asymmetric else -(2 ** (bits - 1))
+            is_asymmetric = asymmetric or (self.asymmetric and bits < 8)
+            lowest = -int(self.random.integers(1, 2**bits - 1)) if is_asymmetric else -(2 ** (bits - 1))
         if step is None:
             step = power_of_two(0.6 * np.abs(values).max() / (2**bits - 1 + lowest))
         grid = ActivationGrid.from_range(lowest * step, (lowest + 2**bits - 1) * step, bits)

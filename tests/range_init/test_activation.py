@@ -18,7 +18,9 @@ from nncf_mcq.range_init.activation import (
     MseActivationRange,
     PercentileActivationRange,
     activation_ranges,
+    relative_error,
 )
+from nncf_mcq.range_init.activation.base import asymmetric_ends
 from nncf_mcq.statistics import ActivationStatistics
 
 NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
@@ -36,9 +38,16 @@ def seen(samples: torch.Tensor) -> ActivationStatistics:
     return ActivationStatistics(samples.amin(dim=2), samples.amax(dim=2), samples.transpose(0, 1).flatten(1), 4)
 
 
-def find(section: Any, samples: torch.Tensor, bits: int = 8, per_channel: bool = False) -> ValueRange:
+def find(
+    section: Any,
+    samples: torch.Tensor,
+    bits: int = 8,
+    per_channel: bool = False,
+    asymmetric: bool = False,
+) -> ValueRange:
     point = ActivationPoint("point", (), per_channel)
-    return activation_ranges([point], [], {"point": seen(samples)}, {"point": bits}, create(section))["point"]
+    names = ("point",) if asymmetric else ()
+    return activation_ranges([point], [], {"point": seen(samples)}, {"point": bits}, create(section), names)["point"]
 
 
 def images_of(*largest: float, sign: float = 1.0) -> torch.Tensor:
@@ -188,6 +197,51 @@ def test_mse_clips_more_at_fewer_bits(seed: int, signed: bool) -> None:
 @pytest.mark.parametrize("name", ["max", "mean_max", "moving_max", "percentile"])
 def test_the_other_rules_do_not_depend_on_the_bits(name: str) -> None:
     assert find(name, normal(4, 1), 2).high == find(name, normal(4, 1), 8).high
+
+
+def leaky(seed: int, channels: int = 1) -> torch.Tensor:
+    return torch.nn.functional.leaky_relu(normal(4, channels, seed=seed), 0.1)
+
+
+@every_rule
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_an_asymmetric_range_wastes_no_levels_on_values_that_do_not_occur(
+    name: str, per_channel: bool, bits: int
+) -> None:
+    samples = leaky(bits, 3 if per_channel else 1)
+    found = find(name, samples, bits, per_channel, asymmetric=True)
+    assert found.low.shape == found.high.shape == ((1, 3, 1, 1) if per_channel else ())
+    step = (found.high - found.low) / (2**bits - 1)
+    np.testing.assert_allclose(found.low / step, np.rint(found.low / step), atol=1e-4)
+    errors = [
+        relative_error(seen(samples), found, bits),
+        relative_error(seen(samples), find(name, samples, bits, per_channel), bits),
+    ]
+    # Nearly a whole bit, which would be a quarter.
+    assert errors[0] < 0.7 * errors[1]
+
+
+@every_rule
+def test_eight_bits_and_values_of_one_sign_are_as_in_symmetric_mode(name: str) -> None:
+    for samples, bits in ((leaky(0), 8), (leaky(0).abs(), 4)):
+        found, expected = (find(name, samples, bits, asymmetric=mode) for mode in (True, False))
+        assert (found.low, found.high) == (expected.low, expected.high)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_mse_finds_both_ends_of_an_asymmetric_range(bits: int) -> None:
+    samples = heavy_tailed(bits, signed=True)[:, :1]
+    values = samples.flatten()
+    found = relative_error(seen(samples), find("mse", samples, bits, asymmetric=True), bits)
+    lows, highs = (torch.linspace(0.1, 1, 24) * end for end in (values.min(), values.max()))
+    tried = [
+        relative_error(seen(samples), ValueRange(*(end.numpy() for end in asymmetric_ends(low, high, bits))), bits)
+        for low in lows[:, None]
+        for high in highs[:, None]
+    ]
+    # It looks for one end at a time, among more candidates.
+    assert found <= min(tried) * 1.05
 
 
 def unified(section: Any, per_channel: bool = False, **samples: torch.Tensor) -> dict[str, ValueRange]:

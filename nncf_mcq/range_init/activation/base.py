@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nncf_mcq import registry
+from nncf_mcq.grid import grid_from_range
 from nncf_mcq.statistics import ActivationStatistics
 
 
@@ -21,11 +22,13 @@ class ActivationRangeTask:
         statistics: Values seen where it stands; where several quantizers share one range, their pooled values.
         bits: Width, 2..8.
         per_channel: One range per channel rather than one per tensor; there is one channel otherwise.
+        asymmetric: Where values are negative, whether the range may reach further on one side of zero.
     """
 
     statistics: ActivationStatistics
     bits: int
     per_channel: bool
+    asymmetric: bool = False
 
     @cached_property
     def signed(self) -> bool:
@@ -37,11 +40,27 @@ class ActivationRangeTask:
         """(images, channels) largest absolute value of each image, in the order of the calibration images."""
         return torch.maximum(-self.statistics.minima, self.statistics.maxima)
 
+    def side(self, sign: int) -> ActivationRangeTask:
+        """The task for the values of one sign, as a range from zero to the largest magnitude."""
+        seen = self.statistics
+        lows, highs = (seen.minima, seen.maxima) if sign > 0 else (-seen.maxima, -seen.minima)
+        kept = ActivationStatistics(
+            lows.clamp_min(0), highs.clamp_min(0), (sign * seen.samples).clamp_min(0), seen.rank
+        )
+        return ActivationRangeTask(kept, self.bits, self.per_channel)
+
+
+def asymmetric_ends(low: torch.Tensor, high: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ends of the grid of a width that is as long as a range and nearest to it among those that hold zero."""
+    grid = grid_from_range(low, high, bits, "asymmetric")
+    return grid.range_low, grid.range_high
+
 
 class ActivationRangeInitializer(ABC):
     """Finds the threshold that an activation is clipped to.
 
-    The range is then -threshold to threshold, or 0 to threshold where no value is negative.
+    The range is then -threshold to threshold, or 0 to threshold where no value is negative. An asymmetric range has the
+    thresholds of both signs.
 
     Args:
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
@@ -58,3 +77,10 @@ class ActivationRangeInitializer(ABC):
     @abstractmethod
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
         """The threshold of the absolute values, (channels,), finite and in the activation's own unit."""
+
+    def find_range(self, task: ActivationRangeTask) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lowest and highest value, (channels,) each."""
+        if task.signed and task.asymmetric:
+            return -self.find_threshold(task.side(-1)), self.find_threshold(task.side(1))
+        threshold = self.find_threshold(task)
+        return -threshold if task.signed else torch.zeros_like(threshold), threshold

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from nncf_mcq.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.grid import is_symmetric
+from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_ends
 from nncf_mcq.statistics import ActivationStatistics
 
 _SMALLEST_THRESHOLD = 1e-6
@@ -22,6 +23,7 @@ def activation_ranges(
     statistics: Mapping[str, ActivationStatistics],
     bits: Mapping[str, int],
     initializer: ActivationRangeInitializer,
+    asymmetric: Collection[str] = (),
 ) -> dict[str, ValueRange]:
     """The range of every activation quantizer at its width.
 
@@ -31,10 +33,12 @@ def activation_ranges(
         statistics: Values seen at each point.
         bits: Width of each point.
         initializer: The rule.
+        asymmetric: Names of points where, if values are negative, all 2^b levels lie between the lowest and the highest
+            value. 8 bits are always symmetric: an own zero point would not run on int8 kernels.
 
     Returns:
-        Point name to its range: symmetric, or from zero where no value is negative. Scalars per tensor,
-        (1, C, 1, ...) per channel.
+        Point name to its range: symmetric, from zero where no value is negative, or the ends of the asymmetric grid.
+        Scalars per tensor, (1, C, 1, ...) per channel.
 
     Raises:
         QuantizationError: The rule's thresholds have another shape than (channels,), or are not finite.
@@ -43,17 +47,22 @@ def activation_ranges(
     in_group = {name: group for group in unified_scales for name in group}
     for point in points:
         pooled = _pool([statistics[name] for name in in_group.get(point.name, (point.name,))])
-        task = ActivationRangeTask(pooled, bits[point.name], point.per_channel)
-        threshold = initializer.find_threshold(task)
-        if threshold.shape != pooled.minima.shape[1:] or not bool(torch.isfinite(threshold).all()):
-            raise QuantizationError(
-                f"{point.name}: the activation range initializer {initializer.parameters.type!r} must return "
-                f"{pooled.minima.shape[1]} finite thresholds, one a channel, but returned {threshold}"
-            )
-        threshold = threshold.clamp_min(_SMALLEST_THRESHOLD)
-        low = -threshold if task.signed else torch.zeros_like(threshold)
+        is_asymmetric = point.name in asymmetric and not is_symmetric(bits[point.name], "asymmetric")
+        task = ActivationRangeTask(pooled, bits[point.name], point.per_channel, is_asymmetric)
+        low, high = initializer.find_range(task)
+        for threshold in (low, high):
+            if threshold.shape != pooled.minima.shape[1:] or not bool(torch.isfinite(threshold).all()):
+                raise QuantizationError(
+                    f"{point.name}: the activation range initializer {initializer.parameters.type!r} must return "
+                    f"{pooled.minima.shape[1]} finite thresholds, one a channel, but returned {threshold}"
+                )
+        high = high.clamp_min(_SMALLEST_THRESHOLD)
+        if task.signed and is_asymmetric:
+            low, high = asymmetric_ends(low, high, task.bits)
+        elif task.signed:
+            low = -high
         shape = (1, -1, *(1 for _ in range(pooled.rank - 2))) if point.per_channel else ()
-        found[point.name] = ValueRange(low.reshape(shape).numpy(), threshold.reshape(shape).numpy())
+        found[point.name] = ValueRange(low.reshape(shape).numpy(), high.reshape(shape).numpy())
     return found
 
 
@@ -65,11 +74,14 @@ def relative_error(statistics: ActivationStatistics, value_range: ValueRange, bi
         value_range: Its range at the width, as `activation_ranges` returns it.
         bits: Width.
     """
-    high = torch.from_numpy(np.asarray(value_range.high, dtype=np.float32).reshape(-1, 1))
-    signed = bool((np.asarray(value_range.low) < 0).any())
-    lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    scale = high / highest
-    levels = torch.round(statistics.samples / scale).clamp_(lowest, highest)
+    ends = (value_range.low, value_range.high)
+    low, high = (torch.from_numpy(np.asarray(end, dtype=np.float32).reshape(-1, 1)) for end in ends)
+    if bool((low < 0).any()) and bool((low == -high).all()):
+        scale, lowest = high / (2 ** (bits - 1) - 1), torch.full_like(high, -(2 ** (bits - 1)))
+    else:
+        scale = (high - low) / (2**bits - 1)
+        lowest = torch.round(low / scale)
+    levels = torch.round(statistics.samples / scale).clamp_(lowest, lowest + 2**bits - 1)
     energy = float(statistics.samples.double().square().sum())
     return float((levels * scale - statistics.samples).double().square().sum()) / max(energy, 1e-30)
 
