@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +25,7 @@ from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.policy import Policy
 from nncf_mcq.recipes import baselines as shipped_baselines
-from nncf_mcq.recipes import find_baseline, find_config, recipe_names
+from nncf_mcq.recipes import config_name, find_baseline, find_config, recipe_names
 from nncf_mcq.registry import load_plugins
 from nncf_mcq.starter import make_starter
 from nncf_mcq.summary import result_lines, result_table
@@ -125,6 +126,7 @@ def quantize(
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
             _errors.print("what was scored is kept: the same command with --resume goes on")
         raise
+    result.origin = {"config": config_name(config), "command": shlex.join(["nncf-mcq", *sys.argv[1:]])}
     xml = result.save(output)
     if as_json:
         print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))

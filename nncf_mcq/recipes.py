@@ -12,6 +12,7 @@ from nncf_mcq.config_errors import to_config_error
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.registry import Parameters
 
+CONFIG_FILE = "config.json"
 _PACKAGE = Path(__file__).parent
 _FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 """In an installed package, and in a checkout."""
@@ -19,7 +20,7 @@ _FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    return sorted({path.parent.name for folder in _FOLDERS for path in folder.glob("*/config.json")})
+    return sorted({path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{CONFIG_FILE}")})
 
 
 def find_config(reference: str) -> Path:
@@ -35,7 +36,7 @@ def find_config(reference: str) -> Path:
     if path.is_file():
         return path
     for folder in _FOLDERS:
-        recipe = folder / reference / "config.json"
+        recipe = folder / reference / CONFIG_FILE
         if recipe.is_file():
             return recipe
     raise ConfigError("CONFIG", reference, f"a JSON file, or a recipe: {', '.join(recipe_names()) or 'none installed'}")
@@ -82,3 +83,9 @@ def _read_baseline(path: Path) -> Baseline:
         return Baseline.model_validate(read_json(path))
     except ValidationError as error:
         raise to_config_error(error, Baseline, (str(path),)) from error
+
+
+def config_name(reference: str) -> str:
+    """A short name: that of the recipe, or of the file without its suffix."""
+    path = Path(reference)
+    return path.resolve().parent.name if path.name == CONFIG_FILE else path.stem

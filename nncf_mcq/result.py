@@ -49,6 +49,7 @@ class QuantizationResult:
         seconds: Wall time by stage.
         verification_images: (N, ...) images on which the saved file must equal the scored model.
         histograms: Layer name to its weights before and after quantization.
+        origin: `config` and `command`, where a command made it.
     """
 
     model: ov.Model
@@ -61,6 +62,7 @@ class QuantizationResult:
     seconds: dict[str, float]
     verification_images: NDArray[Any] = field(repr=False)
     histograms: dict[str, WeightHistogram] = field(default_factory=dict, repr=False)
+    origin: dict[str, str] | None = None
 
     def save(self, directory: str | Path) -> Path:
         """Writes model.xml, model.bin, policy.json, config.json, histograms.json and result.json; verifies the model.
@@ -116,6 +118,7 @@ class QuantizationResult:
             "search": self.search,
             "timing": {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}},
             "versions": versions(),
+            "origin": self.origin,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Collection
 from dataclasses import asdict
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.files import write_text_atomically
 from nncf_mcq.job import parse_overrides
 from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.recipes import find_config
+from openvino_eval import results
 from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
 from openvino_eval.benchmark_app import run_benchmark_app
 from openvino_eval.compare import Comparison, compare_models
@@ -292,6 +295,33 @@ def report(
     except OSError as error:
         raise EvaluationError(f"{output}: cannot be written: {error.strerror}") from error
     Console().print(f"wrote {output} ({format_bytes(output.stat().st_size)})", highlight=False, soft_wrap=True)
+
+
+@app.command("table")
+def results_table(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Output folders of recipes/compare.py or nncf-mcq to add.", metavar="[FOLDER]..."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="JSON file of all results; those of the same command are replaced.")
+    ] = Path("recipes/results.json"),
+    published: Annotated[Path | None, typer.Option(help="JSON file of figures from the literature.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file.")] = Path("recipes/RESULTS.md"),
+) -> None:
+    """Keep the results of runs in one file, and write the table of all of them."""
+    groups = results.merge(results.load_groups(data), [results.collect(folder) for folder in folders or []])
+    if not groups:
+        raise EvaluationError(f"no results: name output folders; {data} holds none")
+    figures = [] if published is None else results.load_published(published)
+    options = [("--data", data), ("--published", published), ("--output", output)]
+    command = shlex.join(["openvino-eval", "table", *(f"{word}" for pair in options if pair[1] for word in pair)])
+    try:
+        results.save_groups(data, groups)
+        write_text_atomically(output, results.markdown(groups, figures, command))
+    except OSError as error:
+        raise EvaluationError(f"{output}: cannot be written: {error.strerror}") from error
+    Console().print(f"wrote {output}", highlight=False, soft_wrap=True)
 
 
 def parse_models(arguments: list[str]) -> dict[str, Path]:

@@ -39,6 +39,7 @@ class ComparisonRow(BaseModel):
         latency_ratio_high: Upper quartile.
         integer_layers: Convolutions and matrix products that run on 8-bit integers.
         compute_layers: Convolutions and matrix products.
+        metrics: All that was measured of its answers, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,7 @@ class ComparisonRow(BaseModel):
     latency_ratio_high: float | None = None
     integer_layers: int
     compute_layers: int
+    metrics: dict[str, float] = {}
 
 
 class Comparison(BaseModel):
@@ -69,6 +71,8 @@ class Comparison(BaseModel):
         threads: Inference threads.
         device: The processor's name.
         openvino_version: The runtime's version.
+        model: What was compared, where it has a name.
+        command: That made the comparison.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +82,8 @@ class Comparison(BaseModel):
     threads: int
     device: str
     openvino_version: str
+    model: str | None = None
+    command: str | None = None
 
     def save(self, path: Path) -> None:
         """Write it as JSON.

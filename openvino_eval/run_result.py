@@ -23,6 +23,7 @@ class LayerResult(BaseModel):
     Attributes:
         name: Its name in the model.
         bits: Weight bits; None where it stays in float.
+        activation_bits: Width of its input; None where that stays in float.
         rule: The clip rule that won.
         runtime_precision: What the written IR runs it in, e.g. `u8`.
     """
@@ -31,6 +32,7 @@ class LayerResult(BaseModel):
 
     name: str
     bits: int | None = None
+    activation_bits: int | None = None
     rule: str | None = None
     runtime_precision: str | None = None
 
@@ -53,6 +55,7 @@ class RunResult(BaseModel):
         search: How the policy was found.
         timing: Seconds by step.
         versions: Of the packages that made it.
+        origin: `config` and `command`, where a command made it.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -62,6 +65,7 @@ class RunResult(BaseModel):
     search: dict[str, Any] | None = None
     timing: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
+    origin: dict[str, str] | None = None
 
 
 class LayerHistogram(BaseModel):

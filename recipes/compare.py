@@ -9,7 +9,10 @@ methods follow.
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import shlex
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.config import read_json
+from nncf_mcq.config import load_config, read_json
 from nncf_mcq.console_progress import ConsoleProgress
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.layers import find_layers
 from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.recipes import baselines, find_config
+from nncf_mcq.result import CONFIG_FILE, MODEL_NAME, RESULT_FILE, versions
 from nncf_mcq.runtime import compile_model, core
 from nncf_mcq.task.datasets import DatasetSplits
 from openvino_eval.compare import Comparison, compare_models
@@ -56,17 +60,32 @@ def main() -> None:
         "--baselines", action="store_true", help="also the baselines that ship with the package (nncf-mcq baselines)"
     )
     parser.add_argument("--rounds", type=int, default=15, help="interleaved turns of each model when measuring latency")
+    parser.add_argument("--reuse", action="store_true", help="keep what an interrupted run of the same command made")
     arguments = parser.parse_args()
     silence_cuda_notice()
     try:
         overrides = parse_overrides(arguments.set)
-        with_baselines = arguments.baselines
-        compare(find_config(arguments.config), overrides, arguments.output, arguments.rounds, with_baselines)
+        compare(
+            find_config(arguments.config),
+            overrides,
+            arguments.output,
+            rounds=arguments.rounds,
+            with_baselines=arguments.baselines,
+            reuse=arguments.reuse,
+        )
     except NncfMcqError as error:
         parser.exit(2, f"error: {error}\n")
 
 
-def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int, with_baselines: bool = False) -> None:
+def compare(
+    config: Path,
+    overrides: dict[str, Any],
+    output: Path,
+    *,
+    rounds: int,
+    with_baselines: bool = False,
+    reuse: bool = False,
+) -> None:
     """Runs every variant, then measures all files side by side."""
     start = time.perf_counter()
     terminal = Console()
@@ -84,13 +103,21 @@ def compare(config: Path, overrides: dict[str, Any], output: Path, rounds: int, 
         own = {name: baseline.values for name, baseline in baselines().items() if name != "nncf_int8"}
         variants |= {f"baseline {name}": values for name, values in own.items()}
     for name, variant in variants.items():
+        folder = output / name.replace(",", "").replace(" ", "_")
+        variant_job = Job.read(config, {**overrides, **variant})
+        if reuse and _is_made(folder, variant_job):
+            console.print(f"[bold]{name}[/bold]: made before")
+            models[name] = folder / f"{MODEL_NAME}.xml"
+            continue
         console.print(f"[bold]{name}[/bold]")
         with ConsoleProgress() as progress:
-            result = Job.read(config, {**overrides, **variant}).run(progress)
-        models[name] = result.save(output / name.replace(",", "").replace(" ", "_"))
+            result = variant_job.run(progress)
+        models[name] = result.save(folder)
     threads = job.config.runtime.threads
     scores = {name: measure(compile_model(core().read_model(path), threads)) for name, path in models.items()}
     comparison = _with_scores(compare_models(models, rounds=rounds), scores, len(splits.report))
+    command = shlex.join(["python", "recipes/compare.py", *sys.argv[1:]])
+    comparison = comparison.model_copy(update={"model": config.parent.name, "command": command})
     comparison.save(output / "comparison.json")
     report = output / "report.html"
     runs = {name: load_run(models[name].parent) for name in variants}
@@ -107,6 +134,15 @@ def _variants(config: Path, model: ov.Model) -> dict[str, dict[str, Any]]:
         return read_json(own)
     layers = [layer.name for layer in find_layers(model).layers]
     return {name: {PRECISION: precision} for name, precision in _precisions(layers).items()}
+
+
+def _is_made(folder: Path, job: Job) -> bool:
+    """Whether a folder holds the result of the same configuration, by the same versions."""
+    result = folder / RESULT_FILE
+    if not result.is_file():
+        return False
+    made = load_config(folder / CONFIG_FILE).map_paths(lambda path: str((folder / path).resolve()))
+    return made == job.config and json.loads(result.read_text(encoding="utf-8"))["versions"] == versions()
 
 
 def _precisions(layers: list[str]) -> dict[str, dict[str, Any]]:
@@ -137,10 +173,15 @@ def _nncf_int8(model: ov.Model, splits: DatasetSplits) -> ov.Model:
 
 
 def _with_scores(comparison: Comparison, scores: Mapping[str, Mapping[str, float]], samples: int) -> Comparison:
-    """The comparison with those scores that it has a place for."""
+    """The comparison with the scores."""
     names = ("top1", "agreement", "kl")
     rows = tuple(
-        row.model_copy(update={name: value for name, value in scores[row.name].items() if name in names})
+        row.model_copy(
+            update={
+                **{name: value for name, value in scores[row.name].items() if name in names},
+                "metrics": dict(scores[row.name]),
+            }
+        )
         for row in comparison.rows
     )
     return comparison.model_copy(update={"rows": rows, "samples": samples})
