@@ -58,6 +58,8 @@ def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
     assert result["metrics"]["float"]["top1"] > 0.8
     assert result["metrics"]["quantized"]["top1"] > 0.7
     assert {layer["bits"] for layer in result["layers"]} == {4}
+    assert result["origin"]["config"] == "fashion_mnist"
+    assert result["origin"]["command"].startswith("nncf-mcq quantize fashion_mnist --output ")
     assert {layer["runtime_precision"] for layer in result["layers"]} <= {"i8", "u8"}
     assert result["metrics"]["quantized"]["bin_bytes"] == (quantized / "model.bin").stat().st_size
     histograms = json.loads((quantized / "histograms.json").read_text())["layers"]
@@ -120,4 +122,13 @@ def test_bad_input_is_one_message_and_an_exit_code(arguments: list[str], message
 
 
 def test_recipes_can_be_listed() -> None:
-    assert run("recipes").stdout.split() == ["efficientnet_lite0", "fashion_mnist", "yolov3", "yolov3_tiny"]
+    assert run("recipes").stdout.split() == [
+        "efficientnet_lite0",
+        "fashion_mnist",
+        "fashion_mnist_resnet18",
+        "mobilenet_v2",
+        "resnet18",
+        "resnet50",
+        "yolov3",
+        "yolov3_tiny",
+    ]

@@ -80,6 +80,7 @@ def run_training(
     """Runs the script with arguments; returns its exit code and what it wrote to stdout and stderr."""
     # As the interpreter does for a script: its own folder comes first.
     monkeypatch.syspath_prepend(str(recipe))
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "model", raising=False)
     script = load_recipe_file("fashion_mnist/train.py")
     monkeypatch.delitem(sys.modules, "model")
