@@ -67,10 +67,11 @@ class ActivationsConfig(Parameters):
         description="Width of every activation quantizer, or a list of widths that a precision initializer that "
         "searches may choose from; the others take the largest.",
     )
-    mode: Literal["symmetric", "asymmetric"] = Field(
-        default="asymmetric",
+    mode: Literal["symmetric", "asymmetric", "automatic"] = Field(
+        default="automatic",
         description="Of activations with negative values. symmetric: levels around zero. asymmetric: all 2^b levels "
-        "between the lowest and the highest value; costs no speed. 8 bits, and inputs of sums, are always symmetric.",
+        "between the lowest and the highest value, but for inputs of sums. automatic: asymmetric below 8 bits, where a "
+        "zero point costs nothing.",
     )
     per_channel: bool = Field(
         default=False,

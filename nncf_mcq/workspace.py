@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.algorithm import ValueRange
 from nncf_mcq.config import Config
-from nncf_mcq.costs import CostModel
+from nncf_mcq.costs import INT8_BITS, CostModel
 from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import asymmetric_points, build_template, place_activation_quantizers, shared_grids
@@ -208,9 +208,11 @@ class Workspace:
 
     @cached_property
     def _asymmetric_points(self) -> frozenset[str]:
-        if self.config.compression.activations.mode == "symmetric":
-            return frozenset()
         return asymmetric_points(self.placed, [point.name for point in self.quantizable.activation_points])
+
+    def _is_asymmetric(self, bits: int) -> bool:
+        mode = self.config.compression.activations.mode
+        return mode == "asymmetric" or (mode == "automatic" and bits < INT8_BITS)
 
     def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
         """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
@@ -247,7 +249,7 @@ class Workspace:
                 self.statistics.activations,
                 {point.name: bits for point in points},
                 ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
-                self._asymmetric_points,
+                self._asymmetric_points if self._is_asymmetric(bits) else (),
             )
         return self._activation_ranges[bits]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +24,10 @@ METRICS = {"top1": "top-1", "top5": "top-5", "map50": "mAP@0.5", "map": "mAP"}
 """In the order of preference; all in percent."""
 
 _LEGEND = (
-    "drop: of the first metric against FP32, in points; agree: same answer as FP32; of FP32: bytes of the `.bin` "
-    "relative to those of the float model's; int8: layers on int8 kernels of the file as read back; latency: median of "
-    "interleaved turns at batch 1, relative to NNCF INT8; seconds: of the whole run, search and report included."
+    "Each table names the command that measured it. drop: of the first metric against FP32, in points; agree: same "
+    "answer as FP32; of FP32: bytes of the `.bin` relative to those of the float model's; int8: layers on int8 kernels "
+    "of the file as read back; latency: median of interleaved turns at batch 1, relative to NNCF INT8; seconds: wall "
+    "time of the whole run, search and report included, on a machine that may have been doing other work as well."
 )
 _PUBLISHED = (
     "Figures of others, on other images (ImageNet's and COCO's validation sets), partly of other weights of the same "
@@ -167,7 +169,7 @@ def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure]
         published: Figures from the literature.
         command: That makes it again.
     """
-    parts = ["# Results", f"Made by `{command}`. Each table names the command that measured it.", _LEGEND]
+    parts = ["# Results", f"Made by `{command}`.", _wrap(_LEGEND)]
     for model in dict.fromkeys(group.model for group in groups):
         parts.append(f"## {model}")
         for group in groups:
@@ -184,7 +186,7 @@ def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure]
             "source": lambda figure: figure.source,
         }
         cells = [[text(figure) for text in columns.values()] for figure in published]
-        parts += ["## Published", _PUBLISHED, _table(list(columns), cells, text_columns=(0, 1, 2, 3, 5))]
+        parts += ["## Published", _wrap(_PUBLISHED), _table(list(columns), cells, text_columns=(0, 1, 2, 3, 5))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -305,6 +307,10 @@ def _load(path: Path, kind: type[_Model]) -> list[_Model]:
 def _table(headings: Sequence[str], cells: Sequence[Sequence[str]], text_columns: Sequence[int]) -> str:
     alignments = ["---" if index in text_columns else "---:" for index in range(len(headings))]
     return "\n".join(f"| {' | '.join(line)} |" for line in [headings, alignments, *cells])
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, 119)
 
 
 def _percent(share: float | None) -> str:

@@ -236,14 +236,14 @@ def unify_grids(grids: Sequence[ActivationGrid]) -> ActivationGrid:
         grids: The grids of one group.
 
     Returns:
-        Their common grid: unsigned if all are; signed symmetric if all signed ones are, or at 8 bits; else asymmetric.
+        Their common grid: unsigned if all are; signed symmetric if all signed ones are; else asymmetric.
     """
     bits = max(grid.bits for grid in grids)
     low = min(float(grid.low.min()) for grid in grids)
     high = max(float(grid.high.max()) for grid in grids)
     if low >= 0:
         return ActivationGrid.from_range(0.0, high, bits)
-    if bits < 8 and not all(grid.symmetric for grid in grids if grid.signed):
+    if not all(grid.symmetric for grid in grids if grid.signed):
         top = 2**bits - 1
         zero_point = round(-low / (high - low) * top)
         zero_point = min(max(zero_point, 1), top - 1)

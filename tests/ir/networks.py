@@ -30,7 +30,7 @@ class Network:
     Args:
         seed: Seed of weights, ranges and, where no width is given, of the widths.
         bits: Width of the activations, None for a random one per quantizer.
-        asymmetric: Give signed activations below 8 bits a random zero point.
+        asymmetric: Give signed activations a random zero point.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Network:
         values = self.values(node)
         lowest = 0
         if values.min() < 0:
-            is_asymmetric = asymmetric or (self.asymmetric and bits < 8)
+            is_asymmetric = asymmetric or self.asymmetric
             lowest = -int(self.random.integers(1, 2**bits - 1)) if is_asymmetric else -(2 ** (bits - 1))
         if step is None:
             step = power_of_two(0.6 * np.abs(values).max() / (2**bits - 1 + lowest))

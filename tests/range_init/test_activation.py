@@ -20,7 +20,7 @@ from nncf_mcq.range_init.activation import (
     activation_ranges,
     relative_error,
 )
-from nncf_mcq.range_init.activation.base import asymmetric_ends
+from nncf_mcq.range_init.activation.base import asymmetric_grid
 from nncf_mcq.statistics import ActivationStatistics
 
 NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
@@ -205,7 +205,7 @@ def leaky(seed: int, channels: int = 1) -> torch.Tensor:
 
 @every_rule
 @pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("bits", [2, 4, 7])
+@pytest.mark.parametrize("bits", [2, 4, 8])
 def test_an_asymmetric_range_wastes_no_levels_on_values_that_do_not_occur(
     name: str, per_channel: bool, bits: int
 ) -> None:
@@ -218,15 +218,14 @@ def test_an_asymmetric_range_wastes_no_levels_on_values_that_do_not_occur(
         relative_error(seen(samples), found, bits),
         relative_error(seen(samples), find(name, samples, bits, per_channel), bits),
     ]
-    # Nearly a whole bit, which would be a quarter.
-    assert errors[0] < 0.7 * errors[1]
+    # Without clipping nearly a whole bit, which would be a quarter.
+    assert errors[0] < 0.8 * errors[1]
 
 
 @every_rule
-def test_eight_bits_and_values_of_one_sign_are_as_in_symmetric_mode(name: str) -> None:
-    for samples, bits in ((leaky(0), 8), (leaky(0).abs(), 4)):
-        found, expected = (find(name, samples, bits, asymmetric=mode) for mode in (True, False))
-        assert (found.low, found.high) == (expected.low, expected.high)
+def test_values_of_one_sign_are_as_in_symmetric_mode(name: str) -> None:
+    found, expected = (find(name, leaky(0).abs(), 4, asymmetric=mode) for mode in (True, False))
+    assert (found.low, found.high) == (expected.low, expected.high)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
@@ -235,10 +234,10 @@ def test_mse_finds_both_ends_of_an_asymmetric_range(bits: int) -> None:
     values = samples.flatten()
     found = relative_error(seen(samples), find("mse", samples, bits, asymmetric=True), bits)
     lows, highs = (torch.linspace(0.1, 1, 24) * end for end in (values.min(), values.max()))
+    grids = [asymmetric_grid(low, high, bits) for low in lows[:, None] for high in highs[:, None]]
     tried = [
-        relative_error(seen(samples), ValueRange(*(end.numpy() for end in asymmetric_ends(low, high, bits))), bits)
-        for low in lows[:, None]
-        for high in highs[:, None]
+        relative_error(seen(samples), ValueRange(grid.range_low.numpy(), grid.range_high.numpy()), bits)
+        for grid in grids
     ]
     # It looks for one end at a time, among more candidates.
     assert found <= min(tried) * 1.05

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from nncf_mcq import registry
-from nncf_mcq.grid import grid_from_range
+from nncf_mcq.grid import Grid
 from nncf_mcq.statistics import ActivationStatistics
+
+_SMALLEST_STEP = 1e-12
+"""Keeps an activation that is always zero on a grid."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,17 @@ class ActivationRangeTask:
         return ActivationRangeTask(kept, self.bits, self.per_channel)
 
 
-def asymmetric_ends(low: torch.Tensor, high: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ends of the grid of a width that is as long as a range and nearest to it among those that hold zero."""
-    grid = grid_from_range(low, high, bits, "asymmetric")
-    return grid.range_low, grid.range_high
+def asymmetric_grid(low: torch.Tensor, high: torch.Tensor, bits: int) -> Grid:
+    """The grid of all 2^b levels that is as long as a range and nearest to it among those that hold zero.
+
+    Args:
+        low: (channels,) lower ends, at most 0.
+        high: (channels,) upper ends, at least 0.
+        bits: 2..8.
+    """
+    top = 2**bits - 1
+    scale = ((high - low) / top).clamp_min(_SMALLEST_STEP)
+    return Grid(scale, torch.round(-low / scale).clamp_(0, top), 0, top)
 
 
 class ActivationRangeInitializer(ABC):

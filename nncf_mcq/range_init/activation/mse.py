@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.grid import grid_from_range
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
 from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
 
 _TURNS = 2
@@ -71,7 +70,7 @@ class MseActivationRange(ActivationRangeInitializer):
         best_error = torch.full_like(candidates[0][1], torch.inf)
         best = candidates[0]
         for candidate in candidates:
-            grid = grid_from_range(*candidate, task.bits, "asymmetric")
+            grid = asymmetric_grid(*candidate, task.bits)
             error = (grid.quantize(samples) - samples).square_().sum(dim=1)
             better = error < best_error
             best_error = torch.where(better, error, best_error)

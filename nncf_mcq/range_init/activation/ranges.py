@@ -9,8 +9,7 @@ import torch
 
 from nncf_mcq.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.grid import is_symmetric
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_ends
+from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
 from nncf_mcq.statistics import ActivationStatistics
 
 _SMALLEST_THRESHOLD = 1e-6
@@ -34,7 +33,7 @@ def activation_ranges(
         bits: Width of each point.
         initializer: The rule.
         asymmetric: Names of points where, if values are negative, all 2^b levels lie between the lowest and the highest
-            value. 8 bits are always symmetric: an own zero point would not run on int8 kernels.
+            value.
 
     Returns:
         Point name to its range: symmetric, from zero where no value is negative, or the ends of the asymmetric grid.
@@ -47,7 +46,7 @@ def activation_ranges(
     in_group = {name: group for group in unified_scales for name in group}
     for point in points:
         pooled = _pool([statistics[name] for name in in_group.get(point.name, (point.name,))])
-        is_asymmetric = point.name in asymmetric and not is_symmetric(bits[point.name], "asymmetric")
+        is_asymmetric = point.name in asymmetric
         task = ActivationRangeTask(pooled, bits[point.name], point.per_channel, is_asymmetric)
         low, high = initializer.find_range(task)
         for threshold in (low, high):
@@ -58,7 +57,8 @@ def activation_ranges(
                 )
         high = high.clamp_min(_SMALLEST_THRESHOLD)
         if task.signed and is_asymmetric:
-            low, high = asymmetric_ends(low, high, task.bits)
+            grid = asymmetric_grid(low, high, task.bits)
+            low, high = grid.range_low, grid.range_high
         elif task.signed:
             low = -high
         shape = (1, -1, *(1 for _ in range(pooled.rank - 2))) if point.per_channel else ()
