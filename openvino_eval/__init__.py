@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from openvino_eval.accuracy import Evaluation, evaluate_model, predict
-from openvino_eval.benchmark_app import BenchmarkAppResult, run_benchmark_app
+from openvino_eval.accuracy import Evaluation, Predictions, evaluate_model, predict
+from openvino_eval.benchmark import BenchmarkResult, Candidate, Figure, TimedLayer, benchmark
+from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
 from openvino_eval.compare import Comparison, ComparisonRow, compare_models
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import LatencyResult, measure_latency
 from openvino_eval.layer_times import LayerTime, measure_layer_times
 from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
+from openvino_eval.machine import MachineLoad
 from openvino_eval.report import render_report, write_report
 from openvino_eval.run_result import Run, RunResult, load_run
 from openvino_eval.runtime import Precision, compile_model
@@ -18,19 +20,27 @@ from openvino_eval.size import ConstantType, ModelSize, measure_size
 __all__ = [
     "ArraySamples",
     "BenchmarkAppResult",
+    "BenchmarkResult",
+    "Candidate",
     "Comparison",
     "ComparisonRow",
     "ConstantType",
     "Evaluation",
     "EvaluationError",
+    "Figure",
     "LatencyResult",
     "LayerTime",
+    "MachineLoad",
+    "Mode",
     "ModelSize",
     "Precision",
+    "Predictions",
     "Run",
     "RunResult",
     "RuntimeLayer",
     "Samples",
+    "TimedLayer",
+    "benchmark",
     "compare_models",
     "compile_model",
     "count_integer_layers",
@@ -44,6 +54,7 @@ __all__ = [
     "predict",
     "render_report",
     "run_benchmark_app",
+    "run_counters",
     "runtime_layers",
     "write_report",
 ]

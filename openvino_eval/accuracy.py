@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from openvino_eval.runtime import DEFAULT_THREADS, Precision, compile_model, rea
 from openvino_eval.samples import Samples
 
 Outputs = npt.NDArray[np.float32]
+
+_CHUNK_BYTES = 128 * 2**20
+"""Decoded images in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,12 @@ def evaluate_model(
         EvaluationError: An unknown metric, no samples, or a model that cannot run on them.
     """
     names = check_metrics(metrics)
-    outputs, targets = predict(
-        {"model": model}, samples, batch_size=batch_size, threads=threads, precisions={"model": precision}
-    )
-    scores = score(outputs["model"], targets, names)
+    found = predict({"model": model}, samples, batch_size=batch_size, threads=threads, precisions={"model": precision})
+    outputs = found.outputs["model"]
+    scores = score(outputs, found.targets, names)
     if reference is not None:
-        scores |= compare_outputs(outputs["model"], reference)
-    return Evaluation(outputs["model"], targets, scores)
+        scores |= compare_outputs(outputs, reference)
+    return Evaluation(outputs, found.targets, scores)
 
 
 def score(outputs: Outputs, targets: Any, metrics: Iterable[str]) -> dict[str, float]:
@@ -125,13 +128,40 @@ def compare_outputs(outputs: Outputs, reference: Outputs) -> dict[str, float]:
         `agreement`, the share of equal top-1 answers, and `kl`, the mean KL divergence from the reference in nats.
 
     Raises:
-        EvaluationError: The shapes differ, or are not those of a classifier.
+        EvaluationError: The shapes differ, or are not those of a classifier, or the reference is not finite.
     """
     if outputs.ndim != 2:
         raise EvaluationError(f"outputs of shape {outputs.shape} cannot be compared, needed: (samples, classes)")
     if outputs.shape != reference.shape:
         raise EvaluationError(f"outputs of shape {outputs.shape} cannot be compared with a reference {reference.shape}")
-    return {"agreement": float(agreement(outputs, reference)), "kl": float(kl_divergence(outputs, reference))}
+    try:
+        return {"agreement": float(agreement(outputs, reference)), "kl": float(kl_divergence(outputs, reference))}
+    except ValueError as error:
+        raise EvaluationError(f"outputs cannot be compared: {error}") from error
+
+
+def is_classifier(outputs: Outputs) -> bool:
+    """Whether outputs have the shape that `compare_outputs` takes.
+
+    Args:
+        outputs: Of any model.
+    """
+    return outputs.ndim == 2 and outputs.shape[1] > 1
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What several models answered on the same samples.
+
+    Attributes:
+        outputs: Name -> outputs (samples, ...).
+        targets: One a sample: an array where all have one shape, otherwise a list.
+        images_per_second: Name -> how fast it answered, without reading and decoding the images.
+    """
+
+    outputs: dict[str, Outputs]
+    targets: Any
+    images_per_second: dict[str, float]
 
 
 def predict(
@@ -141,8 +171,12 @@ def predict(
     batch_size: int | None = None,
     threads: int = DEFAULT_THREADS,
     precisions: Mapping[str, Precision] | None = None,
-) -> tuple[dict[str, Outputs], Any]:
-    """Run models side by side over samples, reading (and decoding) each sample once.
+    progress: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Run models over samples, reading (and decoding) each sample once.
+
+    Each thread runs an inference of its own, as `benchmark_app` does for the throughput. Models take turns at pieces of
+    the data set that fit into memory.
 
     Args:
         models: Name -> model with one image input, or the file of one.
@@ -150,9 +184,10 @@ def predict(
         batch_size: Images an inference; None keeps each model's own batch (1 where that is dynamic).
         threads: Inference threads.
         precisions: Name -> what float layers run in, f32 where missing.
+        progress: Called after each sample and model.
 
     Returns:
-        Name -> outputs (samples, classes), and the targets: an array where all have one shape, otherwise a list.
+        Outputs, targets and speed.
 
     Raises:
         EvaluationError: No samples, or a model that cannot run on them.
@@ -161,29 +196,37 @@ def predict(
         raise EvaluationError("no samples to evaluate on")
     first_image = _image(samples, 0)
     runners = {
-        name: _BatchRunner(
-            name, model, first_image.shape, batch_size, threads, (precisions or {}).get(name, Precision.F32)
-        )
+        name: _Runner(name, model, first_image, batch_size, threads, (precisions or {}).get(name, Precision.F32))
         for name, model in models.items()
     }
-    chunk_size = max(runner.batch_size for runner in runners.values())
+    largest_batch = max(runner.batch_size for runner in runners.values())
+    chunk_size = largest_batch * max(1, _CHUNK_BYTES // max(first_image.nbytes * largest_batch, 1))
     outputs: dict[str, list[Outputs]] = {name: [] for name in models}
+    seconds = dict.fromkeys(models, 0.0)
     targets: list[Any] = []
     for images, chunk_targets in _chunks(samples, chunk_size):
         targets += chunk_targets
         for name, runner in runners.items():
+            start = time.perf_counter()
             outputs[name].append(runner(images))
-    return {name: np.concatenate(parts) for name, parts in outputs.items()}, _stack(targets)
+            seconds[name] += time.perf_counter() - start
+            for _ in images:
+                progress()
+    return Predictions(
+        {name: np.concatenate(parts) for name, parts in outputs.items()},
+        _stack(targets),
+        {name: len(samples) / max(taken, 1e-9) for name, taken in seconds.items()},
+    )
 
 
-class _BatchRunner:
-    """A compiled model with a fixed batch that takes any number of images."""
+class _Runner:
+    """A compiled model with a fixed batch that takes any number of images, one batch a thread at a time."""
 
     def __init__(
         self,
         name: str,
         model: Path | ov.Model,
-        image_shape: tuple[int, ...],
+        first_image: npt.NDArray[np.float32],
         batch_size: int | None,
         threads: int,
         precision: Precision,
@@ -193,30 +236,47 @@ class _BatchRunner:
         if len(loaded.inputs) != 1:
             raise EvaluationError(f"{name}: has {len(loaded.inputs)} inputs, needed: one image input")
         declared = loaded.input(0).get_partial_shape()
-        if declared.rank.is_static and not _matches(declared, image_shape):
-            raise EvaluationError(f"{name}: takes images of shape {declared}, the samples are {list(image_shape)}")
+        if declared.rank.is_static and not _matches(declared, first_image.shape):
+            raise EvaluationError(
+                f"{name}: takes images of shape {declared}, the samples are {list(first_image.shape)}"
+            )
         own_batch = declared[0] if declared.rank.is_static else ov.Dimension()
         self.batch_size = batch_size or (own_batch.get_length() if own_batch.is_static else 1)
-        wanted = ov.PartialShape([self.batch_size, *image_shape])
+        wanted = ov.PartialShape([self.batch_size, *first_image.shape])
         if declared != wanted:
             try:
                 loaded.reshape(wanted)
             except RuntimeError as error:
                 raise EvaluationError(f"{name}: cannot run {wanted} at once: {last_line(error)}") from error
-        self._request = compile_model(loaded, threads=threads, precision=precision).create_infer_request()
+        compiled = compile_model(loaded, threads=threads, precision=precision, streams=threads)
+        # A thread that is done finds the next batch waiting.
+        requests = 2 * threads
+        self._queue = ov.AsyncInferQueue(compiled, requests)
+        self._queue.set_callback(self._keep)
+        self._answers: dict[int, Outputs] = {}
+        # The first inference of each request is slower.
+        self(np.repeat(first_image[None], requests * self.batch_size, axis=0))
 
     def __call__(self, images: npt.NDArray[np.float32]) -> Outputs:
-        parts: list[Outputs] = []
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            # The last batch is filled up with copies of its last image, whose answers are dropped.
-            padding = np.repeat(batch[-1:], self.batch_size - len(batch), axis=0)
-            self._request.infer([np.concatenate([batch, padding])])
-            answers = np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
-            if answers.shape[:1] != (self.batch_size,):
-                raise EvaluationError(f"{self.name}: answers {answers.shape} to a batch of {self.batch_size}")
-            parts.append(answers[: len(batch)])
-        return np.concatenate(parts)
+        self._answers.clear()
+        starts = range(0, len(images), self.batch_size)
+        # Requests read the images where they are: they must live until all are done.
+        batches = [self._full(images[start : start + self.batch_size]) for start in starts]
+        for index, batch in enumerate(batches):
+            self._queue.start_async([batch], index, share_inputs=True)
+        self._queue.wait_all()
+        answers = [self._answers[index] for index in range(len(batches))]
+        if answers[0].shape[:1] != (self.batch_size,):
+            raise EvaluationError(f"{self.name}: answers {answers[0].shape} to a batch of {self.batch_size}")
+        return np.concatenate(answers)[: len(images)]
+
+    def _full(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """A batch filled up with copies of its last image, whose answers are dropped."""
+        missing = self.batch_size - len(batch)
+        return batch if missing == 0 else np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+
+    def _keep(self, request: ov.InferRequest, index: int) -> None:
+        self._answers[index] = np.array(request.get_output_tensor(0).data, dtype=np.float32)
 
 
 def _matches(declared: ov.PartialShape, image_shape: tuple[int, ...]) -> bool:

@@ -1,13 +1,17 @@
-"""OpenVINO's own `benchmark_app`, so that a latency here can be held against published ones."""
+"""OpenVINO's own `benchmark_app`, so that a figure here can be held against published ones."""
 
 from __future__ import annotations
 
+import enum
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openvino_eval.errors import EvaluationError
@@ -17,10 +21,22 @@ from openvino_eval.runtime import DEFAULT_THREADS, Precision, properties
 _ENTRY_POINT = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
 _START_UP_SECONDS = 600.0
 
+REPORT_FILE, COUNTERS_FILE, LOG_FILE = "benchmark_report.json", "benchmark_average_counters_report.csv", "log.txt"
+
+# Latencies below a millisecond are in the log with three digits more than in the report.
+_MICROSECONDS = re.compile(r"(Median|Average|Min|Max):\s+([0-9.]+) us$", re.MULTILINE)
+
+
+class Mode(enum.StrEnum):
+    """What is measured."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+
 
 @dataclass(frozen=True)
 class BenchmarkAppResult:
-    """What `benchmark_app` reports; latencies in milliseconds, which it rounds to 0.01.
+    """What `benchmark_app` reports; latencies in milliseconds.
 
     Attributes:
         median_ms: Median latency.
@@ -47,50 +63,118 @@ def run_benchmark_app(
     seconds: int = 10,
     threads: int = DEFAULT_THREADS,
     precision: Precision = Precision.F32,
+    mode: Mode = Mode.LATENCY,
+    streams: int | None = None,
+    folder: Path | None = None,
 ) -> BenchmarkAppResult:
     """Run `benchmark_app` on a model with random input.
+
+    Threads, streams and requests are given explicitly rather than by a performance hint, which may choose others on
+    another machine.
 
     Args:
         model: The file of a model.
         seconds: How long to measure, at least 1.
         threads: Inference threads.
         precision: What float layers run in.
+        mode: One inference at a time, or `streams` of them.
+        streams: Inferences that run side by side for the throughput; as many as threads by default.
+        folder: Where its report and its log are kept; made if it is missing. By default they are not.
 
     Returns:
         Its figures.
 
     Raises:
-        EvaluationError: The model is missing, `seconds` is below 1, or `benchmark_app` fails.
+        EvaluationError: The model is missing, a number is out of range, or `benchmark_app` fails.
     """
+    parallel = 1 if mode is Mode.LATENCY else threads if streams is None else streams
+    if not 1 <= parallel <= max(threads, 1):
+        raise EvaluationError(f"streams: found {parallel}, allowed: 1 to {threads}, the number of threads")
+    with _folder(folder) as reports:
+        flags = (
+            *("-api", "sync" if mode is Mode.LATENCY else "async"),
+            *("-nstreams", str(parallel), "-nireq", str(parallel), "-report_type", "no_counters", "-json_stats"),
+        )
+        command, log = _run(model, seconds, threads, precision, flags, reports)
+        return refine(parse_report(reports / REPORT_FILE, command), log)
+
+
+def run_counters(
+    model: Path,
+    *,
+    seconds: int = 1,
+    threads: int = DEFAULT_THREADS,
+    precision: Precision = Precision.F32,
+    folder: Path | None = None,
+) -> dict[str, float]:
+    """Let `benchmark_app` time every layer of a model, one inference at a time.
+
+    Args:
+        model: The file of a model.
+        seconds: How long to measure, at least 1.
+        threads: Inference threads.
+        precision: What float layers run in.
+        folder: Where the counters and its log are kept; made if it is missing. By default they are not.
+
+    Returns:
+        The plugin's name of each layer that was executed -> its mean time in milliseconds.
+
+    Raises:
+        EvaluationError: The model is missing, a number is out of range, or `benchmark_app` fails.
+    """
+    with _folder(folder) as reports:
+        # As CSV: the JSON report has the counters of the first layer only.
+        flags = ("-api", "sync", "-nstreams", "1", "-nireq", "1", "-report_type", "average_counters")
+        _run(model, seconds, threads, precision, flags, reports)
+        return parse_counters(reports / COUNTERS_FILE)
+
+
+@contextmanager
+def _folder(folder: Path | None) -> Iterator[Path]:
+    """The given folder, or one that goes away."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="openvino-eval-") as temporary:
+        yield Path(temporary)
+
+
+def _run(
+    model: Path, seconds: int, threads: int, precision: Precision, own_flags: Sequence[str], reports: Path
+) -> tuple[tuple[str, ...], str]:
+    """Runs it with the pinned properties; returns its flags and what it printed."""
     if not model.is_file():
         raise EvaluationError(f"{model}: no such file")
     if seconds < 1:
         raise EvaluationError(f"seconds: found {seconds}, allowed: 1 or more")
-    pinned = {key: str(value) for key, value in properties(threads, precision).items()}
-    with tempfile.TemporaryDirectory(prefix="openvino-eval-") as folder:
-        # benchmark_app refuses -nthreads beside -hint, but takes the property from a file.
-        device_config = Path(folder) / "device.json"
-        device_config.write_text(json.dumps({"CPU": pinned}), encoding="utf-8")
-        flags = (
-            *("-m", str(model), "-d", "CPU", "-hint", "latency", "-t", str(seconds)),
-            # Without -ip an image input is turned into u8, which adds a conversion to the model.
-            *("-ip", "f32", "-infer_precision", str(precision)),
-            *("-report_type", "no_counters", "-json_stats", "-report_folder", folder),
-            *("-load_config", str(device_config)),
+    pinned = properties(threads, precision)
+    # There is no flag for it.
+    dynamic = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": str(pinned["DYNAMIC_QUANTIZATION_GROUP_SIZE"])}
+    device_config = reports / "device.json"
+    device_config.write_text(json.dumps({"CPU": dynamic}), encoding="utf-8")
+    flags = (
+        *("-m", str(model), "-d", "CPU", "-t", str(seconds), "-hint", "none", "-nthreads", str(threads)),
+        # Without -ip an image input is turned into u8, which adds a conversion to the model.
+        *("-ip", "f32", "-infer_precision", str(precision)),
+        *("-report_folder", str(reports), "-load_config", str(device_config)),
+        *own_flags,
+    )
+    try:
+        completed = subprocess.run(
+            [sys.executable, "-c", _ENTRY_POINT, *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds + _START_UP_SECONDS,
         )
-        try:
-            completed = subprocess.run(
-                [sys.executable, "-c", _ENTRY_POINT, *flags],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=seconds + _START_UP_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise EvaluationError(f"{model}: benchmark_app did not end in {error.timeout:.0f} s") from error
-        if completed.returncode != 0:
-            raise EvaluationError(f"{model}: benchmark_app failed: {_reason(completed.stdout + completed.stderr)}")
-        return parse_report(Path(folder) / "benchmark_report.json", flags)
+    except subprocess.TimeoutExpired as error:
+        raise EvaluationError(f"{model}: benchmark_app did not end in {error.timeout:.0f} s") from error
+    log = completed.stdout + completed.stderr
+    (reports / LOG_FILE).write_text(log, encoding="utf-8")
+    if completed.returncode != 0:
+        raise EvaluationError(f"{model}: benchmark_app failed: {_reason(log)}")
+    return flags, log
 
 
 def parse_report(path: Path, command: tuple[str, ...] = ()) -> BenchmarkAppResult:
@@ -101,7 +185,7 @@ def parse_report(path: Path, command: tuple[str, ...] = ()) -> BenchmarkAppResul
         command: The flags that produced it.
 
     Returns:
-        Its figures.
+        Its figures; latencies are rounded to 0.01 ms there.
 
     Raises:
         EvaluationError: The file is missing or is not such a report.
@@ -124,6 +208,52 @@ def parse_report(path: Path, command: tuple[str, ...] = ()) -> BenchmarkAppResul
     if not math.isfinite(parsed.median_ms) or parsed.iterations < 1:
         raise EvaluationError(f"{path}: benchmark_app measured nothing")
     return parsed
+
+
+def refine(result: BenchmarkAppResult, log: str) -> BenchmarkAppResult:
+    """Take latencies below a millisecond from the log, which has them in microseconds.
+
+    Args:
+        result: From the report, rounded to 0.01 ms.
+        log: What `benchmark_app` printed.
+
+    Returns:
+        The result with all digits there are.
+    """
+    found = {name: float(value) / 1e3 for name, value in _MICROSECONDS.findall(log)}
+    if set(found) != {"Median", "Average", "Min", "Max"}:
+        return result
+    return replace(
+        result, median_ms=found["Median"], average_ms=found["Average"], min_ms=found["Min"], max_ms=found["Max"]
+    )
+
+
+def parse_counters(path: Path) -> dict[str, float]:
+    """Read a `benchmark_average_counters_report.csv`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The plugin's name of each layer that was executed -> its mean time in milliseconds.
+
+    Raises:
+        EvaluationError: The file is missing or is not such a report.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise EvaluationError(f"{path}: benchmark_app wrote no counters") from error
+    found: dict[str, float] = {}
+    try:
+        for line in lines[1:]:
+            # From the right: the name comes first, and may hold anything.
+            name, status, _, _, real_time, _ = line.rsplit(";", 5) if line else ("", "", "", "", "0", "")
+            if status == "Status.EXECUTED":
+                found[name] = float(real_time)
+    except ValueError as error:
+        raise EvaluationError(f"{path}: not the counters of benchmark_app ({error})") from error
+    return found
 
 
 def _reason(log: str) -> str:

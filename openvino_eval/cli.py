@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import openvino as ov
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.files import write_text_atomically
-from nncf_mcq.job import parse_overrides
+from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.recipes import find_config
 from openvino_eval import results
-from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
-from openvino_eval.benchmark_app import run_benchmark_app
+from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
+from openvino_eval.benchmark import Candidate, count_runs
+from openvino_eval.benchmark import benchmark as run_benchmark
+from openvino_eval.benchmark_app import Mode
+from openvino_eval.benchmark_tables import figure_tables, integer_lines, layer_table, settings_line
 from openvino_eval.compare import Comparison, compare_models
 from openvino_eval.contest import (
     ContestInterrupted,
@@ -35,11 +40,11 @@ from openvino_eval.contest import (
 )
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes, format_percent
-from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
+from openvino_eval.progress import progress_bar
 from openvino_eval.report import read_sources, write_report
-from openvino_eval.runtime import DEFAULT_THREADS, Precision
-from openvino_eval.samples import Samples, load_samples
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions, has_bf16
+from openvino_eval.samples import load_samples
 from openvino_eval.size import measure_size
 
 app = typer.Typer(
@@ -57,6 +62,17 @@ Data = Annotated[
 Threads = Annotated[int, typer.Option(help="Inference threads.")]
 Batch = Annotated[int | None, typer.Option(help="Images an inference; each model's own if not given.", min=1)]
 Output = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="What to compare with: a model's name, or PATH or NAME=PATH of another. Default: the first."),
+]
+Precisions = Annotated[
+    list[Precision] | None, typer.Option("--precision", help="What float layers run in; may be repeated.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
+]
 Rounds = Annotated[int, typer.Option(help="Turns a model; the models take turns.")]
 TurnSeconds = Annotated[float, typer.Option(help="Length of one turn.")]
 
@@ -72,58 +88,102 @@ LAYER_SECONDS = 0.5
 def accuracy(
     models: Models,
     data: Data = None,
-    metric: Annotated[list[str] | None, typer.Option(help="A metric; may be repeated. Default: top1.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="A configuration of nncf-mcq, or the name of a recipe: its report images, preprocessing and metrics.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    reference: Reference = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric; may be repeated. Default: those of CONFIG, or top1.")
+    ] = None,
+    precisions: Precisions = None,
     batch_size: Batch = None,
     threads: Threads = DEFAULT_THREADS,
-    precision: Annotated[Precision, typer.Option(help="What float layers run in.")] = Precision.F32,
     json_file: Output = None,
 ) -> None:
-    """Score models on samples; with several, also compare each with the first."""
-    metrics = check_metrics(metric or ["top1"])
-    paths = parse_models(models)
-    samples = required_samples(data)
-    precisions = dict.fromkeys(paths, precision)
-    outputs, targets = predict(paths, samples, batch_size=batch_size, threads=threads, precisions=precisions)
-    reference = next(iter(outputs.values()))
-    scores = {
-        name: score(answers, targets, metrics) | (compare_outputs(answers, reference) if len(paths) > 1 else {})
-        for name, answers in outputs.items()
-    }
-    table = Table("model", *[column(name) for name in next(iter(scores.values()))], title=f"{len(samples)} samples")
-    for name, row in scores.items():
-        table.add_row(name, *[f"{value:.4f}" for value in row.values()])
-    finish(table, json_file, scores)
+    """Score models on samples, and compare each with a reference: --reference, else CONFIG's model, else the first.
+
+    Every model has a row for f32 and one for bf16, where the processor has it, unless --precision says otherwise.
+    """
+    paths, against = with_reference(parse_models(models), reference)
+    available = list(Precision) if has_bf16() else [Precision.F32]
+    wanted = check_precisions(precisions or available)
+    if (data is None) == (config is None):
+        raise EvaluationError("--data or --config: one of the two is needed: a .npz archive, or a configuration")
+    if data is not None:
+        check_options(["overrides"] if overrides else [], "needs --config")
+        task = Task.from_archive(data, metric)
+    else:
+        job = Job.read(find_config(config or ""), parse_overrides(overrides or []))
+        task = Task.from_job(job, metric, with_model=reference is None)
+    rows: dict[str, tuple[Path | ov.Model, Precision]] = {}
+    if task.float_model is not None and FLOAT_MODEL not in paths:
+        rows[FLOAT_MODEL] = (task.float_model, Precision.F32)
+        against = FLOAT_MODEL
+    # The reference is in f32, whatever the rows are.
+    elif Precision.F32 not in wanted:
+        rows[against] = (paths[against], Precision.F32)
+    for name, path in paths.items():
+        for precision in wanted:
+            rows[labelled(name, precision)] = (path, precision)
+    with progress_bar("inference", len(rows) * len(task.samples)) as advance:
+        report = measure_accuracy(
+            rows, task, reference=against, batch_size=batch_size, threads=threads, progress=advance
+        )
+    finish(accuracy_table(report), json_file, report.to_dict())
+    print(caption(report))
 
 
 @app.command()
 def benchmark(
     models: Models,
+    reference: Reference = None,
+    modes: Annotated[list[Mode] | None, typer.Option("--mode", help="May be repeated. Default: both.")] = None,
+    precisions: Precisions = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each model and mode; the models take turns.", min=1)] = 5,
+    seconds: Annotated[int, typer.Option(help="Length of one turn.", min=1)] = 2,
     threads: Threads = DEFAULT_THREADS,
-    rounds: Rounds = 15,
-    seconds: TurnSeconds = 0.2,
-    precision: Annotated[Precision, typer.Option(help="What float layers run in.")] = Precision.F32,
-    benchmark_app: Annotated[bool, typer.Option(help="Run OpenVINO's benchmark_app on each model instead.")] = False,
-    app_seconds: Annotated[int, typer.Option(help="How long benchmark_app runs on each model.")] = 10,
+    streams: Annotated[
+        int | None, typer.Option(help="Inferences side by side for the throughput; by default as many as threads.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show precision, kernel and time of every layer.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the raw reports. Default: benchmark_reports/<date>-<time>."),
+    ] = None,
     json_file: Output = None,
 ) -> None:
-    """Measure latency: models in turns in one process, or one after the other with benchmark_app."""
-    paths = parse_models(models)
-    if benchmark_app:
-        table = Table("model", column("median ms"), column("average ms"), column("min ms"), column("FPS"))
-        figures: dict[str, Any] = {}
-        for name, path in paths.items():
-            app_result = run_benchmark_app(path, seconds=app_seconds, threads=threads, precision=precision)
-            times = (app_result.median_ms, app_result.average_ms, app_result.min_ms)
-            table.add_row(name, *[f"{value:.2f}" for value in times], f"{app_result.throughput_fps:.1f}")
-            figures[name] = asdict(app_result)
-    else:
-        table = Table("model", column("median ms"), column("p10 ms"), column("ratio"), column("quartiles"))
-        results = measure_latency(paths, threads=threads, rounds=rounds, seconds=seconds, precision=precision)
-        for name, result in results.items():
-            quartiles = f"{result.ratio_low:.3f}..{result.ratio_high:.3f}"
-            table.add_row(name, f"{result.median_ms:.3f}", f"{result.p10_ms:.3f}", f"{result.ratio:.3f}", quartiles)
-        figures = {name: asdict(result) for name, result in results.items()}
-    finish(table, json_file, figures)
+    """Run OpenVINO's benchmark_app on models in turns: latency, throughput, and what ran in each layer."""
+    paths, against = with_reference(parse_models(models), reference)
+    folder = output or Path("benchmark_reports") / time.strftime("%Y%m%d-%H%M%S")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise EvaluationError(f"--output: found {folder}, allowed: a new or an empty folder")
+    candidates = {
+        labelled(name, precision): Candidate(path, precision)
+        for name, path in paths.items()
+        for precision in check_precisions(precisions or [Precision.F32])
+    }
+    chosen = modes or list(Mode)
+    with progress_bar("benchmark_app", count_runs(len(candidates), len(chosen), rounds)) as advance:
+        result = run_benchmark(
+            candidates,
+            folder,
+            reference=next(name for name, item in candidates.items() if item.path == paths[against]),
+            modes=chosen,
+            rounds=rounds,
+            seconds=seconds,
+            threads=threads,
+            streams=streams,
+            progress=advance,
+        )
+    tables = [*figure_tables(result), *(layer_table(*item) for item in result.layers.items() if layers)]
+    finish(tables, json_file, result.to_dict())
+    print("\n".join([settings_line(result), *integer_lines(result), f"reports: {folder}"]))
+    for warning in result.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()
@@ -376,23 +436,6 @@ def unique_names(paths: list[Path]) -> dict[str, Path]:
     return {str(path): path for path in paths}
 
 
-def required_samples(data: Path | None) -> Samples:
-    """The samples of a command that needs them.
-
-    Args:
-        data: The option's value.
-
-    Returns:
-        The samples.
-
-    Raises:
-        EvaluationError: The option is missing.
-    """
-    if data is None:
-        raise EvaluationError("--data is missing: a .npz archive with `images` and `targets`")
-    return load_samples(data)
-
-
 def comparison_table(comparison: Comparison) -> Table:
     """A comparison for the terminal.
 
@@ -431,11 +474,48 @@ def column(heading: str) -> Column:
     return Column(heading, justify="right")
 
 
-def finish(table: Table, json_file: Path | None, result: Any) -> None:
+def with_reference(paths: dict[str, Path], reference: str | None) -> tuple[dict[str, Path], str]:
+    """The models with the one that the others are compared with.
+
+    Args:
+        paths: Name -> path.
+        reference: One of the names, or `PATH` or `NAME=PATH` of another model, which is then put first; None takes the
+            first.
+
+    Returns:
+        Name -> path, and the name of the reference.
+
+    Raises:
+        EvaluationError: There is no such model, or it has the name of another one.
+    """
+    if reference is None or reference in paths:
+        return paths, reference or next(iter(paths))
+    ((name, path),) = parse_models([reference]).items()
+    for known, other in paths.items():
+        if other == path:
+            return paths, known
+    if not path.is_file():
+        raise EvaluationError(f"--reference: found {reference!r}, allowed: a file, or one of {', '.join(paths)}")
+    if name in paths:
+        raise EvaluationError(f"two models are named {name!r}: name the reference, as in NAME={path}")
+    return {name: path, **paths}, name
+
+
+def labelled(name: str, precision: Precision) -> str:
+    """A model's name in a table that has a row for each precision.
+
+    Args:
+        name: Of the model.
+        precision: What its float layers run in.
+    """
+    return name if precision is Precision.F32 else f"{name} ({precision})"
+
+
+def finish(tables: Table | Sequence[Table], json_file: Path | None, result: Any) -> None:
     """Show a result, and write it where asked.
 
     Args:
-        table: For the terminal.
+        tables: For the terminal.
         json_file: Where to write `result`, if anywhere.
         result: Plain data.
 
@@ -443,7 +523,9 @@ def finish(table: Table, json_file: Path | None, result: Any) -> None:
         EvaluationError: The file cannot be written.
     """
     # A pipe has no width of its own; 80 columns would cut the figures.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for table in [tables] if isinstance(tables, Table) else tables:
+        console.print(table)
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -163,10 +163,10 @@ def compare_models(
     }
     accuracy: dict[str, dict[str, float]] = {name: {} for name in entries}
     if samples is not None:
-        outputs, targets = predict(paths, samples, batch_size=batch_size, threads=threads, precisions=precisions)
-        reference = outputs[next(iter(outputs))]
-        for name, answers in outputs.items():
-            accuracy[name] = score(answers, targets, ("top1",)) | compare_outputs(answers, reference)
+        found = predict(paths, samples, batch_size=batch_size, threads=threads, precisions=precisions)
+        reference = found.outputs[next(iter(found.outputs))]
+        for name, answers in found.outputs.items():
+            accuracy[name] = score(answers, found.targets, ("top1",)) | compare_outputs(answers, reference)
     timing: dict[str, dict[str, float]] = {name: {} for name in entries}
     if latency:
         measured = measure_latency(paths, threads=threads, rounds=rounds, seconds=seconds, precision=precisions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +22,33 @@ class Precision(enum.StrEnum):
     BF16 = "bf16"
 
 
-def properties(threads: int, precision: Precision) -> dict[str, Any]:
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def check_precisions(precisions: Sequence[Precision]) -> list[Precision]:
+    """The precisions, each once.
+
+    Args:
+        precisions: What float layers should run in.
+
+    Raises:
+        EvaluationError: This processor has no bf16: OpenVINO would silently compute in f32.
+    """
+    found = list(dict.fromkeys(precisions))
+    if Precision.BF16 in found and not has_bf16():
+        raise EvaluationError("--precision: found bf16, allowed on this processor, which has no bf16: f32")
+    return found
+
+
+def properties(threads: int, precision: Precision, streams: int = 1) -> dict[str, Any]:
     """OpenVINO CPU properties of a measurement.
 
     Args:
         threads: Inference threads, at least 1.
         precision: What float layers run in.
+        streams: Inferences that run side by side.
 
     Returns:
         Properties for `openvino.Core.compile_model`.
@@ -39,6 +61,7 @@ def properties(threads: int, precision: Precision) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
         # The default is bf16 on CPUs that have it, which makes a float baseline look faster and less accurate.
         "INFERENCE_PRECISION_HINT": str(precision),
         # Otherwise fully connected layers with compressed weights quantize their input once more, as they run.
@@ -70,7 +93,11 @@ def read_model(path: Path) -> ov.Model:
 
 
 def compile_model(
-    model: Path | ov.Model, *, threads: int = DEFAULT_THREADS, precision: Precision = Precision.F32
+    model: Path | ov.Model,
+    *,
+    threads: int = DEFAULT_THREADS,
+    precision: Precision = Precision.F32,
+    streams: int = 1,
 ) -> ov.CompiledModel:
     """Compile a model for the CPU with pinned properties.
 
@@ -78,6 +105,7 @@ def compile_model(
         model: A model, or the file of one.
         threads: Inference threads, at least 1.
         precision: What float layers run in.
+        streams: Inferences that run side by side.
 
     Returns:
         The compiled model.
@@ -86,7 +114,7 @@ def compile_model(
         EvaluationError: The model cannot be read or compiled, or an argument is out of range.
     """
     name = str(model) if isinstance(model, Path) else model.get_friendly_name()
-    pinned = properties(threads, precision)
+    pinned = properties(threads, precision, streams)
     loaded = read_model(model) if isinstance(model, Path) else model
     try:
         return core().compile_model(loaded, "CPU", pinned)

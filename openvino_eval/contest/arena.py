@@ -133,7 +133,7 @@ class Arena:
         """
         workspace, runtime = self.preparation.workspace, self.job.config.runtime
         models = {name: workspace.build(policy, self._final_table) for name, policy in policies.items()}
-        outputs, targets = predict(
+        found = predict(
             {FLOAT: workspace.quantizable.model, **models},
             self._splits.report,
             batch_size=runtime.batch_size,
@@ -141,9 +141,9 @@ class Arena:
         )
         metrics = self.job.config.metrics if self._splits.has_targets else []
         return {
-            name: score(answers, targets, metrics)
-            | ({} if name == FLOAT else label_free_metrics(answers, outputs[FLOAT]))
-            for name, answers in outputs.items()
+            name: score(answers, found.targets, metrics)
+            | ({} if name == FLOAT else label_free_metrics(answers, found.outputs[FLOAT]))
+            for name, answers in found.outputs.items()
         }
 
     @cached_property

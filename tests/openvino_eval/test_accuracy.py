@@ -38,16 +38,16 @@ def test_a_reference_adds_agreement_and_kl(
 
 def test_models_of_different_batches_run_side_by_side(samples: ArraySamples, expected_outputs: np.ndarray) -> None:
     models = {"dynamic": small_network(None), "four": small_network(4), "one": small_network(1)}
-    outputs, _ = predict(models, samples)
-    for answers in outputs.values():
+    found = predict(models, samples)
+    for answers in found.outputs.values():
         np.testing.assert_allclose(answers, expected_outputs, rtol=1e-4, atol=1e-4)
     assert models["dynamic"].is_dynamic(), "the caller's model was changed"
 
 
 def test_targets_of_several_shapes_stay_a_list(float_ir: Path, images: np.ndarray) -> None:
     boxes = [np.zeros((index, 4)) for index in range(3)]
-    _, targets = predict({"model": float_ir}, list(zip(images, boxes, strict=False)))
-    assert [target.shape for target in targets] == [(0, 4), (1, 4), (2, 4)]
+    found = predict({"model": float_ir}, list(zip(images, boxes, strict=False)))
+    assert [target.shape for target in found.targets] == [(0, 4), (1, 4), (2, 4)]
 
 
 def test_wrong_images_are_named(float_ir: Path) -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from openvino_eval.benchmark_app import parse_report, run_benchmark_app
+from openvino_eval.benchmark_app import (
+    LOG_FILE,
+    REPORT_FILE,
+    Mode,
+    parse_counters,
+    parse_report,
+    refine,
+    run_benchmark_app,
+)
 from openvino_eval.errors import EvaluationError
 
 REPORT = {
@@ -20,14 +28,19 @@ REPORT = {
 }
 
 
-def test_it_runs_with_the_pinned_properties(int8_ir: Path) -> None:
-    result = run_benchmark_app(int8_ir, seconds=1, threads=1)
+def test_it_runs_with_the_pinned_properties(int8_ir: Path, tmp_path: Path) -> None:
+    result = run_benchmark_app(int8_ir, seconds=1, threads=1, folder=tmp_path)
     assert result.iterations > 100
     assert result.throughput_fps > 100
-    assert 0.0 <= result.min_ms <= result.median_ms <= result.max_ms
+    assert 0.0 < result.min_ms <= result.median_ms <= result.max_ms
     flags = dict(zip(result.command, result.command[1:], strict=False))
-    assert flags["-hint"] == "latency"
     assert flags["-ip"] == flags["-infer_precision"] == "f32"
+    assert flags["-nthreads"] == flags["-nstreams"] == "1"
+    log = (tmp_path / LOG_FILE).read_text(encoding="utf-8")
+    # What the plugin says that it does, whatever the flags are called.
+    for line in ("INFERENCE_NUM_THREADS: 1", "NUM_STREAMS: 1", "'float32'", "DYNAMIC_QUANTIZATION_GROUP_SIZE: 0"):
+        assert line in log
+    assert (tmp_path / REPORT_FILE).is_file()
 
 
 def test_a_failure_says_why(tmp_path: Path) -> None:
@@ -46,6 +59,33 @@ def test_strings_become_numbers(tmp_path: Path) -> None:
     result = parse_report(path)
     assert (result.median_ms, result.average_ms, result.min_ms, result.max_ms) == (1.25, 1.5, 1.0, 9.75)
     assert (result.throughput_fps, result.iterations) == (640.5, 120)
+
+
+def test_short_latencies_come_from_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "benchmark_report.json"
+    path.write_text(json.dumps(REPORT), encoding="utf-8")
+    log = "".join(
+        f"[ INFO ]    {name}: {value:>12} us\n"
+        for name, value in zip(("Median", "Average", "Min", "Max"), (321.75, 330.5, 300.25, 900), strict=True)
+    )
+    result = refine(parse_report(path), log)
+    assert (result.median_ms, result.average_ms, result.min_ms, result.max_ms) == (0.32175, 0.3305, 0.30025, 0.9)
+    assert refine(parse_report(path), log.replace("us", "ms")).median_ms == 1.25
+
+
+def test_counters_of_layers_that_ran(tmp_path: Path) -> None:
+    path = tmp_path / "counters.csv"
+    path.write_text(
+        "layerName;execStatus;layerType;execType;realTime (ms);cpuTime (ms)\n"
+        "a;b;Status.EXECUTED;Convolution;brgconv_avx512_I8;0.134;0.134\n"
+        "fused;Status.NOT_RUN;FakeQuantize;undef;0.000;0.000\n"
+        "Total;;;;0.134;0.134\n\n",
+        encoding="utf-8",
+    )
+    assert parse_counters(path) == {"a;b": 0.134}
+    path.write_text("layerName\nno counters\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match="not the counters of benchmark_app"):
+        parse_counters(path)
 
 
 @pytest.mark.parametrize(
@@ -70,5 +110,7 @@ def test_an_unusable_report_is_named(tmp_path: Path, content: str | None, messag
 def test_bad_arguments_are_named(float_ir: Path, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="seconds: found 0"):
         run_benchmark_app(float_ir, seconds=0)
+    with pytest.raises(EvaluationError, match="streams: found 3, allowed: 1 to 2"):
+        run_benchmark_app(float_ir, mode=Mode.THROUGHPUT, threads=2, streams=3)
     with pytest.raises(EvaluationError, match="no such file"):
         run_benchmark_app(tmp_path / "no.xml")

@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 
+from nncf_mcq.job import Job
+from nncf_mcq.recipes import find_config
 from openvino_eval.cli import main, parse_models
 from openvino_eval.compare import compare_models
 from openvino_eval.errors import EvaluationError
+from openvino_eval.runtime import has_bf16
 from openvino_eval.samples import ArraySamples
 
 
@@ -37,30 +41,55 @@ def data(tmp_path: Path, samples: ArraySamples) -> Path:
 
 def test_accuracy(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
     written = tmp_path / "scores.json"
-    code, output, _ = run("accuracy", float_ir, f"small={int8_ir}", "--data", data, "--json", written)
+    arguments = ("--data", data, "--json", written, "--reference", f"f={float_ir}")
+    code, output, _ = run("accuracy", f"small={int8_ir}", *arguments)
     assert code == 0
     assert "21 samples" in output
-    scores = json.loads(written.read_text(encoding="utf-8"))
-    assert list(scores) == ["float", "small"]
-    assert scores["float"]["top1"] == pytest.approx(19 / 21)
-    assert set(scores["small"]) == {"top1", "agreement", "kl"}
-    assert f"{scores['small']['kl']:.4f}" in output
+    assert "to f;" in output
+    result = json.loads(written.read_text(encoding="utf-8"))
+    rows = result["models"]
+    precisions = ("", " (bf16)") if has_bf16() else ("",)
+    assert list(rows) == [f"{name}{precision}" for name in ("f", "small") for precision in precisions]
+    assert result["reference"] == "f"
+    assert rows["f"]["top1"] == pytest.approx(19 / 21)
+    assert rows["f"]["agreement"] == 1.0
+    assert rows["small"]["kl"] > 0.0
+    assert f"{rows['small']['kl']:.4f}" in output
+
+
+def test_accuracy_on_the_images_of_a_configuration(run, tmp_path: Path) -> None:
+    """The recipe's own float model is what its file is compared with, on the images that no search saw."""
+    job = Job.read(find_config("fashion_mnist"), {"dataset.full_root": None})
+    ov.save_model(job.openvino_model(), tmp_path / "float.xml", compress_to_fp16=False)
+    written = tmp_path / "scores.json"
+    arguments = ("--config", "fashion_mnist", "--set", "dataset.full_root=null", "--precision", "f32")
+    arguments = (*arguments, "--set", "dataset.split.report=100")
+    code, output, _ = run("accuracy", tmp_path / "float.xml", *arguments, "--json", written)
+    assert code == 0
+    assert "report images of" in output
+    result = json.loads(written.read_text(encoding="utf-8"))
+    assert result["samples"] == 100
+    assert list(result["models"]) == ["float model", "float"]
+    row = result["models"]["float"]
+    assert (row["agreement"], row["kl"]) == (1.0, pytest.approx(0.0, abs=1e-6))
+    assert row["top1"] > 0.9
 
 
 def test_benchmark(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
-    written = tmp_path / "latency.json"
-    arguments = ("--rounds", 2, "--seconds", 0.005, "--json", written)
-    code, output, _ = run("benchmark", float_ir, int8_ir, *arguments)
+    written, folder = tmp_path / "latency.json", tmp_path / "reports"
+    arguments = ("--mode", "latency", "--rounds", 1, "--seconds", 1, "--threads", 1, "-o", folder, "--json", written)
+    code, output, _ = run("benchmark", int8_ir, "--reference", float_ir, "--layers", *arguments)
     assert code == 0
-    assert "1.000" in output
+    assert "reference" in output
+    assert "int8: 3 of 3 convolutions and matrix products on integers" in output
+    assert "conv0" in output
+    assert str(folder) in output
     figures = json.loads(written.read_text(encoding="utf-8"))
-    assert figures["int8"]["rounds"] == 2
-
-
-def test_benchmark_with_benchmark_app(run, int8_ir: Path) -> None:
-    code, output, _ = run("benchmark", int8_ir, "--benchmark-app", "--app-seconds", 1)
-    assert code == 0
-    assert "FPS" in output
+    assert list(figures["latency"]) == ["float", "int8"]
+    assert figures["reference"] == "float"
+    code, _, error = run("benchmark", int8_ir, "-o", folder)
+    assert code == 2
+    assert "a new or an empty folder" in error
 
 
 def test_inspect(run, float_ir: Path, int8_ir: Path) -> None:
@@ -93,7 +122,10 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
     ("arguments", "message"),
     [
         (("accuracy", "{folder}/no.xml", "--data", "{data}"), "no.xml: no such file"),
-        (("accuracy", "{model}"), "--data is missing"),
+        (("accuracy", "{model}"), "--data or --config: one of the two"),
+        (("accuracy", "{model}", "--data", "{data}", "--set", "a=1"), "--set: needs --config"),
+        (("accuracy", "{model}", "--data", "{data}", "--reference", "no.xml"), "--reference: found 'no.xml'"),
+        (("accuracy", "{model}", "--config", "no.json"), "no.json"),
         (("accuracy", "{model}", "--data", "{folder}/no.npz"), "no.npz: no such file"),
         (("accuracy", "{model}", "--data", "{data}", "--metric", "speed"), "metric: found 'speed'"),
         (("accuracy", "{model}", "--data", "{data}", "--json", "{folder}/no/file.json"), "cannot be written"),

@@ -1,0 +1,101 @@
+"""What `openvino-eval benchmark` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Column, Table
+
+from openvino_eval.benchmark import BenchmarkResult, TimedLayer, float_layers
+from openvino_eval.benchmark_app import Mode
+from openvino_eval.layers import count_integer_layers
+
+_UNITS = {Mode.LATENCY: "ms", Mode.THROUGHPUT: "inferences/s"}
+_NAMED_LAYERS = 8
+
+
+def figure_tables(result: BenchmarkResult) -> Iterator[Table]:
+    """One table a mode: median, quartiles and ratio of each model.
+
+    Args:
+        result: What was measured.
+    """
+    for mode, figures in result.figures.items():
+        headings = (_UNITS[mode], "quartiles", "min" if mode is Mode.LATENCY else "max", "ratio", "quartiles")
+        columns = (Column(heading, justify="right") for heading in headings)
+        table = Table(Column(f"{mode}", no_wrap=True), *columns)
+        for name, figure in figures.items():
+            table.add_row(
+                name,
+                _digits(figure.median),
+                f"{_digits(figure.low)}..{_digits(figure.high)}",
+                _digits(figure.best),
+                f"{figure.ratio:.3f}",
+                "reference" if name == result.reference else f"{figure.ratio_low:.3f}..{figure.ratio_high:.3f}",
+            )
+        yield table
+
+
+def settings_line(result: BenchmarkResult) -> str:
+    """How it was measured.
+
+    Args:
+        result: What was measured.
+    """
+    settings = result.settings
+    return (
+        f"benchmark_app, {settings['rounds']} rounds of {settings['seconds']} s, input f32, "
+        f"{_count(settings['threads'], 'thread')}, 1 stream for latency and {settings['streams']} for throughput; "
+        f"others took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
+    )
+
+
+def integer_lines(result: BenchmarkResult) -> Iterator[str]:
+    """One line a model: how many layers ran on integers, and the names of those that did not.
+
+    Args:
+        result: What was measured.
+    """
+    for name, layers in result.layers.items():
+        integer, total = count_integer_layers([item.layer for item in layers])
+        rest = float_layers(layers)
+        named = [f"{item.layer.name} ({item.layer.precision}, {item.layer.kernel})" for item in rest[:_NAMED_LAYERS]]
+        more = [f"{len(rest) - _NAMED_LAYERS} more, see --layers"] if len(rest) > _NAMED_LAYERS else []
+        # Where nothing is quantized there is nothing to name.
+        fallen = f"; in float: {', '.join(named + more)}" if rest and integer else ""
+        yield f"{name}: {integer} of {total} convolutions and matrix products on integers{fallen}"
+
+
+def layer_table(name: str, layers: Sequence[TimedLayer]) -> Table:
+    """What ran in each layer of a model, with its time.
+
+    Args:
+        name: Of the model.
+        layers: Its layers in the order of execution.
+    """
+    table = Table(title=name, title_justify="left")
+    table.add_column("layer", overflow="fold", ratio=3)
+    for heading in ("type", "precision", "kernel"):
+        table.add_column(heading, overflow="fold", ratio=1)
+    for heading in ("ms", "%"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    total = sum(item.milliseconds for item in layers)
+    for item in layers:
+        # What is folded into others when the model is compiled does not run.
+        if item.milliseconds > 0:
+            style = "bold" if item.layer.is_compute and not item.layer.is_integer else None
+            layer, share = item.layer, 100 * item.milliseconds / total
+            cells = (layer.name, layer.layer_type, layer.precision, layer.kernel)
+            table.add_row(*cells, f"{item.milliseconds:.3f}", f"{share:.1f}", style=style)
+    table.add_section()
+    table.add_row("all", "", "", "", f"{total:.3f}", "100.0")
+    return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _digits(value: float) -> str:
+    """Four figures."""
+    return f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2 if value >= 10 else 3}f}"

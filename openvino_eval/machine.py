@@ -1,0 +1,66 @@
+"""How busy the machine was with other things while something was measured on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import psutil
+
+NOISY_SHARE = 0.05
+"""Other programs taking more than this share of the processor make a measurement noisy."""
+
+NOISY_SPREAD = 0.1
+"""Quartiles of the rounds further apart than this share of the median make it noisy too."""
+
+
+@dataclass(frozen=True)
+class MachineLoad:
+    """What else the machine did.
+
+    Attributes:
+        others: Share of all processors' time, 0..1, that programs other than this one and those it started took, and
+            the hypervisor for other machines.
+        load: Processes that wanted to run, mean of the last minute, at the end; what was measured counts too.
+        processors: Number of processors.
+    """
+
+    others: float
+    load: float
+    processors: int
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether others took enough to matter."""
+        return self.others > NOISY_SHARE
+
+
+class LoadMeter:
+    """Measures the load from its making until it is read; programs that this one started count when they have ended."""
+
+    def __init__(self) -> None:
+        self._busy, self._total = _machine_seconds()
+        self._own = _own_seconds()
+
+    def read(self) -> MachineLoad:
+        """The load since the meter was made."""
+        busy, total = _machine_seconds()
+        others = busy - self._busy - (_own_seconds() - self._own)
+        return MachineLoad(
+            others=min(max(others / max(total - self._total, 1e-9), 0.0), 1.0),
+            load=psutil.getloadavg()[0],
+            processors=os.cpu_count() or 1,
+        )
+
+
+def _machine_seconds() -> tuple[float, float]:
+    """Seconds that all processors together were busy, and that passed for them."""
+    times = psutil.cpu_times()._asdict()
+    # Those of guests are in the others already.
+    total = sum(value for name, value in times.items() if not name.startswith("guest"))
+    return total - times["idle"] - times.get("iowait", 0.0), total
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
