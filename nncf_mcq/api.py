@@ -18,6 +18,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.final_weights import make_final_weights
 from nncf_mcq.histograms import weight_histograms
 from nncf_mcq.inputs import collect_images, iterate_images
+from nncf_mcq.latency.budget import check_latency, latency_budget
 from nncf_mcq.policy import Policy
 from nncf_mcq.preparation import prepare
 from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
@@ -111,6 +112,21 @@ def quantize(
     final = make_final_weights(found.policy, prepared, evaluator, stages)
     quantized = workspace.build(found.policy, final.table)
 
+    budget, table = latency_budget(settings), workspace.latency
+    latency = None
+    if budget is not None and table is not None:
+        # Finalists are measured: a prediction is good for a search only.
+        with stages.stage("latency"):
+            latency = check_latency(
+                quantized,
+                found.policy,
+                workspace.quantizable,
+                workspace.placed,
+                table,
+                budget,
+                settings.runtime.threads,
+            )
+
     with stages.stage("report"):
         metrics = measure(float_model, quantized, costs, found.policy)
     return QuantizationResult(
@@ -120,7 +136,8 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(workspace.quantizable, found.policy, final.table),
-        search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final),
+        search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final)
+        | ({} if latency is None else {"latency": latency.to_dict()}),
         seconds=stages.seconds,
         verification_images=workspace.calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(workspace.quantizable, found.policy, final.table, settings.compression.weights),

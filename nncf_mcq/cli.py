@@ -21,9 +21,11 @@ from nncf_mcq.costs import CostModel
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.latency import report as latency_report
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.library_logs import silence_cuda_notice
 from nncf_mcq.policy import Policy
+from nncf_mcq.progress import Stages
 from nncf_mcq.recipes import baselines as shipped_baselines
 from nncf_mcq.recipes import config_name, find_baseline, find_config, recipe_names
 from nncf_mcq.registry import load_plugins
@@ -177,6 +179,35 @@ def layers(
         return
     _print_layers(quantizable)
     _print_reachable(quantizable, job.config)
+
+
+@application.command()
+def latency_table(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    precisions: Annotated[
+        list[str] | None, typer.Option("--precision", help="f32, bf16; may be repeated. Default: f32.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Measure anew even where a table is kept.")] = False,
+    policies: Annotated[
+        list[Path] | None, typer.Option("--policy", help="A policy.json to predict; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, latency-<precision>.json.")
+    ] = None,
+) -> None:
+    """Measure what each layer of CONFIG's model takes in int8 and in floating point on this machine.
+
+    Tables are kept in the user's cache directory; the layers need no images.
+    """
+    job = _read(config, overrides)
+    with ConsoleProgress() as progress:
+        report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)
+    _console.print(latency_report.layer_table(report))
+    for line in latency_report.summary(report, [(str(file), Policy.from_file(file)) for file in policies or []]):
+        _console.print(line, soft_wrap=True, highlight=False)
+    for path in report.save(output) if output is not None else []:
+        _console.print(str(path), soft_wrap=True, highlight=False)
 
 
 @application.command()

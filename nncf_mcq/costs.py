@@ -1,4 +1,4 @@
-"""What a policy costs: weight bits, bytes on disk and bit operations, and what a budget allows."""
+"""What a policy costs: weight bits, bytes on disk, bit operations and latency, and what a budget allows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nncf_mcq.errors import BudgetError
+from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.policy import BopsBudget, Budget, Policy, WeightSizeBudget
+from nncf_mcq.policy import FLOAT, BopsBudget, Budget, LatencyBudget, Policy, WeightSizeBudget
 
 FLOAT_BITS = 32
 INT8_BITS = 8
@@ -94,11 +95,13 @@ class CostModel:
         activation_bits: Activation quantizer name to its width, unless a policy says otherwise.
         fixed_bytes: Measures the bytes of the .bin that are not packed weights: scales, biases, float constants,
             quantizer ranges. Called only for a budget in bytes. None: not known yet; constraints leave them out.
+        latency: Times of the layers, for a budget of latency. None: not known; then no constraint comes of it.
     """
 
     quantizable: QuantizableModel
     activation_bits: Mapping[str, int]
     fixed_bytes: Callable[[], int] | None
+    latency: LatencyTable | None = None
 
     def average_bits(self, policy: Policy) -> float:
         """Mean width over all quantized weights, in bits."""
@@ -125,6 +128,8 @@ class CostModel:
             found.extend(self._size_constraints(budget.weight_size, choices))
         if budget.bops is not None:
             found.append(self._bops_constraint(budget.bops, choices))
+        if budget.latency is not None and self.latency is not None:
+            found.append(self._latency_constraint(budget.latency, self.latency, choices))
         for constraint in found:
             constraint.check_reachable()
         return found
@@ -150,6 +155,28 @@ class CostModel:
             if self.fixed_bytes is not None:
                 fixed, note = float(self.fixed_bytes()), ""
             yield Constraint(f"{path}.bytes", "bytes of the .bin", in_bytes, fixed, size.bytes, note=note)
+
+    @staticmethod
+    def _latency_constraint(
+        budget: LatencyBudget, table: LatencyTable, choices: Mapping[str, Sequence[int]]
+    ) -> Constraint:
+        """A sum over layers, which is what a search can keep exactly.
+
+        Each float layer is charged for switches of precision on all its sides. Neighbours that both are float do not
+        switch: the true time is less, never more, as far as the table tells.
+        """
+        cost = {
+            name: {width: table.alone(name) if width == FLOAT else 0.0 for width in widths}
+            for name, widths in choices.items()
+        }
+        return Constraint(
+            f"{BUDGET_PATH}.latency.ratio_to_int8",
+            f"times the latency of int8, with float layers in {table.key.precision}",
+            cost,
+            table.int8_ms,
+            budget.ratio_to_int8 * table.int8_ms,
+            table.int8_ms,
+        )
 
     def _bops_constraint(self, bops: BopsBudget, choices: Mapping[str, Sequence[int]]) -> Constraint:
         cost = {name: dict.fromkeys(widths, 0.0) for name, widths in choices.items()}

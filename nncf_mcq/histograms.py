@@ -15,7 +15,7 @@ from nncf_mcq.graph import operations_by_name
 from nncf_mcq.grid import is_symmetric
 from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableModel, weight_matrices
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT, Policy
 from nncf_mcq.weight_table import WeightTable
 
 BINS: Final = 80
@@ -75,7 +75,7 @@ def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, weights_conf
 def weight_histograms(
     quantizable: QuantizableModel, policy: Policy, table: WeightTable, weights_config: WeightsConfig
 ) -> dict[str, WeightHistogram]:
-    """Counts the weights of every layer at the policy's bits.
+    """Counts the weights of every layer at the policy's bits; those of layers left in floating point are left out.
 
     Args:
         quantizable: The float model and its layers.
@@ -91,6 +91,7 @@ def weight_histograms(
             weights_config,
         )
         for layer in quantizable.layers
+        if policy.weight_bits[layer.name] != FLOAT
     }
 
 

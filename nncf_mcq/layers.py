@@ -19,6 +19,7 @@ from nncf_mcq import algorithm
 from nncf_mcq.algorithm import ActivationPoint
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.graph import constant_of, constant_value, operations_by_name
+from nncf_mcq.policy import FLOAT
 
 ACTIVATION_PREFIX = "activation:"
 """Begins the names of groups of activation points."""
@@ -152,17 +153,21 @@ class QuantizableModel:
                 return name
         return None
 
-    def choices(self, weight_bits: Sequence[int], activation_bits: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    def choices(
+        self, weight_bits: Sequence[int], activation_bits: Sequence[int], *, with_float: bool = False
+    ) -> dict[str, tuple[int, ...]]:
         """What a policy decides: group name to the widths that the group can have, in the order of the network.
 
         Args:
             weight_bits: Widths of each group of layers.
             activation_bits: Widths of each group of activation points. A single one is no choice, and makes no groups.
+            with_float: Whether a group of layers may also be left in floating point: `FLOAT`, its largest width.
 
         Returns:
             Ascending widths of each group; the group of a layer's input stands before the layer.
         """
         widths, activation_widths = tuple(sorted(set(weight_bits))), tuple(sorted(set(activation_bits)))
+        widths += (FLOAT,) if with_float else ()
         found: dict[str, tuple[int, ...]] = {}
         for layer in self.layers:
             inputs = self.activation_group(layer) if len(activation_widths) > 1 else None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nncf_mcq.config import Config
 from nncf_mcq.costs import CostModel
 from nncf_mcq.inputs import collect_images
-from nncf_mcq.policy import PolicyKey
+from nncf_mcq.policy import FLOAT, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.progress import Stages
@@ -111,7 +111,8 @@ class Preparation:
             quantizable=quantizable,
             choices=self.searched.choices,
             activation_bits=self.config.compression.activations.largest,
-            errors={group: self.table.errors(group) for group in quantizable.groups} | self.searched.activation_errors,
+            errors={group: self.table.errors(group) | {FLOAT: 0.0} for group in quantizable.groups}
+            | self.searched.activation_errors,
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,

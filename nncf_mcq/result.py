@@ -23,7 +23,7 @@ from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.task.metrics import agreement, kl_divergence
 from nncf_mcq.weight_table import WeightTable
@@ -88,12 +88,13 @@ class QuantizationResult:
             "config": json.dumps(config.to_dict()),
             "versions": json.dumps(versions()),
         }
-        names = [layer["name"] for layer in self.layers]
+        names = [layer["name"] for layer in self.layers if layer["bits"] is not None]
         exported = export(
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
         for layer in self.layers:
-            layer["runtime_precision"] = exported.runtime_precisions[layer["name"]]
+            # The plugin may fuse a float layer with others.
+            layer["runtime_precision"] = exported.runtime_precisions.get(layer["name"])
         self.metrics["quantized"] |= file_sizes(exported.xml)
         with TemporaryDirectory(dir=directory) as temporary:
             self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
@@ -137,19 +138,23 @@ def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[s
 def describe_layers(
     quantizable: QuantizableModel, policy: Policy, table: WeightTable | None = None
 ) -> list[dict[str, Any]]:
-    """One record for each layer of the result; without a table, nothing of how its weights were made."""
+    """One record for each layer of the result; of a layer that is left in floating point, `bits` is None.
+
+    Without a table there is nothing of how its weights were made.
+    """
     macs = sum(layer.macs for layer in quantizable.layers)
     records = []
     for layer in quantizable.layers:
         bits = policy.weight_bits[layer.name]
-        entry = None if table is None else table[layer.name, bits]
+        is_float = bits == FLOAT
+        entry = None if table is None or is_float else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(
             {
                 "name": layer.name,
                 "kind": layer.kind,
-                "bits": bits,
-                "activation_bits": max(activation_bits, default=None),
+                "bits": None if is_float else bits,
+                "activation_bits": None if is_float else max(activation_bits, default=None),
                 **({} if entry is None else _describe_weights(entry)),
                 "weight_shape": list(layer.weight_shape),
                 "weights": layer.weights,

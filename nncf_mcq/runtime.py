@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import openvino as ov
@@ -32,14 +32,18 @@ def core() -> ov.Core:
     return ov.Core()
 
 
-def compile_properties(threads: int) -> dict[str, Any]:
+FloatPrecision = Literal["f32", "bf16"]
+"""What layers that are not quantized run in."""
+
+
+def compile_properties(threads: int, precision: FloatPrecision = "f32") -> dict[str, Any]:
     """CPU properties of every measurement.
 
     f32 is pinned because the default on recent CPUs is bf16, which changes float layers; dynamic quantization is off
     because it re-quantizes the inputs of compressed fully connected layers.
     """
     return {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,

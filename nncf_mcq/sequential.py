@@ -17,7 +17,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.graph import operations_by_name
 from nncf_mcq.layer_quantizer import LayerQuantizer, QuantizedWeight
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel, weight_matrices
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT, Policy
 from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.runtime import TorchPool, compile_model, with_batch
 from nncf_mcq.statistics import (
@@ -118,7 +118,8 @@ def requantize_sequentially(
 
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:
-            if layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
+            is_quantized = policy.weight_bits[layer.name] != FLOAT
+            if is_quantized and layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
                 shift = observe_shift(layer, float_model, build(table), images, pool, threads)
                 (entry,) = pool.map(quantize, [(layer, shift)])
                 table = table.with_entries({layer.name: entry})

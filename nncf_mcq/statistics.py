@@ -244,7 +244,7 @@ def collect_statistics(
         observers.setdefault(operations[layer.name].input_value(layer.data_port), []).append(layers[layer.name])
     for point in quantizable.activation_points:
         activations[point.name] = _ActivationAccumulator(point)
-        observers.setdefault(_observed(operations, point.name), []).append(activations[point.name])
+        observers.setdefault(observed_output(operations, point.name), []).append(activations[point.name])
     observed = list(observers)
     results = [ov.opset13.result(value) for value in observed]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "statistics"), threads)
@@ -275,7 +275,7 @@ def collect_statistics(
     return ModelStatistics(moments, {name: accumulator.result() for name, accumulator in activations.items()})
 
 
-def _observed(operations: Mapping[str, ov.Node], name: str) -> ov.Output:
+def observed_output(operations: Mapping[str, ov.Node], name: str) -> ov.Output:
     """The tensor that an activation point quantizes: an operation's output, or the input of `NAME:PORT`."""
     if name in operations:
         return operations[name].output(0)

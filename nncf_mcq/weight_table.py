@@ -16,6 +16,7 @@ from nncf_mcq.config import CompressionConfig
 from nncf_mcq.graph import operations_by_name
 from nncf_mcq.layer_quantizer import LayerQuantizer, QuantizedWeight
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel, weight_matrices
+from nncf_mcq.policy import FLOAT
 from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.runtime import TorchPool
 from nncf_mcq.statistics import LayerStatistics
@@ -72,7 +73,8 @@ def build_weight_table(
         statistics: Moments of each layer's input.
         config: Mode, rounding and corrections.
         ranges: The clipping rule of each layer; a `RangeInitializer` is the rule of all.
-        bits: Widths to build, or the width of each layer; those of the configuration by default.
+        bits: Widths to build, or the width of each layer; those of the configuration by default. A layer whose width is
+            `FLOAT` gets no entry.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Layers built at a time.
         progress: Called after each layer.
@@ -82,6 +84,8 @@ def build_weight_table(
 
     def build_group(members: tuple[QuantizableLayer, ...]) -> dict[str, dict[int, QuantizedWeight]]:
         first = members[0]
+        if isinstance(widths, Mapping) and widths[first.name] == FLOAT:
+            return {member.name: {} for member in members}
         quantizer = LayerQuantizer(
             first,
             weight_matrices(first, operations[first.name]),

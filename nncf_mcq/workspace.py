@@ -21,6 +21,8 @@ from nncf_mcq.costs import INT8_BITS, CostModel
 from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import asymmetric_points, build_template, place_activation_quantizers, shared_grids
+from nncf_mcq.latency.budget import latency_budget, table_for
+from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.progress import Stages
@@ -50,6 +52,7 @@ class Workspace:
         ranges: The configured clipping rule of each layer.
         calibration: (N, ...) the calibration images.
         purpose: Appended to the names of the stages, where a second workspace is made.
+        latency: Times of the layers, where there is a budget of latency.
     """
 
     quantizable: QuantizableModel
@@ -59,6 +62,7 @@ class Workspace:
     ranges: RangeSelection
     calibration: NDArray[np.float32] = field(repr=False)
     purpose: str = ""
+    latency: LatencyTable | None = field(default=None, repr=False)
     _templates: OrderedDict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=OrderedDict, repr=False)
     _activation_ranges: dict[int, dict[str, ValueRange]] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -84,7 +88,7 @@ class Workspace:
                 decides, before anything is computed.
 
         Raises:
-            ConfigError: A scope of the configuration matches nothing.
+            ConfigError: A scope of the configuration matches nothing, or its budget of latency cannot be used.
         """
         with stages.stage("layers"):
             quantizable = find_layers(
@@ -97,9 +101,13 @@ class Workspace:
                 quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(placed, points))
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
-            check(CostModel(quantizable, _activation_bits(quantizable, config), None), _choices(quantizable, config))
+        budget, latency = latency_budget(config), None
+        if budget is not None:
+            latency = table_for(budget, quantizable, placed, config.runtime.threads, stages)
+        activation_bits = _activation_bits(quantizable, config)
+        check(CostModel(quantizable, activation_bits, None, latency), _choices(quantizable, config))
         statistics = _observe(quantizable, calibration, config, stages, "statistics")
-        return cls(quantizable, placed, statistics, config, ranges, calibration)
+        return cls(quantizable, placed, statistics, config, ranges, calibration, latency=latency)
 
     def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> Workspace:
         """A second workspace for the same layers, with the statistics of other images.
@@ -110,7 +118,9 @@ class Workspace:
             purpose: Appended to the names of the stages.
         """
         statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
-        return Workspace(self.quantizable, self.placed, statistics, self.config, self.ranges, calibration, purpose)
+        return Workspace(
+            self.quantizable, self.placed, statistics, self.config, self.ranges, calibration, purpose, self.latency
+        )
 
     def weight_table(
         self, ranges: RangeSelection, bits: Sequence[int] | Mapping[str, int], stages: Stages
@@ -165,6 +175,7 @@ class Workspace:
             lambda: fixed_bytes(
                 lambda policy: self.build(policy, table), self.quantizable, table.bits, self.activation_bits
             ),
+            self.latency,
         )
 
     @cached_property
@@ -259,7 +270,11 @@ def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str,
 
 
 def _choices(quantizable: QuantizableModel, config: Config) -> dict[str, tuple[int, ...]]:
-    return quantizable.choices(config.compression.weights.bits, config.compression.activations.widths)
+    return quantizable.choices(
+        config.compression.weights.bits,
+        config.compression.activations.widths,
+        with_float=latency_budget(config) is not None,
+    )
 
 
 def _observe(

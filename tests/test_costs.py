@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from nncf_mcq import Budget, BudgetError, Policy
 from nncf_mcq.costs import CostModel
 from nncf_mcq.layers import QuantizableLayer
+from nncf_mcq.policy import FLOAT
+from tests.latency.tables import make_table
 from tests.models import countable_model, layer
 
 BITS = (2, 3, 4, 8)
@@ -142,3 +145,27 @@ def test_every_limit_that_is_given_becomes_a_constraint() -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": 4}, "bops": {"ratio": 0.5}})
     paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, choices_of(LAYERS))]
     assert paths == [f"{PATH}.weight_size.average_bits", f"{PATH}.bops.ratio"]
+
+
+def test_latency_counts_what_float_layers_add_alone() -> None:
+    table = make_table({"first": 3.0, "second": 1.0, "float_input": 0.5}, {("first", "second"): 0.25}, int8=10.0)
+    model = dataclasses.replace(cost_model(LAYERS), latency=table)
+    choices = countable_model(LAYERS).choices(BITS, (8,), with_float=True)
+    budget = Budget.model_validate({"latency": {"ratio_to_int8": 1.2}})
+    (constraint,) = model.constraints(budget, choices)
+    quantized = {"first": 2, "second": 8, "float_input": 4}
+    assert constraint.total(quantized) == 10.0
+    assert constraint.total({**quantized, "second": FLOAT, "float_input": FLOAT}) == pytest.approx(11.75)
+    assert constraint.is_met({**quantized, "second": FLOAT})
+    assert not constraint.is_met({**quantized, "first": FLOAT})
+    # Not known before the layers were measured.
+    assert cost_model(LAYERS).constraints(budget, choices) == []
+    with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable are 1 to 1\.5 times"):
+        model.constraints(Budget.model_validate({"latency": {"ratio_to_int8": 0.9}}), choices)
+
+
+def test_a_float_layer_is_stored_at_sixteen_bits() -> None:
+    budget = Budget.model_validate({"weight_size": {"average_bits": 16}})
+    choices = countable_model(LAYERS).choices(BITS, (8,), with_float=True)
+    (constraint,) = cost_model(LAYERS).constraints(budget, choices)
+    assert constraint.total(dict.fromkeys(choices, FLOAT)) == 16 * (101 + 7 + 13)

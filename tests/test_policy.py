@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_mcq import ConfigError, Policy
+from nncf_mcq.policy import FLOAT
 
 BITS = st.dictionaries(st.text(max_size=5), st.integers(2, 8), max_size=4)
 
 
-@given(BITS, BITS)
+WEIGHT_BITS = st.dictionaries(st.text(max_size=5), st.integers(2, 8) | st.just(FLOAT), max_size=4)
+
+
+@given(WEIGHT_BITS, BITS)
 def test_a_policy_reads_back_from_its_json(weight_bits: dict[str, int], activation_bits: dict[str, int]) -> None:
     policy = Policy(weight_bits, activation_bits)
     assert Policy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
@@ -30,8 +34,12 @@ def test_equal_policies_have_equal_keys_whatever_the_order() -> None:
     [
         ([], r"policy: found \[\], allowed: an object with weight_bits"),
         ({}, r"policy: found \{\}, allowed: an object with weight_bits"),
-        ({"weight_bits": {"a": 9}}, r"policy.weight_bits\['a'\]: found 9, allowed: one of \[2, 3, 4, 5, 6, 7, 8\]"),
+        (
+            {"weight_bits": {"a": 9}},
+            r"policy.weight_bits\['a'\]: found 9, allowed: one of \[2, 3, 4, 5, 6, 7, 8, 'float'\]",
+        ),
         ({"weight_bits": {}, "activation_bits": {"a": 1}}, r"policy.activation_bits\['a'\]: found 1"),
+        ({"weight_bits": {}, "activation_bits": {"a": "float"}}, r"policy.activation_bits\['a'\]: found 'float'"),
         ({"weight_bits": {"a": "4"}}, r"policy.weight_bits\['a'\]: found '4'"),
         ({"weight_bits": 4}, "policy.weight_bits: found 4"),
         ({"weight_bits": {}, "activation_bits": []}, r"policy.activation_bits: found \[\]"),

@@ -11,11 +11,12 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.graph import constant_value, consumers, is_constant, operations_by_name
+from nncf_mcq.ir.float_layers import float_weight, keep_float
 from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.layer_quantizer import QuantizedWeight
 from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT, Policy
 from nncf_mcq.weight_table import WeightTable
 
 
@@ -27,7 +28,8 @@ def assemble(
     Args:
         template: The model with its activation quantizers in place; not edited.
         quantizable: Its layers.
-        policy: Bits of every layer; its activation bits are already in the template.
+        policy: Bits of every layer; its activation bits are already in the template. Float layers get the float
+            model's weights, and their inputs from before the quantizers.
         table: Quantized weights of every layer at every width that the policy uses.
         packed: Weights at their true width, as they are shipped; otherwise as int8, which computes the same, bit for
             bit, and is compiled faster.
@@ -38,6 +40,12 @@ def assemble(
     model = template.clone()
     operations = operations_by_name(model)
     for members in quantizable.groups.values():
+        if policy.weight_bits[members[0].name] == FLOAT:
+            source = operations_by_name(quantizable.model)[members[0].name]
+            kept = float_weight(constant_value(source, members[0].weight_port))
+            for member in members:
+                keep_float(operations[member.name], member, kept)
+            continue
         entry = table[members[0].name, policy.weight_bits[members[0].name]]
         weight = _weight(members[0], entry, packed_weight if packed else int8_weight)
         for member in members:

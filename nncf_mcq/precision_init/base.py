@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from nncf_mcq import registry
 from nncf_mcq.costs import CostModel
 from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import Budget, Policy, PolicyKey
+from nncf_mcq.policy import FLOAT, Budget, Policy, PolicyKey
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.second_order import SecondOrder
 from nncf_mcq.study import StoredSearch
@@ -47,8 +47,13 @@ class PrecisionTask:
 
     @property
     def widest(self) -> dict[str, int]:
-        """The largest width of every group."""
+        """The largest width of every group; floating point where that is a choice."""
         return {group: widths[-1] for group, widths in self.choices.items()}
+
+    @property
+    def widest_quantized(self) -> dict[str, int]:
+        """The largest width of every group, none of them left in floating point."""
+        return {group: max(width for width in widths if width != FLOAT) for group, widths in self.choices.items()}
 
     def policy(self, group_bits: Mapping[str, int]) -> Policy:
         """The policy that gives each group its bits, and activations that are in no group the configured ones."""

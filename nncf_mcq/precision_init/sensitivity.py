@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from nncf_mcq.policy import FLOAT
 from nncf_mcq.precision_init.base import PrecisionTask
 
 Sensitivities = Mapping[str, Mapping[int, float]]
@@ -16,6 +17,9 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
 
     At many bits a single group changes the score less than the scoring images can tell. There the score at the next
     smaller measured width is scaled by the error of the layer's output, or of the activation, which is known exactly.
+
+    What a layer gains in floating point, with its input not quantized either, is always measured: by leaving it alone
+    float in the network whose layers have the largest width. Its widths lose that much.
 
     Args:
         task: The model, the widths and the evaluator.
@@ -29,7 +33,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     Source: the separable sensitivity of Dong et al., "HAWQ-V2", NeurIPS 2020, with the measured divergence in the place
     of the Hessian trace, as in Cai et al., "ZeroQ", CVPR 2020.
     """
-    uniform = task.widest
+    uniform = task.widest_quantized
     measured = _measured(task, measured_widths)
     trials = [(group, width) for group, widths in measured.items() for width in widths]
     policies = [task.policy({**uniform, group: width}) for group, width in trials]
@@ -46,9 +50,12 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     scores = task.evaluator.score_many(policies, advance)
     found: dict[str, dict[int, float]] = {group: {} for group in task.choices}
     for (group, width), score in zip(trials, scores, strict=True):
-        found[group][width] = max(score - base, 0.0)
+        found[group][width] = max(base - score, 0.0) if width == FLOAT else max(score - base, 0.0)
     for group, widths in task.choices.items():
-        _complete(found[group], widths, task.errors[group])
+        gain = found[group].pop(FLOAT, 0.0)
+        _complete(found[group], _quantized(widths), task.errors[group])
+        if FLOAT in widths:
+            found[group] = {width: loss + gain for width, loss in found[group].items()} | {FLOAT: 0.0}
     return found
 
 
@@ -63,7 +70,14 @@ def count_sensitivity_passes(task: PrecisionTask, measured_widths: int | None = 
 
 
 def _measured(task: PrecisionTask, measured_widths: int | None) -> dict[str, tuple[int, ...]]:
-    return {group: widths[:-1][:measured_widths] for group, widths in task.choices.items()}
+    return {
+        group: _quantized(widths)[:-1][:measured_widths] + widths[len(_quantized(widths)) :]
+        for group, widths in task.choices.items()
+    }
+
+
+def _quantized(widths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(width for width in widths if width != FLOAT)
 
 
 def _complete(scores: dict[int, float], widths: Sequence[int], errors: Mapping[int, float]) -> None:

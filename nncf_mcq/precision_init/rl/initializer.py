@@ -42,7 +42,12 @@ class RlPrecision(SearchInitializer):
 
     @staticmethod
     def _base(problem: SearchProblem) -> float | None:
-        """The score of the largest widths, which the sensitivities were measured against."""
+        """The score that the sensitivities are above: that of the largest widths, as far as they add up."""
         if problem.sensitivities is None:
             return None
-        return problem.task.evaluator.score(problem.task.policy(problem.task.widest))
+        task = problem.task
+        score = task.evaluator.score(task.policy(task.widest_quantized))
+        # Where layers may stay float, that is what the largest width of each loses to it.
+        return max(
+            score - sum(problem.sensitivities[group][bits] for group, bits in task.widest_quantized.items()), 0.0
+        )

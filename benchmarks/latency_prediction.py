@@ -1,0 +1,83 @@
+"""How well a latency table predicts policies: random ones, predicted and then measured."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from nncf_mcq.cli import ConsoleProgress
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.ir.template import place_activation_quantizers
+from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.latency import LatencyModels, TimedModel, check_precision, find_table, measure_in_turns
+from nncf_mcq.layers import find_layers
+from nncf_mcq.progress import Stages
+from nncf_mcq.recipes import find_config
+from openvino_eval.machine import LoadMeter
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    parser.add_argument("--policies", type=int, default=20)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each policy, in turns with the int8 model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--refresh", action="store_true", help="measure the table anew")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
+    )
+    parsed = parser.parse_args(arguments)
+    try:
+        check_precision(parsed.precision, "--precision")
+        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        compression, threads = job.config.compression, job.config.runtime.threads
+        quantizable = find_layers(job.openvino_model(), compression.ignored_scopes, compression.activations.per_channel)
+        placed = place_activation_quantizers(quantizable)
+        meter = LoadMeter()
+        with ConsoleProgress() as progress:
+            table, _ = find_table(
+                quantizable, threads, parsed.precision, Stages(progress), placed=placed, refresh=parsed.refresh
+            )
+    except NncfMcqError as error:
+        parser.exit(2, f"error: {error}\n")
+    models = LatencyModels(quantizable, placed)
+    groups = list(quantizable.groups)
+    int8 = TimedModel(models.build(), threads, parsed.precision)
+    random = np.random.default_rng(parsed.seed)
+    rows = []
+    for index in range(parsed.policies):
+        # From few float layers to nearly all of them.
+        share = (index + 0.5) / parsed.policies
+        chosen = [name for name in groups if random.random() < share]
+        timed = TimedModel(models.build(chosen), threads, parsed.precision)
+        pair = measure_in_turns({"int8": int8, "policy": timed}, parsed.seconds)
+        linear = 1 + sum(table.alone(name) for name in chosen) / table.int8_ms
+        rows.append((len(chosen), table.predict(chosen) / table.int8_ms, pair["policy"] / pair["int8"], linear))
+        print(f"policy {index + 1} of {parsed.policies}", file=sys.stderr, flush=True)
+    load = meter.read()
+    shown = Table("float layers", "predicted", "measured", "error %", "bound")
+    for count, predicted, measured, linear in rows:
+        error = f"{100 * (predicted / measured - 1):+.1f}"
+        shown.add_row(f"{count} of {len(groups)}", f"{predicted:.3f}", f"{measured:.3f}", error, f"{linear:.3f}")
+    Console(width=None if sys.stdout.isatty() else 100).print(shown)
+    _, predicted_ratios, measured_ratios, bounds = np.array(rows).T
+    errors = np.abs(predicted_ratios / measured_ratios - 1)
+    print(
+        f"ratios to int8; error: mean {100 * errors.mean():.1f} %, largest {100 * errors.max():.1f} %; "
+        f"Spearman {spearmanr(predicted_ratios, measured_ratios).statistic:.3f}; "
+        f"bound, which a budget counts: {100 * (bounds / measured_ratios - 1).mean():+.1f} % on average\n"
+        f"{parsed.precision}, {threads} threads, int8 {table.int8_ms:.3f} ms, all in float {table.float_ms:.3f} ms; "
+        f"others took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""What the layers of a model take in int8 and in floating point, on this machine."""
+
+from nncf_mcq.latency.cache import check_precision, default_file, find_table, latency_key
+from nncf_mcq.latency.clock import TimedModel, measure_in_turns
+from nncf_mcq.latency.measure import measure_table
+from nncf_mcq.latency.models import LatencyModels
+from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, Switch
+
+__all__ = [
+    "LatencyKey",
+    "LatencyModels",
+    "LatencyTable",
+    "LayerLatency",
+    "Switch",
+    "TimedModel",
+    "check_precision",
+    "default_file",
+    "find_table",
+    "latency_key",
+    "measure_in_turns",
+    "measure_table",
+]

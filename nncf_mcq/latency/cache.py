@@ -1,0 +1,121 @@
+"""Latency tables that are kept: measuring one takes a minute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import openvino as ov
+from platformdirs import user_cache_path
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.ir.template import place_activation_quantizers
+from nncf_mcq.latency.measure import count_variants, measure_table
+from nncf_mcq.latency.models import LatencyModels
+from nncf_mcq.latency.table import LatencyKey, LatencyTable
+from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.progress import Stages
+from nncf_mcq.runtime import FloatPrecision, core
+
+
+def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPrecision) -> LatencyKey:
+    """What a table of this model on this machine is valid for.
+
+    Args:
+        quantizable: The model.
+        threads: Inference threads.
+        precision: What float layers run in.
+    """
+    return LatencyKey(
+        cpu=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+        capabilities=tuple(sorted(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
+        openvino=ov.get_version(),
+        threads=threads,
+        precision=precision,
+        model=structure_digest(quantizable),
+    )
+
+
+def structure_digest(quantizable: QuantizableModel) -> str:
+    """Identity of all that a model's latency depends on: operations, shapes, layers and quantizers, but no weights.
+
+    Args:
+        quantizable: The model.
+    """
+    # Sorted: the order of operations, and names of those that are no layers, may differ from one process to the next.
+    operations = sorted(
+        f"{node.get_type_name()} {node.get_attributes()} {[value.get_shape() for value in node.input_values()]}"
+        for node in quantizable.model.get_ops()
+        if node.get_type_name() not in ("Constant", "Parameter", "Result")
+    )
+    layers = [f"{layer.name} {layer.group} {layer.weight_shape} {layer.macs}" for layer in quantizable.layers]
+    points = [f"{point.name} {point.per_channel}" for point in quantizable.activation_points]
+    return hashlib.sha256("\n".join([*operations, *layers, *points]).encode()).hexdigest()
+
+
+def default_file(key: LatencyKey) -> Path:
+    """Where the table of a key is kept: in the user's cache directory.
+
+    Args:
+        key: What it is valid for.
+    """
+    name = hashlib.sha256(json.dumps(key.model_dump(mode="json")).encode()).hexdigest()[:32]
+    return user_cache_path("nncf_mcq") / "latency" / f"{name}.json"
+
+
+def check_precision(precision: FloatPrecision, path: str) -> None:
+    """Refuses to measure what OpenVINO would silently compute in f32.
+
+    Args:
+        precision: What float layers should run in.
+        path: Where it stands, for messages.
+
+    Raises:
+        ConfigError: This processor has no bf16.
+    """
+    if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ConfigError(path, "bf16", "f32 on this processor, which has no bf16")
+
+
+def find_table(
+    quantizable: QuantizableModel,
+    threads: int,
+    precision: FloatPrecision,
+    stages: Stages,
+    *,
+    placed: ov.Model | None = None,
+    refresh: bool = False,
+) -> tuple[LatencyTable, Path]:
+    """The table of a model on this machine, from the cache or measured now.
+
+    Args:
+        quantizable: The model.
+        threads: Inference threads.
+        precision: What float layers run in.
+        stages: Reports the progress.
+        placed: The model with quantizers, where it is known already.
+        refresh: Measure even where there is a table.
+
+    Returns:
+        The table, and its file.
+    """
+    key = latency_key(quantizable, threads, precision)
+    file = default_file(key)
+    if not refresh:
+        try:
+            table = LatencyTable.load(file, "latency table")
+            if table.key == key:
+                return table, file
+        except ConfigError:
+            # Not there, or of another version of this package.
+            pass
+    with stages.stage(f"latency table {precision}", count_variants(quantizable)) as advance:
+        models = LatencyModels(quantizable, placed or place_activation_quantizers(quantizable))
+        table = measure_table(models, key, progress=advance)
+    try:
+        write_text_atomically(file, table.to_json())
+    except OSError as error:
+        raise ConfigError("latency table", str(file), f"a file that can be written ({error.strerror})") from error
+    return table, file

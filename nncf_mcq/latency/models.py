@@ -1,0 +1,103 @@
+"""Models that take as long as those of policies, made without calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as opset
+
+from nncf_mcq.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.graph import constant_value, operations_by_name
+from nncf_mcq.ir.float_layers import float_weight, keep_float
+from nncf_mcq.ir.packing import int8_weight
+from nncf_mcq.ir.template import build_template
+from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.runtime import compile_model
+from nncf_mcq.statistics import observed_output
+
+_BITS = 8
+_MIDDLE = 2 ** (_BITS - 1)
+
+
+def random_input(model: ov.Model, seed: int = 0) -> NDArray[np.float32]:
+    """A standard normal input of a model."""
+    shape = tuple(model.input(0).get_shape())
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+class LatencyModels:
+    """The int8 model, and the same with some layers in floating point.
+
+    Their weights are rounded to nearest and their ranges are those of one random input: kernels take as long whatever
+    the values, but not whatever the sign of an activation is.
+
+    Args:
+        quantizable: The float model and its layers.
+        placed: The same with NNCF's quantizers in their places, see `place_activation_quantizers`.
+    """
+
+    def __init__(self, quantizable: QuantizableModel, placed: ov.Model) -> None:
+        self.quantizable = quantizable
+        self._operations = operations_by_name(quantizable.model)
+        bits = {point.name: _BITS for point in quantizable.activation_points}
+        self._int8 = build_template(placed, self._ranges(), bits)
+        operations = operations_by_name(self._int8)
+        for members in quantizable.groups.values():
+            weight = self._int8_weight(members[0])
+            for layer in members:
+                operations[layer.name].input(layer.weight_port).replace_source_output(weight.output(0))
+        self._int8.validate_nodes_and_infer_types()
+
+    def build(self, float_groups: Collection[str] = ()) -> ov.Model:
+        """The model with these groups of layers in floating point.
+
+        Args:
+            float_groups: Names of groups.
+        """
+        model = self._int8.clone()
+        operations = operations_by_name(model)
+        groups = self.quantizable.groups
+        for name in float_groups:
+            weight = float_weight(self._weight(groups[name][0]))
+            for layer in groups[name]:
+                keep_float(operations[layer.name], layer, weight)
+        model.validate_nodes_and_infer_types()
+        return model
+
+    def _weight(self, layer: QuantizableLayer) -> NDArray[np.float32]:
+        return constant_value(self._operations[layer.name], layer.weight_port)
+
+    def _int8_weight(self, layer: QuantizableLayer) -> ov.Node:
+        weight, shape = self._weight(layer), layer.channel_shape()
+        axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
+        scale = np.maximum(np.abs(weight).max(axis=axes, keepdims=True), 1e-6) / (_MIDDLE - 1)
+        levels = np.round(weight / scale).astype(np.int16) + _MIDDLE
+        return int8_weight(levels, _BITS, scale, _MIDDLE)
+
+    def _ranges(self) -> dict[str, ValueRange]:
+        points = self.quantizable.activation_points
+        copy = self.quantizable.model.clone()
+        operations = operations_by_name(copy)
+        results = [opset.result(observed_output(operations, point.name)) for point in points]
+        compiled = compile_model(ov.Model(results, copy.get_parameters(), "ranges"), threads=1)
+        found = compiled([random_input(copy)])
+        ranges = {point.name: _range(found[index], point) for index, point in enumerate(points)}
+        for names in self.quantizable.unified_scales:
+            ranges |= dict.fromkeys(names, _union(ranges[name] for name in names))
+        return ranges
+
+
+def _range(values: NDArray[np.float32], point: ActivationPoint) -> ValueRange:
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1) if point.per_channel else None
+    high = np.maximum(np.abs(values).max(axis=axes, keepdims=point.per_channel), 1e-3).astype(np.float32)
+    # One sign for all channels, as NNCF has it.
+    return ValueRange(-high if (values < 0).any() else np.zeros_like(high), high)
+
+
+def _union(ranges: Iterable[ValueRange]) -> ValueRange:
+    known = list(ranges)
+    low, high = min(item.low.min() for item in known), max(item.high.max() for item in known)
+    return ValueRange(np.array(low, dtype=np.float32), np.array(high, dtype=np.float32))

@@ -1,0 +1,130 @@
+"""The latency of a policy, as the sum of what its float layers and its switches of precision add to int8."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from nncf_mcq.errors import ConfigError
+
+
+class LatencyKey(BaseModel):
+    """What a table is valid for.
+
+    Attributes:
+        cpu: The processor's name.
+        capabilities: The precisions that it computes in, as OpenVINO names them.
+        openvino: Version of the runtime.
+        threads: Inference threads.
+        precision: What float layers run in.
+        model: Digest of the float model, its layers, input shape and activation quantizers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: str
+    capabilities: tuple[str, ...]
+    openvino: str
+    threads: int
+    precision: Literal["f32", "bf16"]
+    model: str
+
+
+class LayerLatency(BaseModel):
+    """One group of layers that share their weights, mostly one layer.
+
+    Attributes:
+        int8_ms: Its share of the int8 model's time, in milliseconds.
+        extra_ms: What it takes longer in floating point, without switches of precision.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    int8_ms: float
+    extra_ms: float
+
+
+class Switch(BaseModel):
+    """Two groups of layers, one of which reads what the other one yields.
+
+    Attributes:
+        source: Group that yields.
+        target: Group that reads.
+        ms: What it costs that one is int8 and the other one is not, in milliseconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    target: str
+    ms: float
+
+
+class LatencyTable(BaseModel):
+    """Latencies of one model on one machine, in milliseconds.
+
+    Attributes:
+        key: What it is valid for.
+        int8_ms: All layers in int8.
+        float_ms: All layers in floating point.
+        layers: By group of layers.
+        switches: Between groups.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: LatencyKey
+    int8_ms: float
+    float_ms: float
+    layers: Mapping[str, LayerLatency]
+    switches: tuple[Switch, ...]
+
+    def predict(self, float_groups: Collection[str]) -> float:
+        """Milliseconds of the model with these groups in floating point.
+
+        Args:
+            float_groups: Names of groups. How many bits the others have makes no difference on int8 kernels.
+        """
+        chosen = frozenset(float_groups)
+        extra = sum(self.layers[name].extra_ms for name in chosen)
+        switching = sum(item.ms for item in self.switches if (item.source in chosen) != (item.target in chosen))
+        return self.int8_ms + extra + switching
+
+    def alone(self, group: str) -> float:
+        """What a group adds in floating point between int8 neighbours, switches included; at least 0.
+
+        The sum of these over a policy's float groups is at least what `predict` says, since neighbours that are both in
+        floating point do not switch.
+        """
+        switching = sum(item.ms for item in self.switches if (item.source == group) != (item.target == group))
+        return max(self.layers[group].extra_ms + switching, 0.0)
+
+    def to_json(self) -> str:
+        """The content of a file that `load` reads."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    @classmethod
+    def load(cls, file: Path, path: str) -> Self:
+        """Reads a table.
+
+        Args:
+            file: The file.
+            path: Where its name stands, for messages.
+
+        Raises:
+            ConfigError: The file is missing or holds no table.
+        """
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise ConfigError(path, str(file), f"a readable latency table ({error.strerror})") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(
+                path, str(file), f"a file of `nncf-mcq latency-table` ({where} {first['msg']})"
+            ) from error
