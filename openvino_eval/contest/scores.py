@@ -11,10 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
+import numpy as np
+
 from nncf_mcq.policy import PolicyKey
 from openvino_eval.errors import EvaluationError
 
 SCORES_FILE: Final = "scores.jsonl"
+
+_BASE = 36
+"""Of the digits of widths: a float layer counts 16 bits."""
 
 
 class ScoreFile(MutableMapping[PolicyKey, float]):
@@ -93,7 +98,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
             self._append(
                 stream,
                 {
-                    "weights": "".join(str(bits) for _, bits in key[0]),
+                    "weights": "".join(np.base_repr(bits, _BASE) for _, bits in key[0]),
                     "activations": "".join(str(bits) for _, bits in key[1]),
                     "score": score,
                     "seconds": round(seconds, 4),
@@ -114,7 +119,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
         if not isinstance(line, dict) or "score" not in line:
             return
         key = (
-            tuple(zip(self._layers, map(int, line["weights"]), strict=True)),
+            tuple(zip(self._layers, (int(digit, _BASE) for digit in line["weights"]), strict=True)),
             tuple(zip(self._activations, map(int, line["activations"]), strict=True)),
         )
         self._scores.setdefault(key, line["score"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
+from nncf_mcq.policy import FLOAT
 from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.progress import SilentProgress, Stages
@@ -253,3 +254,12 @@ def test_options_of_a_contest_need_methods(config: Path, monkeypatch, capsys: py
         main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: --seeds: needs --methods\n"
+
+
+def test_scores_of_float_layers_come_back(tmp_path: Path) -> None:
+    key = Policy({"a": 2, "b": FLOAT, "c": 8}, {"x": 8}).key
+    arguments = (tmp_path / "scores.jsonl", {"model": "m"}, "abc", "x")
+    ScoreFile(*arguments)[key] = 0.5
+    found = ScoreFile(*arguments)
+    assert key in found
+    assert found[key] == 0.5
