@@ -200,7 +200,7 @@ def latency_table(
 
     Tables are kept in the user's cache directory; the layers need no images.
     """
-    job = _read(config, overrides)
+    job = _read(config, overrides, None)
     with ConsoleProgress() as progress:
         report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)
     _console.print(latency_report.layer_table(report))
