@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from nncf_mcq.cli import ConsoleProgress
+from nncf_mcq.console_progress import ConsoleProgress
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.ir.template import place_activation_quantizers
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.latency import LatencyModels, TimedModel, check_precision, find_table, measure_in_turns
+from nncf_mcq.latency import LatencyModels, check_precision, find_table, measure_ratio
 from nncf_mcq.layers import find_layers
 from nncf_mcq.progress import Stages
 from nncf_mcq.recipes import find_config
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("config", help="a JSON file, or the name of a recipe")
     parser.add_argument("--policies", type=int, default=20)
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each policy, in turns with the int8 model")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each policy, in turns with the int8 model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--refresh", action="store_true", help="measure the table anew")
     parser.add_argument(
@@ -50,17 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"error: {error}\n")
     models = LatencyModels(quantizable, placed)
     groups = list(quantizable.groups)
-    int8 = TimedModel(models.build(), threads, parsed.precision)
-    random = np.random.default_rng(parsed.seed)
+    int8 = models.build()
+    random = np.random.default_rng([parsed.seed, 1])
     rows = []
     for index in range(parsed.policies):
         # From few float layers to nearly all of them.
         share = (index + 0.5) / parsed.policies
         chosen = [name for name in groups if random.random() < share]
-        timed = TimedModel(models.build(chosen), threads, parsed.precision)
-        pair = measure_in_turns({"int8": int8, "policy": timed}, parsed.seconds)
+        pair = {"int8": int8, "policy": models.build(chosen)}
+        measured_ratio = measure_ratio(pair, "int8", threads, parsed.precision, parsed.seconds)["policy"]
         linear = 1 + sum(table.alone(name) for name in chosen) / table.int8_ms
-        rows.append((len(chosen), table.predict(chosen) / table.int8_ms, pair["policy"] / pair["int8"], linear))
+        rows.append((len(chosen), table.predict(chosen) / table.int8_ms, measured_ratio, linear))
         print(f"policy {index + 1} of {parsed.policies}", file=sys.stderr, flush=True)
     load = meter.read()
     shown = Table("float layers", "predicted", "measured", "error %", "bound")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -66,6 +67,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         kept = "kept" if final["kept"] == "sequential" else "not kept"
         scores = f"score {final['table_score']:.4g} -> {final['sequential_score']:.4g} on held-out images"
         yield f"sequential pass: {scores}, {kept}"
+    if "latency" in search:
+        yield from _latency_lines(search["latency"])
     seconds = sorted(result.seconds.items(), key=lambda item: -item[1])
     slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
     yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
@@ -93,6 +96,24 @@ def _sizes(result: QuantizationResult, name: str) -> list[str]:
 
 
 def _widths(result: QuantizationResult) -> str:
-    bits = [layer["bits"] for layer in result.layers]
+    bits = [layer["bits"] for layer in result.layers if layer["bits"] is not None]
+    kept = f"{len(result.layers) - len(bits)} float" if len(bits) < len(result.layers) else ""
+    if not bits:
+        return kept
     low, high = min(bits), max(bits)
-    return f"all {low}" if low == high else f"{low} to {high}"
+    widths = f"all {low}" if low == high else f"{low} to {high}"
+    return ", ".join(part for part in (widths, kept) if part)
+
+
+def _latency_lines(latency: Mapping[str, Any]) -> Iterator[str]:
+    """What `LatencyCheck` found, with a warning where it is not what was asked for."""
+    ratios = latency["ratio_to_int8"]
+    measured = "not measured" if ratios["measured"] is None else f"measured {ratios['measured']:.3f}"
+    yield (
+        f"latency: {measured} times int8, predicted {ratios['predicted']:.3f}, limit {ratios['limit']:.3f}, "
+        f"float layers in {latency['precision']}"
+    )
+    if latency["kept"] is False:
+        yield "warning: the measured latency exceeds the limit: set a smaller ratio_to_int8"
+    if latency["kept"] is None:
+        yield "warning: the latency table is of another machine or number of threads: measure there"

@@ -11,7 +11,7 @@ import openvino as ov
 from nncf_mcq.config import Config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
-from nncf_mcq.latency.clock import TimedModel, measure_in_turns
+from nncf_mcq.latency.clock import measure_ratio
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.layers import QuantizableModel
@@ -122,9 +122,7 @@ def check_latency(
     measured = None
     if table.key == latency_key(quantizable, threads, budget.precision):
         models = {"int8": LatencyModels(quantizable, placed).build(), "policy": quantized}
-        timed = {name: TimedModel(model, threads, budget.precision) for name, model in models.items()}
-        times = measure_in_turns(timed, _SECONDS)
-        measured = times["policy"] / times["int8"]
+        measured = measure_ratio(models, "int8", threads, budget.precision, _SECONDS)["policy"]
     return LatencyCheck(
         limit=budget.ratio_to_int8,
         bound=1 + sum(table.alone(name) for name in groups) / table.int8_ms,

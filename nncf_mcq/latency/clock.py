@@ -13,6 +13,7 @@ from nncf_mcq.latency.models import random_input
 from nncf_mcq.runtime import FloatPrecision, compile_properties, core
 
 _WARM_UP, _INFERENCES = 3, 7
+_INSTANCES = 3
 _QUANTILE = 25
 """Of the times of a model: what disturbs the machine makes some inferences longer, and none shorter."""
 
@@ -60,6 +61,30 @@ def measure_in_turns(models: Mapping[str, TimedModel], seconds: float) -> dict[s
             taken += times[name][-1]
         turns += 1
     return {name: quiet(np.array(values)) for name, values in times.items()}
+
+
+def measure_ratio(
+    models: Mapping[str, ov.Model], base: str, threads: int, precision: FloatPrecision, seconds: float
+) -> dict[str, float]:
+    """How long models take relative to one of them.
+
+    Each is compiled several times: one in memory that suits it may be some percent faster than the same elsewhere.
+
+    Args:
+        models: By any names.
+        base: Name of the one that the others are compared with.
+        threads: Inference threads.
+        precision: What float layers run in.
+        seconds: What all inferences should take together.
+    """
+    timed = {
+        f"{name} {number}": TimedModel(model, threads, precision)
+        for number in range(_INSTANCES)
+        for name, model in models.items()
+    }
+    times = measure_in_turns(timed, seconds)
+    means = {name: float(np.mean([times[f"{name} {number}"] for number in range(_INSTANCES)])) for name in models}
+    return {name: value / means[base] for name, value in means.items()}
 
 
 def quiet(times: NDArray[np.float64]) -> float:

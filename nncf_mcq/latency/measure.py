@@ -16,14 +16,20 @@ from nncf_mcq.latency.profile import time_shares
 from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, Switch
 from nncf_mcq.layers import QuantizableModel
 
+Floats = NDArray[np.float64]
+
 SECONDS = 0.3
-"""For each model that is measured, beside the two that it is compared with."""
+"""For each variant that is measured."""
 
-_TOTAL_WEIGHT = 10.0
-"""The time of the float model is one equation for all layers: it counts so many times."""
+_FEWEST_PAIRS = 8
+_ENDS = 3
+"""So often the int8 and the float model are compiled: one in memory that suits it may be some percent faster."""
 
-_DAMPING = 0.7
-"""How much must speak for a switch that takes longer than others for each element, relative to one measurement."""
+_SWITCH_DAMPING = 3.0
+"""How many measurements must speak for a switch that takes longer for each element than others, about the square."""
+
+_KERNEL_DAMPING = 1.0
+"""The same for a layer that float makes slower by another factor than the whole model."""
 
 
 def measure_table(
@@ -33,56 +39,46 @@ def measure_table(
     seconds: float | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> LatencyTable:
-    """Measures each group of layers alone in float among int8 layers, and alone in int8 among float layers.
+    """Measures variants with random float layers, and finds by least squares what each layer and switch adds.
 
-    The kernel takes longer in float by as much in either surroundings. Switches of precision are a loss in the one and
-    in the other: half the sum of what float adds among int8 and among float layers is the kernel, half the difference
+    One variant says little of one layer: the same model, compiled twice, may differ by some percent, as much as a layer
+    makes. In this way every variant says something of every layer. They come in pairs, of which one has in float what
+    the other has in int8: both have the same switches of precision, so their difference tells the kernels and their sum
     the switches.
 
     Args:
         models: The model's variants.
         key: Threads and precision are taken from it.
-        seconds: How long each variant is measured, in turns with the int8 or the float model; `SECONDS` by default.
+        seconds: How long each variant is measured, in turns with one int8 model; `SECONDS` by default.
         progress: Called after each variant; there are `count_variants`.
+
+    Source: the weighing designs of Hotelling, "Some Improvements in Weighing and Other Experimental Techniques",
+    Annals of Mathematical Statistics 15(3), 1944.
     """
     seconds = SECONDS if seconds is None else seconds
-    groups = list(models.quantizable.groups)
-    bases = {
-        "int8": TimedModel(models.build(), key.threads, key.precision),
-        "float": TimedModel(models.build(groups), key.threads, key.precision),
-    }
-    ends = measure_in_turns(bases, 3 * seconds)
-    found: dict[str, list[float]] = {name: [] for name in bases}
-    for group in groups:
-        variants = {"int8": [group], "float": [other for other in groups if other != group]}
-        for name, float_groups in variants.items():
-            timed = TimedModel(models.build(float_groups), key.threads, key.precision)
-            pair = measure_in_turns({"base": bases[name], "variant": timed}, seconds)
-            # In units of the base, which was measured at the same time: the processor's clock may drift.
-            change = (pair["variant"] / pair["base"] - 1) * ends[name]
-            found[name].append(change if name == "int8" else -change)
-            progress()
-    edges = neighbours(models.quantizable)
+    groups, edges = list(models.quantizable.groups), neighbours(models.quantizable)
+    base = TimedModel(models.build(), key.threads, key.precision)
+    reference = measure_in_turns({"base": base}, seconds)["base"]
+    chosen = design(len(groups))
+    times = []
+    for row in chosen:
+        variant = models.build([name for name, is_float in zip(groups, row, strict=True) if is_float])
+        found = measure_in_turns({"base": base, "variant": TimedModel(variant, key.threads, key.precision)}, seconds)
+        # By the base, which was measured at the same time: the processor's clock may drift.
+        times.append(found["variant"] / found["base"] * reference)
+        progress()
     shares = time_shares(models.build(), [layer.name for layer in models.quantizable.layers], key.threads)
-    members_of = models.quantizable.groups
-    int8 = {name: ends["int8"] * sum(shares[layer.name] for layer in members_of[name]) for name in groups}
-    extra, switches = separate(
-        groups,
-        list(edges),
-        np.array(found["int8"]),
-        np.array(found["float"]),
-        total=ends["float"] - ends["int8"],
-        int8=np.array(list(int8.values())),
-        sizes=np.array(list(edges.values())),
-        # Errors are a share of what is measured, and the float model takes longer.
-        trust_in_float=min(ends["int8"] / ends["float"], 1.0),
-    )
+    members = models.quantizable.groups
+    portions = np.array([sum(shares[layer.name] for layer in members[name]) for name in groups])
+    pairs = [(groups.index(source), groups.index(target)) for source, target in edges]
+    int8, extra, switches = fit(chosen, np.array(times), pairs, np.array(list(edges.values()), dtype=float), portions)
     return LatencyTable(
         key=key,
-        int8_ms=ends["int8"],
-        float_ms=ends["float"],
+        int8_ms=int8,
+        float_ms=float(np.median(np.array(times)[chosen.all(axis=1)])),
         layers={
-            name: LayerLatency(int8_ms=int8[name], extra_ms=float(extra[index])) for index, name in enumerate(groups)
+            name: LayerLatency(int8_ms=int8 * float(portions[index]), extra_ms=float(extra[index]))
+            for index, name in enumerate(groups)
         },
         switches=tuple(
             Switch(source=source, target=target, ms=float(ms))
@@ -97,58 +93,67 @@ def count_variants(quantizable: QuantizableModel) -> int:
     Args:
         quantizable: The model.
     """
-    return 2 * len(quantizable.groups)
+    return len(design(len(quantizable.groups)))
 
 
-def separate(
-    groups: Sequence[str],
-    edges: Sequence[tuple[str, str]],
-    in_int8: NDArray[np.float64],
-    in_float: NDArray[np.float64],
-    *,
-    total: float,
-    int8: NDArray[np.float64],
-    sizes: NDArray[np.float64],
-    trust_in_float: float = 1.0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each group's kernel and each switch take, by least squares; switches are never a gain.
-
-    A switch is a pass over a tensor: it takes a time for each element, the same for all, and more where measurements
-    say so clearly. Without that, the errors of measurements would all be taken for switches.
+def design(groups: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Which groups are float in each variant: pairs of opposite rows, and both ends several times.
 
     Args:
-        groups: Names of groups.
-        edges: Pairs of groups between which precision may switch.
-        in_int8: (groups,) what a group adds in float when all others are int8: kernel plus switches.
-        in_float: (groups,) what a group saves in int8 when all others are float: kernel less switches.
-        total: What all groups together add.
-        int8: (groups,) what a group takes in int8: in float nothing takes less than no time.
-        sizes: (edges,) elements of the tensor that is converted.
-        trust_in_float: Weight of `in_float` relative to `in_int8`.
+        groups: Number of groups.
+        seed: Of the random rows.
 
     Returns:
-        (groups,) and (edges,) in the unit of the measurements.
+        (variants, groups).
     """
-    count = len(groups)
-    touching = np.zeros((count, len(edges)))
-    for column, pair in enumerate(edges):
-        for name in pair:
-            touching[groups.index(name), column] = 1.0
-    kernels, shares = np.eye(count), sizes / max(sizes.max(initial=0.0), 1.0)
-    # The unknowns: kernels, the time of the largest switch, and what each takes above its share of that.
-    switching = np.column_stack([touching @ shares, touching])
+    pairs = max(groups, _FEWEST_PAIRS)
+    random = np.random.default_rng(seed)
+    # From few float layers to half of them: policies of both kinds are to be predicted.
+    half = random.random((pairs, groups)) < np.linspace(0.1, 0.5, pairs)[:, None]
+    ends = np.repeat([[False], [True]], _ENDS, axis=0) & np.ones(groups, dtype=bool)
+    return np.concatenate([half, ~half, ends])
+
+
+def fit(
+    chosen: NDArray[np.bool_], times: Floats, edges: Sequence[tuple[int, int]], sizes: Floats, portions: Floats
+) -> tuple[float, Floats, Floats]:
+    """What each group's kernel and each switch add, by least squares of relative errors; switches are never a gain.
+
+    A switch is a pass over a tensor: it takes a time for each element, the same for all, and more where measurements
+    say so clearly. Layers are expected to become slower by the factor of the whole model, which tells the small ones
+    from noise.
+
+    Args:
+        chosen: (variants, groups) which groups are float; some rows are all, some none.
+        times: (variants,) milliseconds.
+        edges: Pairs of groups between which precision may switch.
+        sizes: (edges,) elements of the tensor that is converted.
+        portions: (groups,) share of the int8 model's time.
+
+    Returns:
+        Milliseconds of int8, (groups,) what each kernel adds in float, (edges,) what each switch takes.
+    """
+    groups, variants = chosen.shape[1], len(times)
+    int8, slowest = (float(np.median(times[rows])) for rows in (~chosen.any(axis=1), chosen.all(axis=1)))
+    switched = np.array([chosen[:, source] != chosen[:, target] for source, target in edges], dtype=float)
+    switched = switched.reshape(len(edges), variants).T
+    shares = sizes / max(sizes.max(initial=0.0), 1.0)
+    # All in units of int8. Unknown: int8 itself, kernels, the largest switch, what each takes above its share of it.
+    measured = np.column_stack([np.ones(variants), chosen, switched @ shares, switched]) * (int8 / times)[:, None]
+    kernels, switches = np.eye(groups), np.eye(len(edges))
     rows = np.block(
         [
-            [kernels, switching],
-            [trust_in_float * kernels, -trust_in_float * switching],
-            [np.full((1, count), _TOTAL_WEIGHT), np.zeros((1, 1 + len(edges)))],
-            [np.zeros((len(edges), count + 1)), _DAMPING * np.eye(len(edges))],
+            [measured],
+            [np.zeros((groups, 1)), _KERNEL_DAMPING * kernels, np.zeros((groups, 1 + len(edges)))],
+            [np.zeros((len(edges), 2 + groups)), _SWITCH_DAMPING * switches],
         ]
     )
-    values = np.concatenate([in_int8, trust_in_float * in_float, [_TOTAL_WEIGHT * total], np.zeros(len(edges))])
-    lower = np.concatenate([-int8 - 1e-9, np.zeros(1 + len(edges))])
-    solution = lsq_linear(rows, values, bounds=(lower, np.inf)).x
-    return solution[:count], solution[count] * shares + solution[count + 1 :]
+    expected = _KERNEL_DAMPING * (slowest / int8 - 1) * portions
+    values = np.concatenate([np.ones(variants), expected, np.zeros(len(edges))])
+    # In float a layer takes at least no time.
+    lower = np.concatenate([[0.0], -portions - 1e-9, np.zeros(1 + len(edges))])
+    solution = lsq_linear(rows, values, bounds=(lower, np.inf)).x * int8
+    return float(solution[0]), solution[1 : groups + 1], solution[groups + 1] * shares + solution[groups + 2 :]
 
 
 def neighbours(quantizable: QuantizableModel) -> dict[tuple[str, str], int]:
