@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from nncf_mcq.files import write_text_atomically
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
-from openvino_eval.report import MISSING, format_bytes
+from openvino_eval.formats import MISSING, format_bytes
 from openvino_eval.run_result import RESULT_FILE, RunResult, load_run
 
 COMPARISON_FILE = "comparison.json"
@@ -128,7 +128,7 @@ def collect(folder: Path) -> ResultGroup:
     """
     if (folder / COMPARISON_FILE).is_file():
         return _of_comparison(folder, Comparison.load(folder / COMPARISON_FILE))
-    return _of_run(folder, load_run(folder))
+    return _of_run(folder, load_run(folder).result)
 
 
 def merge(known: Iterable[ResultGroup], new: Iterable[ResultGroup]) -> list[ResultGroup]:
@@ -225,7 +225,7 @@ def _of_comparison(folder: Path, comparison: Comparison) -> ResultGroup:
     rows = []
     for index, row in enumerate(comparison.rows):
         result = folder / Path(row.path).parent.name / RESULT_FILE
-        made = _made(load_run(result.parent)) if result.is_file() else _known_bits(row, is_float=index == 0)
+        made = _made(load_run(result.parent).result) if result.is_file() else _known_bits(row, is_float=index == 0)
         rows.append(
             ResultRow(
                 method=row.name,
