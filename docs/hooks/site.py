@@ -22,8 +22,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
     root = Path(config.config_file_path).parent
     pages = {"reference.md": reference_markdown(), "commands.md": commands_markdown()}
-    sources = {f"recipes/{path.parent.name}.md": path for path in sorted(root.glob("recipes/*/README.md"))}
-    sources["benchmarks.md"] = root / "benchmarks" / "README.md"
+    sources = _sources(root)
     for name, path in sources.items():
         pages[name] = _moved(path.read_text(encoding="utf-8"), path, name, sources, Path(config.docs_dir))
     for name, content in pages.items():
@@ -35,9 +34,16 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     """Links of pages in docs/ that leave it: to a page made of the target, or else only its text."""
     root, docs = Path(config.config_file_path).parent, Path(config.docs_dir)
     source = docs / page.file.src_uri
-    sources = {f"recipes/{path.parent.name}.md": path for path in root.glob("recipes/*/README.md")}
-    sources["benchmarks.md"] = root / "benchmarks" / "README.md"
-    return _moved(markdown, source, page.file.src_uri, sources, docs) if source.is_file() else markdown
+    return _moved(markdown, source, page.file.src_uri, _sources(root), docs) if source.is_file() else markdown
+
+
+def _sources(root: Path) -> dict[str, Path]:
+    """Pages made of files outside docs/, by their name in the site."""
+    return {
+        **{f"recipes/{path.parent.name}.md": path for path in sorted(root.glob("recipes/*/README.md"))},
+        "recipes/results.md": root / "recipes" / "RESULTS.md",
+        "benchmarks.md": root / "benchmarks" / "README.md",
+    }
 
 
 def _moved(text: str, source: Path, name: str, sources: dict[str, Path], docs: Path) -> str:
