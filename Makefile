@@ -10,6 +10,9 @@ SOURCES := $(PACKAGES) $(wildcard recipes benchmarks docs) tests
 # NNCF and OpenVINO send telemetry unless they see a CI: tests may not depend on a network. Users decide for themselves.
 test test-all: export CI := true
 test test-all: export NNCF_CI := 1
+# One thread for each of the processes that the tests are shared out to, file by file.
+test test-all: export OMP_NUM_THREADS := 1
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,10 +48,10 @@ lint: install  ## Check style and types
 	@echo "lint and types: ok"
 
 test: lint  ## Lint, types and the fast tests
-	@$(BIN)/python -m pytest -q
+	@$(PYTEST)
 
 test-all: lint  ## The same with the slow tests, which need ../shared/data
-	@$(BIN)/python -m pytest -q -m ""
+	@$(PYTEST) -m ""
 
 format: install  ## Format the code and fix what can be fixed safely
 	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)

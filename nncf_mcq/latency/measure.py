@@ -28,7 +28,7 @@ _ENDS = 3
 _SWITCH_DAMPING = 3.0
 """How many measurements must speak for a switch that takes longer for each element than others, about the square."""
 
-_KERNEL_DAMPING = 1.0
+_KERNEL_DAMPING = 0.5
 """The same for a layer that float makes slower by another factor than the whole model."""
 
 

@@ -109,9 +109,9 @@ def test_the_command_keeps_its_table(
         with pytest.raises(SystemExit) as caught:
             main()
         assert not caught.value.code
-        outputs.append(capsys.readouterr().out)
-    assert "latency table f32" in outputs[0] and "latency table f32" not in outputs[1]
-    assert "1 layers in f32" in outputs[1]
-    assert "buy size, not speed" in outputs[1]
+        outputs.append(capsys.readouterr())
+    assert "latency table f32" in outputs[0].err and "latency table f32" not in outputs[1].err
+    assert "1 layers in f32" in outputs[1].out
+    assert "buy size, not speed" in outputs[1].out
     assert (tmp_path / "out" / "latency-f32.json").is_file()
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 1

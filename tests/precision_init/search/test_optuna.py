@@ -218,7 +218,7 @@ def test_the_configuration_is_read_and_written() -> None:
     assert nncf_mcq.load_config(config.to_dict()) == config
     assert small_config(type="optuna", budget=SIZE).compression.initializer.precision.model_dump() == {
         "type": "optuna",
-        "budget": {"weight_size": {"average_bits": 4.0, "bytes": None, "ratio": None}, "bops": None},
+        "budget": {"weight_size": {"average_bits": 4.0, "bytes": None, "ratio": None}, "bops": None, "latency": None},
         "sampler": "tpe",
         "evaluations": 200,
         "seed": 0,
