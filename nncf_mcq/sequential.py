@@ -190,10 +190,12 @@ def observe_shift(
         return sums
 
     pieces = [piece for piece in np.array_split(images, _PIECES) if len(piece)]
-    found = list(pool.map(observe, pieces))
-    for other in found[1:]:
-        found[0].merge(other)
-    return found[0].result(len(images))
+    found = pool.map(observe, pieces)
+    sums = next(found)
+    for other in found:
+        sums.merge(other)
+        del other
+    return sums.result(len(images))
 
 
 class _ShiftSums:
@@ -232,11 +234,12 @@ class _ShiftSums:
         self._products += other._products
 
     def result(self, images: int) -> InputShift:
+        """The moments; the sums are used up."""
         float_mean = (self._float_sum / self._count).to(torch.float32)
         mean = (self._quantized_sum / self._count).to(torch.float32)
-        products = self._products / self._count
-        cross = products[:, : self._columns] - (float_mean - mean)[:, :, None] * mean[:, None, :]
-        covariance = products[:, self._columns :] - mean[:, :, None] * mean[:, None, :]
+        products = self._products.div_(self._count)
+        cross = products[:, : self._columns].sub_((float_mean - mean)[:, :, None] * mean[:, None, :])
+        covariance = products[:, self._columns :].sub_(mean[:, :, None] * mean[:, None, :])
         covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
         samples = independent_samples(images, self._count)
         covariance = shrink_covariance(covariance, samples)

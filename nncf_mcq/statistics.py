@@ -141,11 +141,12 @@ class _Accumulator:
             self.square += columns.square().sum(dim=2)
 
     def result(self) -> LayerStatistics:
+        """The moments; the sums are used up."""
         mean = (self.sum / self.count).to(torch.float32)
-        square = self.square / self.count
+        square = self.square.div_(self.count)
         if not self.full:
             return LayerStatistics(mean, None, (square - mean.square()).clamp_min(0))
-        covariance = square - mean[:, :, None] * mean[:, None, :]
+        covariance = square.sub_(mean[:, :, None] * mean[:, None, :])
         covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
         shrunk = shrink_covariance(covariance, independent_samples(self.images, self.count))
         return LayerStatistics(mean, shrunk, torch.diagonal(shrunk, dim1=1, dim2=2))
@@ -268,7 +269,9 @@ def collect_statistics(
             progress()
     if not seen:
         raise QuantizationError("the calibration data set is empty: give at least one image")
-    moments = {name: accumulator.result() for name, accumulator in layers.items()}
+    # Sums and moments are as large as each other, and there need not be all of both.
+    observers.clear()
+    moments = {name: layers.pop(name).result() for name in list(layers)}
     for members in quantizable.groups.values():
         if len(members) > 1:
             _pool(moments, [member.name for member in members])

@@ -37,21 +37,25 @@ def prepare_compensation(moments: torch.Tensor, damping: float = 0.01) -> Compen
 
     Source: Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ", ICLR 2023, with columns ordered by decreasing moment.
     """
-    columns = moments.shape[1]
     diagonal = torch.diagonal(moments, dim1=1, dim2=2)
     order = diagonal.argsort(dim=1, descending=True, stable=True)
     reordered = moments.gather(1, order[:, :, None].expand_as(moments))
     reordered = reordered.gather(2, order[:, None, :].expand_as(moments)).to(torch.float64)
     # Inputs that never vary (a dead channel) have zero moments: the damping alone keeps them invertible.
     level = diagonal.mean(dim=1).clamp_min(1e-12).to(torch.float64)
-    identity = torch.eye(columns, dtype=torch.float64)
+    damped = reordered.diagonal(dim1=1, dim2=2)
+    undamped = damped.clone()
     strength = damping
+    # In place, and let go of as soon as may be: these are the largest matrices of a search.
     while True:
-        lower, failed = torch.linalg.cholesky_ex(reordered + strength * level[:, None, None] * identity)
+        damped.copy_(undamped + strength * level[:, None])
+        lower, failed = torch.linalg.cholesky_ex(reordered)
         if not bool(failed.any()):
             break
         strength *= 10
+    del reordered, damped
     inverse = torch.cholesky_inverse(lower)
+    del lower
     factor = torch.linalg.cholesky(inverse, upper=True)
     return Compensation(order, factor.to(torch.float32))
 

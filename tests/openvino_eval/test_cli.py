@@ -10,7 +10,8 @@ import pytest
 
 from nncf_mcq.job import Job
 from nncf_mcq.recipes import find_config
-from openvino_eval.cli import main, parse_models
+from openvino_eval.cli import main
+from openvino_eval.cli.arguments import parse_models
 from openvino_eval.compare import compare_models
 from openvino_eval.errors import EvaluationError
 from openvino_eval.runtime import has_bf16

@@ -1,0 +1,23 @@
+"""The command `openvino-eval`: a module for each kind of command."""
+
+from __future__ import annotations
+
+import sys
+
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.library_logs import silence_cuda_notice
+from openvino_eval.cli import accuracy, benchmark, compare, report
+from openvino_eval.cli.application import app
+from openvino_eval.errors import EvaluationError
+
+__all__ = ["accuracy", "app", "benchmark", "compare", "main", "report"]
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    silence_cuda_notice()
+    try:
+        app()
+    except (EvaluationError, NncfMcqError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,102 @@
+"""`openvino-eval benchmark` and `inspect`: how fast a file is, and why."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from openvino_eval.benchmark import Candidate, count_runs
+from openvino_eval.benchmark import benchmark as run_benchmark
+from openvino_eval.benchmark_app import Mode
+from openvino_eval.benchmark_tables import figure_tables, integer_lines, layer_table, settings_line
+from openvino_eval.cli.application import app
+from openvino_eval.cli.arguments import (
+    Models,
+    Output,
+    Precisions,
+    Reference,
+    Threads,
+    labelled,
+    parse_models,
+    with_reference,
+)
+from openvino_eval.cli.output import column, finish
+from openvino_eval.errors import EvaluationError
+from openvino_eval.formats import format_bytes
+from openvino_eval.layers import count_integer_layers, runtime_layers
+from openvino_eval.progress import progress_bar
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
+from openvino_eval.size import measure_size
+
+
+@app.command()
+def benchmark(
+    models: Models,
+    reference: Reference = None,
+    modes: Annotated[list[Mode] | None, typer.Option("--mode", help="May be repeated. Default: both.")] = None,
+    precisions: Precisions = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each model and mode; the models take turns.", min=1)] = 5,
+    seconds: Annotated[int, typer.Option(help="Length of one turn.", min=1)] = 2,
+    threads: Threads = DEFAULT_THREADS,
+    streams: Annotated[
+        int | None, typer.Option(help="Inferences side by side for the throughput; by default as many as threads.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show precision, kernel and time of every layer.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the raw reports. Default: benchmark_reports/<date>-<time>."),
+    ] = None,
+    json_file: Output = None,
+) -> None:
+    """Run OpenVINO's benchmark_app on models in turns: latency, throughput, and what ran in each layer."""
+    paths, against = with_reference(parse_models(models), reference)
+    folder = output or Path("benchmark_reports") / time.strftime("%Y%m%d-%H%M%S")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise EvaluationError(f"--output: found {folder}, allowed: a new or an empty folder")
+    candidates = {
+        labelled(name, precision): Candidate(path, precision)
+        for name, path in paths.items()
+        for precision in check_precisions(precisions or [Precision.F32])
+    }
+    chosen = modes or list(Mode)
+    with progress_bar("benchmark_app", count_runs(len(candidates), len(chosen), rounds)) as advance:
+        result = run_benchmark(
+            candidates,
+            folder,
+            reference=next(name for name, item in candidates.items() if item.path == paths[against]),
+            modes=chosen,
+            rounds=rounds,
+            seconds=seconds,
+            threads=threads,
+            streams=streams,
+            progress=advance,
+        )
+    tables = [*figure_tables(result), *(layer_table(*item) for item in result.layers.items() if layers)]
+    finish(tables, json_file, result.to_dict())
+    print("\n".join([settings_line(result), *integer_lines(result), f"reports: {folder}"]))
+    for warning in result.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command()
+def inspect(
+    models: Models,
+    threads: Threads = DEFAULT_THREADS,
+    json_file: Output = None,
+) -> None:
+    """Show what models weigh, how their constants are stored, and how many layers run on integers."""
+    table = Table("model", column(".bin"), column(".xml"), "constants", column("int8 layers"))
+    facts: dict[str, Any] = {}
+    for name, path in parse_models(models).items():
+        size = measure_size(path)
+        integer, total = count_integer_layers(runtime_layers(path, threads=threads))
+        stored = ", ".join(f"{kind.element_type} {format_bytes(kind.stored_bytes)}" for kind in size.constants)
+        table.add_row(name, format_bytes(size.bin_bytes), format_bytes(size.xml_bytes), stored, f"{integer}/{total}")
+        facts[name] = asdict(size) | {"integer_layers": integer, "compute_layers": total}
+    finish(table, json_file, facts)

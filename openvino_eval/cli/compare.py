@@ -1,0 +1,170 @@
+"""`openvino-eval compare`: models, or search methods."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nncf_mcq.job import parse_overrides
+from nncf_mcq.recipes import find_config
+from openvino_eval.cli.application import app
+from openvino_eval.cli.arguments import (
+    Batch,
+    Data,
+    Output,
+    Rounds,
+    Threads,
+    TurnSeconds,
+    check_options,
+    is_given,
+    parse_models,
+)
+from openvino_eval.cli.output import column, finish
+from openvino_eval.compare import Comparison, compare_models
+from openvino_eval.contest import (
+    ContestInterrupted,
+    ContestSettings,
+    interruptible,
+    parse_arms,
+    parse_methods,
+    run_contest,
+    summary_table,
+    verdict,
+)
+from openvino_eval.errors import EvaluationError
+from openvino_eval.formats import MISSING, format_bytes, format_percent
+from openvino_eval.runtime import DEFAULT_THREADS
+from openvino_eval.samples import load_samples
+
+CONTEST = "Contest of search methods"
+CONTEST_OPTIONS = {"methods", "evaluations", "seeds", "output", "arms", "overrides", "jobs"}
+INTERRUPTED = 130
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Model files, each PATH or NAME=PATH; with --methods a JSON file, or the name of a recipe.",
+            metavar="MODEL...|CONFIG",
+        ),
+    ],
+    data: Data = None,
+    latency: Annotated[bool, typer.Option(help="Whether to measure latency.")] = True,
+    bf16: Annotated[bool, typer.Option(help="Add a row with the first model's float layers in bf16.")] = False,
+    batch_size: Batch = None,
+    threads: Threads = DEFAULT_THREADS,
+    rounds: Rounds = 15,
+    seconds: TurnSeconds = 0.2,
+    json_file: Output = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Search methods, separated by commas, that compete for CONFIG.", rich_help_panel=CONTEST),
+    ] = None,
+    evaluations: Annotated[
+        int, typer.Option(help="Unique policies that each search scores.", min=1, rich_help_panel=CONTEST)
+    ] = 200,
+    seeds: Annotated[int, typer.Option(help="Searches of each method and arm.", min=1, rich_help_panel=CONTEST)] = 5,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the contest.", rich_help_panel=CONTEST)
+    ] = None,
+    arms: Annotated[
+        str, typer.Option(help="Start of the samplers: with the ILP's policy, without.", rich_help_panel=CONTEST)
+    ] = "warm,cold",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Replace a value of the configuration; may be repeated.",
+            rich_help_panel=CONTEST,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.", min=1, rich_help_panel=CONTEST)] = 1,
+) -> None:
+    """Put models side by side; the first is what the others are compared with. Or, with --methods, search methods."""
+    given = {name for name in context.params if is_given(context, name)} - {"models"}
+    if methods is not None:
+        check_options(given - CONTEST_OPTIONS, "is for models, not for --methods")
+        if len(models) > 1:
+            raise EvaluationError(f"{models[1]}: found a second argument, allowed with --methods: one CONFIG")
+        if output is None:
+            raise EvaluationError("--output is missing: the folder of the contest")
+        compete(
+            ContestSettings(
+                config=find_config(models[0]),
+                methods=parse_methods(methods),
+                evaluations=evaluations,
+                seeds=seeds,
+                output=output,
+                overrides=parse_overrides(overrides or []),
+                arms=parse_arms(arms),
+                jobs=jobs,
+            )
+        )
+        return
+    check_options(given & CONTEST_OPTIONS, "needs --methods")
+    comparison = compare_models(
+        parse_models(models),
+        None if data is None else load_samples(data),
+        latency=latency,
+        bf16=bf16,
+        batch_size=batch_size,
+        threads=threads,
+        rounds=rounds,
+        seconds=seconds,
+    )
+    finish(comparison_table(comparison), json_file, comparison.model_dump(mode="json"))
+
+
+def compete(settings: ContestSettings) -> None:
+    """Run a contest of search methods and show who wins.
+
+    Args:
+        settings: Who searches for what.
+
+    Raises:
+        typer.Exit: Ctrl-C.
+    """
+    try:
+        with interruptible():
+            standings = run_contest(settings, Console(stderr=True, highlight=False))
+    except ContestInterrupted:
+        print("interrupted: the same command continues", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    finish(summary_table(standings, settings), None, None)
+    lines = [verdict(standings), f"Results: {settings.output}/comparison.json, comparison.md, curves.svg"]
+    Console().print("\n".join(line for line in lines if line), highlight=False, soft_wrap=True)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """A comparison for the terminal.
+
+    Args:
+        comparison: What was measured.
+
+    Returns:
+        The table.
+    """
+    headings = ("top-1", "agreement", "KL", ".bin", ".xml", "median ms", "latency", "int8 layers")
+    table = Table("model", *[column(heading) for heading in headings])
+    for row in comparison.rows:
+        table.add_row(
+            row.name,
+            format_percent(row.top1),
+            format_percent(row.agreement),
+            MISSING if row.kl is None else f"{row.kl:.4f}",
+            format_bytes(row.bin_bytes),
+            format_bytes(row.xml_bytes),
+            MISSING if row.median_ms is None else f"{row.median_ms:.3f}",
+            MISSING if row.latency_ratio is None else f"{row.latency_ratio:.2f}x",
+            f"{row.integer_layers}/{row.compute_layers}",
+        )
+    return table

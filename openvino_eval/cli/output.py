@@ -1,0 +1,48 @@
+"""What commands print, and write beside it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from openvino_eval.errors import EvaluationError
+
+
+def finish(tables: Table | Sequence[Table], json_file: Path | None, result: Any) -> None:
+    """Show a result, and write it where asked.
+
+    Args:
+        tables: For the terminal.
+        json_file: Where to write `result`, if anywhere.
+        result: Plain data.
+
+    Raises:
+        EvaluationError: The file cannot be written.
+    """
+    # A pipe has no width of its own; 80 columns would cut the figures.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for table in [tables] if isinstance(tables, Table) else tables:
+        console.print(table)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise EvaluationError(f"{json_file}: cannot be written: {error.strerror}") from error
+
+
+def column(heading: str) -> Column:
+    """A right-aligned column, for figures.
+
+    Args:
+        heading: Its heading.
+
+    Returns:
+        A `rich` column.
+    """
+    return Column(heading, justify="right")
