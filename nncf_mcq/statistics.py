@@ -91,20 +91,45 @@ TENSOR_SAMPLES_PER_IMAGE = 2048
 """Values kept of one image for the range of an activation, per channel or per tensor."""
 
 
+class _Rows:
+    """Vectors of one length in one growing tensor.
+
+    Small tensors that stay, each among large ones that come and go, would fragment the heap: by gigabytes, as measured.
+    """
+
+    def __init__(self) -> None:
+        self._values = torch.empty(0, 0)
+        self._count = 0
+
+    def append(self, row: torch.Tensor) -> None:
+        if self._count == len(self._values):
+            larger = torch.empty(max(2 * self._count, 128), row.numel())
+            if self._count:
+                larger[: self._count] = self._values
+            self._values = larger
+        self._values[self._count] = row.flatten()
+        self._count += 1
+
+    @property
+    def values(self) -> torch.Tensor:
+        """(rows, length)."""
+        return self._values[: self._count].clone()
+
+
 class _ActivationAccumulator:
     """Extremes and random samples of one activation."""
 
     def __init__(self, point: ActivationPoint) -> None:
         self.per_channel = point.per_channel
         self.rank = 0
-        self.minima: list[torch.Tensor] = []
-        self.maxima: list[torch.Tensor] = []
-        self.samples: list[torch.Tensor] = []
+        self.channels = 1
+        self.minima, self.maxima, self.samples = _Rows(), _Rows(), _Rows()
         self.generator = torch.Generator().manual_seed(0)
 
     def add(self, values: torch.Tensor) -> None:
         self.rank = values.ndim
         rows = values.transpose(0, 1).flatten(1) if self.per_channel else values.reshape(1, -1)
+        self.channels = len(rows)
         self.minima.append(rows.amin(dim=1))
         self.maxima.append(rows.amax(dim=1))
         wanted = CHANNEL_SAMPLES_PER_IMAGE if self.per_channel else TENSOR_SAMPLES_PER_IMAGE
@@ -112,9 +137,9 @@ class _ActivationAccumulator:
         self.samples.append(rows[:, position])
 
     def result(self) -> ActivationStatistics:
-        return ActivationStatistics(
-            torch.stack(self.minima), torch.stack(self.maxima), torch.cat(self.samples, dim=1), self.rank
-        )
+        samples = self.samples.values
+        samples = samples.reshape(len(samples), self.channels, -1).transpose(0, 1).flatten(1)
+        return ActivationStatistics(self.minima.values, self.maxima.values, samples, self.rank)
 
 
 class _Accumulator:
