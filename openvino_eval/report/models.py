@@ -32,6 +32,7 @@ class ModelRow:
         xml_bytes: Bytes of the topology.
         median_ms: Median latency.
         latency_ratio: Relative to the comparison's first model.
+        int8_ratio: Latency relative to all layers in int8, which a run with a budget of latency measures itself.
         quartiles: Of that ratio over the rounds.
         integer_layers: Layers on integer kernels.
         compute_layers: Of how many.
@@ -45,6 +46,7 @@ class ModelRow:
     xml_bytes: int | None = None
     median_ms: float | None = None
     latency_ratio: float | None = None
+    int8_ratio: float | None = None
     quartiles: tuple[float, float] | None = None
     integer_layers: int | None = None
     compute_layers: int | None = None
@@ -199,9 +201,11 @@ def _of_run(title: str, run: Run) -> ModelRow:
     found = _numbers(run.result.metrics.quantized)
     layers = run.result.layers
     precisions = [layer.runtime_precision for layer in layers]
+    latency = ((run.result.search or {}).get("latency") or {}).get("ratio_to_int8") or {}
     return ModelRow(
         name=title,
         is_run=True,
+        int8_ratio=latency.get("measured"),
         metrics={name: value for name, value in found.items() if name not in ("average_weight_bits", "bops")
                  and not name.endswith("_bytes")},
         average_bits=found.get("average_weight_bits"),

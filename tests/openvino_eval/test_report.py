@@ -185,6 +185,22 @@ def test_a_layer_shows_the_sensitivity_of_its_group() -> None:
     assert "Most sensitive: layer 2, second<b>." in figure.description
 
 
+def test_float_is_the_last_of_the_widths_where_it_was_a_choice() -> None:
+    found = {"first": {"8": 0.2, "16": 0.1}, "second": {"3": 0.01, "16": 0.0}}
+    figure = layers_figure(run_of(search={"details": {"sensitivities": found}}))
+    heat = next(trace for trace in figure.data if trace["type"] == "heatmap")
+    assert heat["y"] == [3, 8, 9]
+    assert figure.layout["yaxis2"]["ticktext"] == ["3", "8", "float"]
+    assert figure.data[-1]["y"] == [9, 3, 8]
+    assert "1 in float" in figure.description
+
+
+def test_latency_that_a_search_measured_is_shown() -> None:
+    search = {"latency": {"ratio_to_int8": {"limit": 1.15, "measured": 1.07}}}
+    assert "1.07× int8" in render_report(runs={"run": run_of(search=search)})
+    assert "1.07× int8" not in render_report(runs={"run": run_of()})
+
+
 def test_densities_before_and_after_hold_all_weights() -> None:
     figure = weights_figure(whole_run())
     assert figure is not None

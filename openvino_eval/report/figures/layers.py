@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nncf_mcq.policy import FLOAT
 from openvino_eval.formats import format_number
 from openvino_eval.report.figures.base import Figure, Trace, bits_text, extra, number
 from openvino_eval.report.palette import bits_colour
 from openvino_eval.run_result import LayerResult, Run
 
 _SMALLEST_SCORE = 1e-12
+_FLOAT_PLACE = 9
+"""Where float stands on an axis of widths."""
 
 
 def layers_figure(run: Run) -> Figure:
@@ -44,7 +47,7 @@ def layers_figure(run: Run) -> Figure:
         layout["yaxis"]["domain"] = [0, 1]
     widths = {layer.bits for layer in layers}
     counts = ", ".join(
-        f"{sum(layer.bits == bits for layer in layers)} at {bits_text(bits)}"
+        f"{sum(layer.bits == bits for layer in layers)} {_at(bits)}"
         for bits in sorted(widths, key=lambda bits: math.inf if bits is None else bits)
     )
     title = f"Bits and {lower.title}" if lower else "Bits"
@@ -84,13 +87,21 @@ def _sensitivity_traces(
         heat = {
             "type": "heatmap",
             "x": numbers,
-            "y": widths,
+            "y": [_place(bits) for bits in widths],
             "z": shown,
             "yaxis": "y2",
             "customdata": [
-                [[layer.name, format_number(v)] for layer, v in zip(layers, row, strict=True)] for row in values
+                [
+                    [
+                        layer.name,
+                        format_number(v),
+                        f"in {bits_text(None)}" if bits == FLOAT else f"at {bits_text(bits)}",
+                    ]
+                    for layer, v in zip(layers, row, strict=True)
+                ]
+                for bits, row in zip(widths, values, strict=True)
             ],
-            "hovertemplate": "%{x}. %{customdata[0]}<br>at %{y} bits alone: %{customdata[1]}<extra></extra>",
+            "hovertemplate": "%{x}. %{customdata[0]}<br>%{customdata[2]} alone: %{customdata[1]}<extra></extra>",
             "colorscale": [[0, "$card"], [0.5, "$accent-soft"], [1, "$accent"]],
             "xgap": 1,
             "ygap": 1,
@@ -107,7 +118,8 @@ def _sensitivity_traces(
             "type": "scatter",
             "mode": "markers",
             "x": numbers,
-            "y": [layer.bits for layer in layers],
+            # Where float was no choice, a layer that is in float was none either.
+            "y": [_FLOAT_PLACE if layer.bits is None and FLOAT in widths else layer.bits for layer in layers],
             "yaxis": "y2",
             "marker": {"color": "$card", "size": 6, "line": {"color": "$text", "width": 1.5}},
             "hoverinfo": "skip",
@@ -120,7 +132,12 @@ def _sensitivity_traces(
             f"marks the width it got. "
             f"Most sensitive: layer {most + 1}, {layers[most].name}.",
             [heat, chosen],
-            {"title": {"text": "bits of it alone"}, "tickvals": widths, "range": [widths[0] - 0.5, widths[-1] + 0.5]},
+            {
+                "title": {"text": "bits of it alone"},
+                "tickvals": [_place(bits) for bits in widths],
+                "ticktext": [bits_text(None) if bits == FLOAT else str(bits) for bits in widths],
+                "range": [_place(widths[0]) - 0.5, _place(widths[-1]) + 0.5],
+            },
         )
     errors = [number(extra(layer, "relative_error")) for layer in layers]
     if all(error is None for error in errors):
@@ -143,6 +160,14 @@ def _sensitivity_traces(
         [trace],
         {"title": {"text": "output error"}, "type": "log", "exponentformat": "power"},
     )
+
+
+def _at(bits: int | None) -> str:
+    return f"{'in' if bits is None else 'at'} {bits_text(bits)}"
+
+
+def _place(bits: int) -> int:
+    return _FLOAT_PLACE if bits == FLOAT else bits
 
 
 def _log_ticks(low: float, high: float) -> dict[str, Any]:
