@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openvino_eval import ArraySamples, EvaluationError, Mode, predict, run_benchmark_app
+from openvino_eval.cli.arguments import parse_models
 from openvino_eval.machine import LoadMeter
 from openvino_eval.runtime import read_model
 
@@ -23,7 +23,7 @@ from openvino_eval.runtime import read_model
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="files of models with one image input")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="PATH or NAME=PATH of models with one image input")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="length of a turn of benchmark_app")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = Table("model", "evaluation, images/s", "benchmark_app, inferences/s", "ratio", "of each round")
     meter = LoadMeter()
     try:
-        for model in parsed.models:
+        for name, model in parse_models(parsed.models).items():
             shape = tuple(read_model(model).input(0).get_shape())[1:]
             images = np.random.default_rng(0).standard_normal((parsed.images, *shape), dtype=np.float32)
             samples = ArraySamples(images, np.zeros(parsed.images))
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     model, seconds=parsed.seconds, threads=parsed.threads, mode=Mode.THROUGHPUT
                 ).throughput_fps
                 pairs.append((ours, theirs))
-                print(f"{model}: round {turn + 1} of {parsed.rounds}", file=sys.stderr, flush=True)
+                print(f"{name}: round {turn + 1} of {parsed.rounds}", file=sys.stderr, flush=True)
             ratios = [ours / theirs for ours, theirs in pairs]
             speeds = (f"{median(values):.1f}" for values in zip(*pairs, strict=True))
-            table.add_row(model.stem, *speeds, f"{median(ratios):.3f}", " ".join(f"{ratio:.2f}" for ratio in ratios))
+            table.add_row(name, *speeds, f"{median(ratios):.3f}", " ".join(f"{ratio:.2f}" for ratio in ratios))
     except EvaluationError as error:
         parser.exit(2, f"error: {error}\n")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
