@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [name for name in groups if random.random() < share]
         pair = {"int8": int8, "policy": models.build(chosen)}
         measured_ratio = measure_ratio(pair, "int8", threads, parsed.precision, parsed.seconds)["policy"]
-        linear = 1 + sum(table.alone(name) for name in chosen) / table.int8_ms
+        linear = table.bound(chosen) / table.int8_ms
         rows.append((len(chosen), table.predict(chosen) / table.int8_ms, measured_ratio, linear))
         print(f"policy {index + 1} of {parsed.policies}", file=sys.stderr, flush=True)
     load = meter.read()

@@ -32,6 +32,16 @@ def core() -> ov.Core:
     return ov.Core()
 
 
+def processor_name() -> str:
+    """What OpenVINO calls this machine's processor."""
+    return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+def has_bf16() -> bool:
+    """Whether this machine's processor computes in bf16; where it does not, OpenVINO silently takes f32."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 FloatPrecision = Literal["f32", "bf16"]
 """What layers that are not quantized run in."""
 

@@ -194,6 +194,7 @@ def observe_shift(
     sums = next(found)
     for other in found:
         sums.merge(other)
+        # Before the next one comes: sums are large.
         del other
     return sums.result(len(images))
 

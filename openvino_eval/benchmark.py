@@ -14,7 +14,7 @@ import numpy as np
 import openvino as ov
 
 from nncf_mcq.files import write_text_atomically
-from nncf_mcq.runtime import core
+from nncf_mcq.runtime import processor_name
 from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layers import RuntimeLayer, runtime_layers
@@ -216,7 +216,7 @@ def benchmark(
                 name: {"path": str(item.path), "precision": str(item.precision), "folder": places[name]}
                 for name, item in models.items()
             },
-            "device": str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+            "device": processor_name(),
             "openvino": ov.get_version(),
         },
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import openvino as ov
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nncf_mcq.runtime import core
+from nncf_mcq.runtime import processor_name
 from openvino_eval.accuracy import compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
@@ -198,6 +198,6 @@ def compare_models(
         rows=tuple(rows),
         samples=0 if samples is None else len(samples),
         threads=threads,
-        device=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+        device=processor_name(),
         openvino_version=ov.get_version(),
     )

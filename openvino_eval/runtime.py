@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.runtime import core
+from nncf_mcq.runtime import compile_properties, core, has_bf16
 from openvino_eval.errors import EvaluationError, last_line
 
 DEFAULT_THREADS: Final = 2
@@ -20,11 +20,6 @@ class Precision(enum.StrEnum):
 
     F32 = "f32"
     BF16 = "bf16"
-
-
-def has_bf16() -> bool:
-    """Whether this processor computes in bf16."""
-    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def check_precisions(precisions: Sequence[Precision]) -> list[Precision]:
@@ -58,15 +53,7 @@ def properties(threads: int, precision: Precision, streams: int = 1) -> dict[str
     """
     if threads < 1:
         raise EvaluationError(f"threads: found {threads}, allowed: 1 or more")
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": streams,
-        # The default is bf16 on CPUs that have it, which makes a float baseline look faster and less accurate.
-        "INFERENCE_PRECISION_HINT": str(precision),
-        # Otherwise fully connected layers with compressed weights quantize their input once more, as they run.
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-    }
+    return {**compile_properties(threads, precision.value), "NUM_STREAMS": streams}
 
 
 def read_model(path: Path) -> ov.Model:

@@ -125,7 +125,7 @@ def check_latency(
         measured = measure_ratio(models, "int8", threads, budget.precision, _SECONDS)["policy"]
     return LatencyCheck(
         limit=budget.ratio_to_int8,
-        bound=1 + sum(table.alone(name) for name in groups) / table.int8_ms,
+        bound=table.bound(groups) / table.int8_ms,
         predicted=table.predict(groups) / table.int8_ms,
         measured=measured,
         precision=budget.precision,

@@ -17,7 +17,7 @@ from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyKey, LatencyTable
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.progress import Stages
-from nncf_mcq.runtime import FloatPrecision, core
+from nncf_mcq.runtime import FloatPrecision, core, has_bf16, processor_name
 
 
 def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPrecision) -> LatencyKey:
@@ -29,7 +29,7 @@ def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPre
         precision: What float layers run in.
     """
     return LatencyKey(
-        cpu=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+        cpu=processor_name(),
         capabilities=tuple(sorted(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
         openvino=ov.get_version(),
         threads=threads,
@@ -75,7 +75,7 @@ def check_precision(precision: FloatPrecision, path: str) -> None:
     Raises:
         ConfigError: This processor has no bf16.
     """
-    if precision == "bf16" and "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and not has_bf16():
         raise ConfigError(path, "bf16", "f32 on this processor, which has no bf16")
 
 

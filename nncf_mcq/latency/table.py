@@ -103,6 +103,14 @@ class LatencyTable(BaseModel):
         switching = sum(item.ms for item in self.switches if (item.source == group) != (item.target == group))
         return max(self.layers[group].extra_ms + switching, 0.0)
 
+    def bound(self, float_groups: Collection[str]) -> float:
+        """What a search reckons with, in milliseconds: all switches of each float group, also between two of them.
+
+        Args:
+            float_groups: Names of groups.
+        """
+        return self.int8_ms + sum(self.alone(name) for name in float_groups)
+
     def to_json(self) -> str:
         """The content of a file that `load` reads."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"

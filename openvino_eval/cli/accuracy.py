@@ -10,6 +10,7 @@ import typer
 
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.recipes import find_config
+from nncf_mcq.runtime import has_bf16
 from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
@@ -29,7 +30,7 @@ from openvino_eval.cli.arguments import (
 from openvino_eval.cli.output import finish
 from openvino_eval.errors import EvaluationError
 from openvino_eval.progress import progress_bar
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions, has_bf16
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
 
 
 @app.command()

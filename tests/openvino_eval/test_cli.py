@@ -10,11 +10,11 @@ import pytest
 
 from nncf_mcq.job import Job
 from nncf_mcq.recipes import find_config
+from nncf_mcq.runtime import has_bf16
 from openvino_eval.cli import main
 from openvino_eval.cli.arguments import parse_models
 from openvino_eval.compare import compare_models
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import has_bf16
 from openvino_eval.samples import ArraySamples
 
 
