@@ -206,6 +206,17 @@ def test_activation_extremes_are_those_of_each_image() -> None:
         assert np.isin(per_channel.samples[channel], images[:, channel]).all()
 
 
+def test_activations_of_many_images_are_all_kept() -> None:
+    images = random_images(300)
+    model = convolution_model(SAMPLE_SIZE, (3, 1, 1, 3, 3), grouped=True)
+    found = collect(find_layers(model, per_channel_activations=True), images).activations["image"]
+    np.testing.assert_array_equal(found.minima, images.min(axis=(2, 3)))
+    np.testing.assert_array_equal(found.maxima, images.max(axis=(2, 3)))
+    for channel in range(3):
+        samples = found.samples[channel].reshape(300, -1)
+        assert all(np.isin(row, images[index, channel]).all() for index, row in enumerate(samples.numpy()))
+
+
 def test_every_layer_and_activation_of_a_network_is_observed() -> None:
     quantizable = find_layers(to_openvino(small_network(), SAMPLE_SIZE))
     steps = []

@@ -85,6 +85,15 @@ def test_asymmetric_grids_around_a_sum(bits: int) -> None:
     check(network, model)
 
 
+def test_what_shares_a_grid_with_the_input_of_a_sum_is_at_the_sum() -> None:
+    network = Network(0, 6)
+    node = network.quantize(network.parameter)
+    first, second, other = (network.quantize(network.layer(node, 8)) for _ in range(3))
+    joined = network.layer(opset.concat([first, second], 1), 8)
+    model = network.model(opset.concat([joined, network.layer(opset.add(first, other), 8)], 1))
+    assert grids_at_sums(model) == {"quantizer1", "quantizer2", "quantizer3"}
+
+
 def test_why_the_inputs_of_a_sum_are_not_asymmetric() -> None:
     # The day that the plugin rounds them rightly, this fails, and `grids_at_sums` can go.
     network = Network(0, None)
