@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 import openvino as ov
@@ -12,12 +13,14 @@ from platformdirs import user_cache_path
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.files import write_text_atomically
 from nncf_mcq.ir.template import place_activation_quantizers
-from nncf_mcq.latency.measure import count_variants, measure_table
+from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, measure_table
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyKey, LatencyTable
 from nncf_mcq.layers import QuantizableModel
 from nncf_mcq.progress import Stages
 from nncf_mcq.runtime import FloatPrecision, core, has_bf16, processor_name
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPrecision) -> LatencyKey:
@@ -35,6 +38,7 @@ def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPre
         threads=threads,
         precision=precision,
         model=structure_digest(quantizable),
+        method=METHOD_VERSION,
     )
 
 
@@ -87,8 +91,10 @@ def find_table(
     *,
     placed: ov.Model | None = None,
     refresh: bool = False,
-) -> tuple[LatencyTable, Path]:
+) -> tuple[LatencyTable, Path | None]:
     """The table of a model on this machine, from the cache or measured now.
+
+    Where the cache cannot be written, the table is used all the same, and a warning is logged.
 
     Args:
         quantizable: The model.
@@ -99,7 +105,7 @@ def find_table(
         refresh: Measure even where there is a table.
 
     Returns:
-        The table, and its file.
+        The table, and its file; None where it could not be kept.
     """
     key = latency_key(quantizable, threads, precision)
     file = default_file(key)
@@ -117,5 +123,10 @@ def find_table(
     try:
         write_text_atomically(file, table.to_json())
     except OSError as error:
-        raise ConfigError("latency table", str(file), f"a file that can be written ({error.strerror})") from error
+        _LOGGER.warning(
+            "the latency table is used, but not kept: %s cannot be written (%s); XDG_CACHE_HOME names another folder",
+            file,
+            error.strerror,
+        )
+        return table, None
     return table, file

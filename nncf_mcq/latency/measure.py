@@ -18,6 +18,9 @@ from nncf_mcq.layers import QuantizableModel
 
 Floats = NDArray[np.float64]
 
+METHOD_VERSION = 1
+"""Raised whenever tables come out otherwise than before: those that are kept are then measured anew."""
+
 SECONDS = 0.3
 """For each variant that is measured."""
 

@@ -27,12 +27,12 @@ class LatencyReport:
     Attributes:
         quantizable: The model.
         tables: One for each precision of float layers.
-        files: Where each is kept.
+        files: Where each is kept; None where it could not be.
     """
 
     quantizable: QuantizableModel
     tables: Sequence[LatencyTable]
-    files: Sequence[Path]
+    files: Sequence[Path | None]
 
     def save(self, folder: Path) -> list[Path]:
         """Writes a copy of each table.
@@ -131,5 +131,6 @@ def summary(report: LatencyReport, policies: Sequence[tuple[str, Policy]] = ()) 
                 f"  {name}: predicted {predicted:.3f} ms, {predicted / table.int8_ms:.3f} times int8, "
                 f"{len(policy.float_layers)} layers in {table.key.precision}"
             )
-        yield f"  kept in {file}"
+        if file is not None:
+            yield f"  kept in {file}"
     yield "Weight widths from 2 to 8 bits run on the same int8 kernels: they buy size, not speed."

@@ -22,6 +22,7 @@ class LatencyKey(BaseModel):
         threads: Inference threads.
         precision: What float layers run in.
         model: Digest of the float model, its layers, input shape and activation quantizers.
+        method: Version of the way in which it is measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class LatencyKey(BaseModel):
     threads: int
     precision: Literal["f32", "bf16"]
     model: str
+    method: int
 
 
 class LayerLatency(BaseModel):

@@ -17,7 +17,7 @@ def make_table(
     model: str = "model",
 ) -> LatencyTable:
     """A table of another machine; all in milliseconds, float layers take `extra` longer."""
-    key = LatencyKey(cpu="none", capabilities=(), openvino="0", threads=1, precision=precision, model=model)
+    key = LatencyKey(cpu="none", capabilities=(), openvino="0", threads=1, precision=precision, model=model, method=1)
     return LatencyTable(
         key=key,
         int8_ms=int8,

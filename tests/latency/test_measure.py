@@ -9,7 +9,7 @@ from nncf_mcq.graph import operations_by_name
 from nncf_mcq.ir.verification import runtime_precisions
 from nncf_mcq.latency import LatencyModels, TimedModel, latency_key, measure_in_turns, measure_ratio, measure_table
 from nncf_mcq.latency.cache import structure_digest
-from nncf_mcq.latency.measure import count_variants, neighbours
+from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, neighbours
 from nncf_mcq.layers import QuantizableModel, find_layers
 from nncf_mcq.runtime import compile_model
 from nncf_mcq.task.models import to_openvino
@@ -88,10 +88,9 @@ def test_identity_is_structure_and_not_weights(quantizable: QuantizableModel) ->
     assert structure_digest(larger) != structure_digest(quantizable)
 
 
-def test_the_command_keeps_its_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The second call measures nothing."""
+@pytest.fixture
+def small_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command that measures a small model in no time, and predicts a policy with one float layer."""
     import openvino as ov
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -102,16 +101,53 @@ def test_the_command_keeps_its_table(
     names = [layer.name for layer in find_layers(ov.Core().read_model(tmp_path / "model.xml")).layers]
     widths = ", ".join(f'"{name}": {"4" if index else chr(34) + "float" + chr(34)}' for index, name in enumerate(names))
     policy.write_text(f'{{"weight_bits": {{{widths}}}}}', encoding="utf-8")
+    return ["latency-table", str(config), "--policy", str(policy), "-o", str(tmp_path / "out")]
+
+
+def run_command(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["nncf-mcq", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert not caught.value.code
+
+
+def test_the_command_keeps_its_table(
+    small_job: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second call measures nothing."""
     outputs = []
     for _ in range(2):
-        arguments = ["latency-table", str(config), "--policy", str(policy), "-o", str(tmp_path / "out")]
-        monkeypatch.setattr("sys.argv", ["nncf-mcq", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        assert not caught.value.code
+        run_command(small_job, monkeypatch)
         outputs.append(capsys.readouterr())
     assert "latency table f32" in outputs[0].err and "latency table f32" not in outputs[1].err
     assert "1 layers in f32" in outputs[1].out
     assert "buy size, not speed" in outputs[1].out
     assert (tmp_path / "out" / "latency-f32.json").is_file()
-    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    assert f"kept in {kept}" in outputs[1].out
+
+
+def test_a_table_of_another_method_is_measured_anew(
+    small_job: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command(small_job, monkeypatch)
+    capsys.readouterr()
+    monkeypatch.setattr("nncf_mcq.latency.cache.METHOD_VERSION", METHOD_VERSION + 1)
+    run_command(small_job, monkeypatch)
+    assert "latency table f32" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_kept_is_used(
+    small_job: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
+    run_command(small_job, monkeypatch)
+    printed = capsys.readouterr().out
+    assert "1 layers in f32" in printed and "kept in" not in printed
+    assert (tmp_path / "out" / "latency-f32.json").is_file()
+    (record,) = [item for item in caplog.records if item.name == "nncf_mcq.latency.cache"]
+    assert "is used, but not kept" in record.getMessage() and str(tmp_path / "cache") in record.getMessage()
