@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from nncf_mcq.files import write_text_atomically
 from openvino_eval.errors import EvaluationError
 
 
@@ -31,7 +32,7 @@ def finish(tables: Table | Sequence[Table], json_file: Path | None, result: Any)
         console.print(table)
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
         except OSError as error:
             raise EvaluationError(f"{json_file}: cannot be written: {error.strerror}") from error
 

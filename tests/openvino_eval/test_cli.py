@@ -129,7 +129,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
         (("accuracy", "{model}", "--config", "no.json"), "no.json"),
         (("accuracy", "{model}", "--data", "{folder}/no.npz"), "no.npz: no such file"),
         (("accuracy", "{model}", "--data", "{data}", "--metric", "speed"), "metric: found 'speed'"),
-        (("accuracy", "{model}", "--data", "{data}", "--json", "{folder}/no/file.json"), "cannot be written"),
+        (("accuracy", "{model}", "--data", "{data}", "--json", "{model}/file.json"), "cannot be written"),
         (("benchmark", "{model}", "--threads", "0"), "threads: found 0"),
         (("benchmark", "{model}", "{model}"), "named twice"),
         (("compare", "a={model}", "a={model}"), "two models are named 'a'"),

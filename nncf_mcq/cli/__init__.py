@@ -1,0 +1,31 @@
+"""The command `nncf-mcq`: a module for each kind of command."""
+
+from __future__ import annotations
+
+import sys
+
+# In the order in which the help lists their commands.
+from nncf_mcq.cli import init, search, inspection, listings  # isort: skip
+from nncf_mcq.cli.application import INTERRUPTED, application, errors
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.library_logs import silence_cuda_notice
+from nncf_mcq.registry import load_plugins
+
+__all__ = ["application", "init", "inspection", "listings", "main", "search"]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message on standard error and exit code 2."""
+    silence_cuda_notice()
+    try:
+        load_plugins()
+        application()
+    except NncfMcqError as error:
+        errors.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Typer turns Ctrl-C into an exit.
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
+            raise
+        errors.print("interrupted")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,23 @@
+"""The application that commands are added to, and where they print."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+application = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration.",
+    rich_markup_mode=None,
+)
+
+console = Console()
+if not console.is_terminal:
+    # A pipe has no width: lines as wide as they need, rather than names cut at 80 columns.
+    console = Console(width=200)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""

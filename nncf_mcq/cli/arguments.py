@@ -1,0 +1,53 @@
+"""Arguments and options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.recipes import find_baseline, find_config
+
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
+]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE", help="Replace what makes a baseline: see `nncf-mcq baselines`. --set goes on from there."
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only errors.")]
+
+
+def read_job(config: str, overrides: list[str] | None, baseline: str | None = None) -> Job:
+    """The job of a command line.
+
+    Args:
+        config: A JSON file, or the name of a recipe.
+        overrides: Each `PATH=VALUE`; they go on from the baseline.
+        baseline: Name of one that ships with the package, or a JSON file.
+
+    Raises:
+        ConfigError: One of them is unknown or wrong.
+    """
+    values = {} if baseline is None else find_baseline(baseline).values
+    return Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+
+
+def check_folder(output: Path | None) -> None:
+    """Refuses what exists and is no folder, before anything is computed.
+
+    Args:
+        output: Value of --output, if any.
+
+    Raises:
+        ConfigError: It is a file.
+    """
+    if output is not None and output.exists() and not output.is_dir():
+        raise ConfigError("--output", str(output), "a folder")

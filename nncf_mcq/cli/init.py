@@ -1,0 +1,49 @@
+"""`nncf-mcq init`: a first configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncf_mcq.cli.application import application, console
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.files import write_text_atomically
+from nncf_mcq.starter import make_starter
+
+
+@application.command()
+def init(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="An .onnx or .xml file, PACKAGE.MODULE:CALLABLE, or FILE.py:CALLABLE."),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of images: of one folder a class, of any, or of idx files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path("config.json"),
+    shape: Annotated[str | None, typer.Option(help="Shape of one input where it is open: 1,3,224,224.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Let torchvision load its trained weights.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="File with the state dict of a PyTorch model.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the JSON file if it exists.")] = False,
+) -> None:
+    """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
+    if output.exists() and not (force and output.is_file()):
+        raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
+    starter = make_starter(model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint)
+    write_text_atomically(output, starter.text)
+    console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f"wrote {output}; next:\n  nncf-mcq quantize {output} --output quantized\n  openvino-eval report quantized",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _parse_shape(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    numbers = text.replace("x", ",").split(",")
+    if not all(number.strip().isdecimal() and int(number) > 0 for number in numbers):
+        raise ConfigError("--shape", text, "positive numbers with commas, e.g. 1,3,224,224")
+    return [int(number) for number in numbers]

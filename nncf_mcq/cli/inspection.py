@@ -1,0 +1,90 @@
+"""`nncf-mcq layers`, `clipping` and `latency-table`: what is known of a model before it is quantized."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncf_mcq import clipping_report, layer_listing
+from nncf_mcq.cli.application import application, console, errors
+from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, OverrideOption, check_folder, read_job
+from nncf_mcq.console_progress import ConsoleProgress
+from nncf_mcq.latency import report as latency_report
+from nncf_mcq.layers import find_layers
+from nncf_mcq.policy import Policy
+from nncf_mcq.progress import Stages
+
+
+@application.command()
+def layers(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
+) -> None:
+    """List what would be quantized in the model of CONFIG, and which budgets can be reached."""
+    job = read_job(config, overrides, baseline)
+    quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
+        return
+    console.print(layer_listing.layer_table(quantizable))
+    console.print(layer_listing.budget_table(quantizable, job.config))
+
+
+@application.command()
+def clipping(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of clipping.json and clipping.svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
+) -> None:
+    """Show which clipping rule suits each layer of CONFIG at each width, and what each rule alone would leave."""
+    job = read_job(config, overrides, baseline)
+    check_folder(output)
+    if as_json:
+        report = clipping_report.measure_clipping(job)
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        with ConsoleProgress() as progress:
+            report = clipping_report.measure_clipping(job, progress)
+        console.print(clipping_report.layer_table(report))
+        console.print(clipping_report.summary_table(report))
+    for path in report.save(output) if output is not None else []:
+        (errors if as_json else console).print(str(path), soft_wrap=True, highlight=False)
+
+
+@application.command()
+def latency_table(
+    config: ConfigArgument,
+    overrides: OverrideOption = None,
+    precisions: Annotated[
+        list[str] | None, typer.Option("--precision", help="f32, bf16; may be repeated. Default: f32.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Measure anew even where a table is kept.")] = False,
+    policies: Annotated[
+        list[Path] | None, typer.Option("--policy", help="A policy.json to predict; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, latency-<precision>.json.")
+    ] = None,
+) -> None:
+    """Measure what each layer of CONFIG's model takes in int8 and in floating point on this machine.
+
+    Tables are kept in the user's cache directory; the layers need no images.
+    """
+    job = read_job(config, overrides)
+    with ConsoleProgress() as progress:
+        report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)
+    console.print(latency_report.layer_table(report))
+    for line in latency_report.summary(report, [(str(file), Policy.from_file(file)) for file in policies or []]):
+        console.print(line, soft_wrap=True, highlight=False)
+    for path in report.save(output) if output is not None else []:
+        console.print(str(path), soft_wrap=True, highlight=False)

@@ -1,0 +1,30 @@
+"""`nncf-mcq schema`, `recipes` and `baselines`: what ships with the package."""
+
+from __future__ import annotations
+
+import json
+
+from nncf_mcq import config as configuration
+from nncf_mcq.cli.application import application
+from nncf_mcq.recipes import baselines as shipped_baselines
+from nncf_mcq.recipes import recipe_names
+
+
+@application.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    print(json.dumps(configuration.json_schema(), indent=2))
+
+
+@application.command()
+def recipes() -> None:
+    """List the recipes that ship with the package; each name can stand in the place of CONFIG."""
+    for name in recipe_names():
+        print(name)
+
+
+@application.command()
+def baselines() -> None:
+    """List the baselines that ship with the package, for `quantize CONFIG --baseline NAME`."""
+    for name, baseline in shipped_baselines().items():
+        print(f"{name:<20} {baseline.description}")

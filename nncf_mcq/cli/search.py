@@ -1,0 +1,99 @@
+"""`nncf-mcq quantize` and `worker`: what searches and writes a model, and what helps it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncf_mcq.cli.application import INTERRUPTED, application, console, errors
+from nncf_mcq.cli.arguments import (
+    BaselineOption,
+    ConfigArgument,
+    OverrideOption,
+    QuietOption,
+    check_folder,
+    read_job,
+)
+from nncf_mcq.console_progress import ConsoleProgress
+from nncf_mcq.recipes import config_name
+from nncf_mcq.summary import result_lines, result_table
+from nncf_mcq.worker import work
+
+StudyNameOption = Annotated[
+    str | None, typer.Option(help="Name of the search in the storage; by default they are numbered.")
+]
+
+JOURNAL_FILE = "study.journal"
+"""The journal of a search in the output folder."""
+
+
+@application.command()
+def quantize(
+    config: ConfigArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the IR and its reports.")],
+    overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
+    study_storage: Annotated[
+        str | None, typer.Option(metavar="FILE|URL", help="Where a search is kept: a journal file or a URL of Optuna.")
+    ] = None,
+    study_name: StudyNameOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search, or extend one.")] = False,
+    quiet: QuietOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
+    ] = False,
+) -> None:
+    """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
+
+    A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
+    error.
+    """
+    job = read_job(config, overrides, baseline)
+    check_folder(output)
+    storage = study_storage or str(output / JOURNAL_FILE)
+    try:
+        with ConsoleProgress(quiet=quiet) as progress:
+            result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume)
+    except KeyboardInterrupt:
+        if job.initializer().searches and ("://" in storage or Path(storage).exists()):
+            errors.print("what was scored is kept: the same command with --resume goes on")
+        raise
+    result.origin = {"config": config_name(config), "command": shlex.join(["nncf-mcq", *sys.argv[1:]])}
+    xml = result.save(output)
+    if as_json:
+        print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
+    elif not quiet:
+        console.print(result_table(result))
+        for line in result_lines(result, output):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+@application.command()
+def worker(
+    config: ConfigArgument,
+    study_storage: Annotated[
+        str, typer.Option(metavar="FILE|URL", help="The search's journal file, e.g. OUTPUT/study.journal, or URL.")
+    ],
+    study_name: StudyNameOption = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,
+    overrides: OverrideOption = None,
+    baseline: BaselineOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Help the search of `quantize CONFIG`, which runs in another process or on another machine."""
+    job = read_job(config, overrides, baseline)
+    with ConsoleProgress(quiet=quiet) as progress:
+        report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
+    console.print(
+        f"{report.study}: {report.scored} policies scored here, {report.evaluations} in all"
+        f"{', interrupted' if report.interrupted else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
