@@ -60,6 +60,7 @@ class Planner:
         if len(constraints) > 1:
             mixtures = np.concatenate([mixtures, np.full((1, len(constraints)), 1 / len(constraints))])
         self._mixtures = mixtures
+        self._kept_steps: dict[bytes, list[NDArray[np.intp]]] = {}
 
     def episodes(
         self, losses: Floats, temperature: float, count: int, random: np.random.Generator, around: Choices
@@ -78,12 +79,19 @@ class Planner:
             (walks, groups) index of each group's width.
         """
         count = count if temperature > 0 else 1
-        shares = self._shares(around)
         walks = []
-        for mixture in self._mixtures:
-            values = _action_values(losses, self._steps(shares, mixture), temperature)
+        for mixture, steps in zip(self._mixtures, self._steps_around(around), strict=True):
+            values = _action_values(losses, steps, temperature)
             walks.append(self._walk(values, mixture, temperature, count, random))
         return np.concatenate(walks)
+
+    def _steps_around(self, around: Choices) -> list[NDArray[np.intp]]:
+        """The steps of each mixture of the limits; those of the last call are kept, for further temperatures."""
+        key = around.tobytes() if self._has_products else b""
+        if key not in self._kept_steps:
+            shares = self._shares(around)
+            self._kept_steps = {key: [self._steps(shares, mixture) for mixture in self._mixtures]}
+        return self._kept_steps[key]
 
     def _shares(self, around: Choices) -> Floats:
         """(limits, groups, widths) costs above the lowest widths, in shares of what the limit leaves free.
@@ -115,8 +123,8 @@ class Planner:
         left = np.repeat(self._free[None], len(sample), axis=0)
         # Of the groups to come it holds the lowest widths.
         bits = np.repeat(self._bits[None, :, 0], len(sample), axis=0)
-        with np.errstate(invalid="ignore"):
-            weights = np.where(self._free > 0, mixture / np.where(self._free > 0, self._free, 1.0), 0.0)
+        weights = np.where(self._free > 0, mixture / np.where(self._free > 0, self._free, 1.0), 0.0) * CELLS
+        noise = random.gumbel(size=(groups, len(sample), values.shape[2])) if temperature > 0 else None
         for group in range(groups):
             # (walks or 1, limits, widths)
             extra = self._alone[None, :, group]
@@ -124,13 +132,18 @@ class Planner:
                 rates = bits @ self._products[:, group].T
                 extra = extra + rates[:, :, None] * (self._bits[group] - self._bits[group, 0])
             allowed = (extra <= left[:, :, None] + self._slack[:, None]).all(axis=1) & self._is_width[group]
-            cell = np.minimum(np.maximum(np.rint(left @ weights * CELLS), 0), CELLS).astype(np.intp)
-            score = -values[sample, group, :, cell]
-            if temperature > 0:
-                score = score / temperature + random.gumbel(size=score.shape)
-            chosen = np.where(allowed, score, -np.inf).argmax(axis=1)
+            cell = np.minimum(np.maximum(np.rint(left @ weights), 0), CELLS).astype(np.intp)
+            score = values[sample, group, :, cell]
+            if noise is None:
+                np.negative(score, out=score)
+            else:
+                score /= -temperature
+                score += noise[group]
+            score[~allowed] = -np.inf
+            chosen = score.argmax(axis=1)
             left -= extra[walks if len(extra) > 1 else 0, :, chosen]
-            bits[:, group] = self._bits[group, chosen]
+            if self._has_products:
+                bits[:, group] = self._bits[group, chosen]
             choices[:, group] = chosen
         return choices
 
@@ -150,7 +163,7 @@ def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) 
     following[:, CELLS + 1 :] = 0.0
     for group in reversed(range(groups)):
         current = values[:, group]
-        for width, step in enumerate(steps[group]):
+        for width, step in enumerate(steps[group].tolist()):
             first = CELLS + 1 - step
             np.add(following[:, first : first + CELLS + 1], losses[:, group, width, None], out=current[:, width])
         least = current.min(axis=1)
