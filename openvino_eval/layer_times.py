@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import openvino as ov
@@ -27,7 +25,7 @@ class LayerTime:
         name: The plugin's name of it.
         layer_type: The plugin's type, e.g. `Convolution`.
         precision: What it runs in, e.g. `u8`.
-        milliseconds: Median over the inferences.
+        milliseconds: Mean over the inferences.
         original_names: The model's operations that were fused into it.
     """
 
@@ -59,23 +57,32 @@ def measure_layer_times(path: Path, *, threads: int = DEFAULT_THREADS, seconds: 
         compiled = core().compile_model(model, "CPU", {**properties(threads, Precision.F32), "PERF_COUNT": True})
         request = compiled.create_infer_request()
         inputs = [_noise(port) for port in compiled.inputs]
-        found: dict[str, list[float]] = defaultdict(list)
+        for _ in range(_WARM_UP):
+            request.infer(inputs)
+        warm_up = _counters(request)
         start, done = time.perf_counter(), 0
-        while done < 2 * _WARM_UP or time.perf_counter() - start < seconds:
+        while done < _WARM_UP or time.perf_counter() - start < seconds:
             request.infer(inputs)
             done += 1
-            if done > _WARM_UP:
-                for node in request.profiling_info:
-                    found[node.node_name].append(node.real_time.total_seconds() * 1000)
+        # Each counter is the mean of all inferences so far.
+        found = {
+            name: max(mean * (_WARM_UP + done) - warm_up[name] * _WARM_UP, 0.0) / done
+            for name, mean in _counters(request).items()
+        }
     except RuntimeError as error:
         raise EvaluationError(f"{path}: OpenVINO cannot run it: {last_line(error)}") from error
     layers = {layer.name: layer for layer in runtime_layers(compiled)}
     times = [
-        LayerTime(name, layer.layer_type, layer.precision, median(values), layer.original_names)
-        for name, values in found.items()
-        if (layer := layers.get(name)) is not None and median(values) > 0
+        LayerTime(name, layer.layer_type, layer.precision, milliseconds, layer.original_names)
+        for name, milliseconds in found.items()
+        if (layer := layers.get(name)) is not None and milliseconds > 0
     ]
     return sorted(times, key=lambda item: -item.milliseconds)
+
+
+def _counters(request: ov.InferRequest) -> dict[str, float]:
+    """Name of each node to its milliseconds."""
+    return {node.node_name: node.real_time.total_seconds() * 1000 for node in request.profiling_info}
 
 
 def _noise(port: ov.Output) -> np.ndarray:
