@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import policy_score
+from nncf_mcq.preparation import Preparation
+from nncf_mcq.runtime import run
+from tests.models import random_images, small_workspace
+
+
+def test_policies_are_scored_on_each_number_of_images() -> None:
+    workspace, table = small_workspace()
+    images = random_images(3)
+    reference = run(workspace.quantizable.model, images, threads=1, batch_size=3)
+    preparation = Preparation(workspace, workspace, table, images, reference, workspace.costs(table), False)
+    seconds = policy_score.measure(preparation, [2, 7, 2], 4)
+    assert list(seconds) == [2, 7]
+    assert all(len(values) == 4 and min(values) > 0 for values in seconds.values())
+
+
+def test_numbers_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--images", "--policies"):
+        with pytest.raises(SystemExit) as caught:
+            policy_score.main(["fashion_mnist", option, "0"])
+        assert caught.value.code == 2
+        assert "1 or more" in capsys.readouterr().err
+
+
+def test_an_unknown_config_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        policy_score.main(["none.json"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
