@@ -10,10 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.task.metric_names import SHARES, metric_name
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
-_NAMES = {"top1": "top-1", "top5": "top-5", "map50": "mAP@0.5", "map": "mAP", "kl": "KL divergence"}
-_SHARES = ("top1", "top5", "map50", "map", "agreement")
 _APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
 _FLOAT_BITS = 32
 
@@ -33,7 +32,7 @@ def result_table(result: QuantizationResult) -> Table:
     for name in dict.fromkeys([*float_model, *quantized]):
         if name not in _APART:
             values = [_metric(name, values.get(name)) for values in (float_model, quantized)]
-            table.add_row(_NAMES.get(name, name.replace("_", " ")), *values, _difference(name, result))
+            table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
     ratio = float_model["bin_bytes"] / quantized["bin_bytes"]
     table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
@@ -81,12 +80,12 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
 def _metric(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{100 * value:.2f} %" if name in _SHARES else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"
 
 
 def _difference(name: str, result: QuantizationResult) -> str:
     before, after = (result.metrics[kind].get(name) for kind in ("float", "quantized"))
-    if before is None or after is None or name not in _SHARES:
+    if before is None or after is None or name not in SHARES:
         return "same answer as float" if name == "agreement" else ""
     return f"{100 * (after - before):+.2f} points"
 

@@ -11,6 +11,7 @@ import openvino as ov
 from rich.table import Column, Table
 
 from nncf_mcq.job import Job
+from nncf_mcq.task.metric_names import metric_heading, metric_value
 from openvino_eval.accuracy import check_metrics, compare_outputs, is_classifier, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.runtime import DEFAULT_THREADS, Precision
@@ -19,8 +20,7 @@ from openvino_eval.samples import Samples, load_samples
 FLOAT_MODEL = "float model"
 """Name of a job's own model."""
 
-_HEADINGS = {"agreement": "agree %", "kl": "KL", "images_per_second": "images/s", "top1": "top-1 %", "top5": "top-5 %"}
-_PERCENT = ("agreement", "top1", "top5")
+_SPEED = "images_per_second"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def accuracy_table(report: AccuracyReport) -> Table:
         report: What was measured.
     """
     names = list(next(iter(report.rows.values())))
-    columns = [Column(_HEADINGS.get(name, name), justify="right") for name in names]
+    columns = [Column("images/s" if name == _SPEED else metric_heading(name), justify="right") for name in names]
     table = Table("model", *columns)
     for label, row in report.rows.items():
         table.add_row(label, *(_format(name, row[name]) for name in names))
@@ -170,6 +170,4 @@ def caption(report: AccuracyReport) -> str:
 
 
 def _format(name: str, value: float) -> str:
-    if name in _PERCENT:
-        return f"{100 * value:.2f}"
-    return f"{value:.1f}" if name == "images_per_second" else f"{value:.4f}"
+    return f"{value:.1f}" if name == _SPEED else metric_value(name, value)

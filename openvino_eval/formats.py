@@ -7,18 +7,15 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nncf_mcq.task.metric_names import METRIC_NAMES
+
 MISSING = "–"  # noqa: RUF001 - a dash in a table, not a minus sign
-_ACRONYMS = {
-    "kl": "KL",
+_WORDS = METRIC_NAMES | {
     "macs": "MACs",
     "bops": "BOPs",
     "rl": "RL",
     "ilp": "ILP",
     "ir": "IR",
-    "top1": "top-1",
-    "top5": "top-5",
-    "map": "mAP",
-    "map50": "mAP@0.5",
 }
 
 
@@ -123,7 +120,7 @@ def format_label(key: str) -> str:
     Returns:
         E.g. `Runtime precision`.
     """
-    words = [_ACRONYMS.get(word, word) for word in key.replace("_", " ").split()]
+    words = [_WORDS.get(word, word) for word in key.replace("_", " ").split()]
     text = " ".join(words)
     # What has capitals of its own keeps them: mAP.
     return text[:1].upper() + text[1:] if words[:1] and words[0].islower() else text

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from nncf_mcq.files import write_text_atomically
+from nncf_mcq.task.metric_names import METRIC_NAMES, SHARES, metric_heading
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
@@ -20,8 +21,8 @@ COMPARISON_FILE = "comparison.json"
 INT8_ROW = "NNCF INT8"
 """What latencies are relative to."""
 
-METRICS = {"top1": "top-1", "top5": "top-5", "map50": "mAP@0.5", "map": "mAP"}
-"""In the order of preference; all in percent."""
+METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
+"""Of accuracy, in the order of preference."""
 
 _LEGEND = (
     "Each table names the command that measured it. drop: of the first metric against FP32, in points; agree: same "
@@ -194,8 +195,8 @@ def _group_table(group: ResultGroup) -> str:
     reference = group.rows[0]
     metrics = [name for name in METRICS if name in reference.metrics]
     has_agreement = any("agreement" in row.metrics for row in group.rows)
-    headings = ["method", "W bits", "A bits", *(f"{METRICS[name]} %" for name in metrics)]
-    headings += [*(["drop"] if metrics else []), *(["agree %"] if has_agreement else [])]
+    headings = ["method", "W bits", "A bits", *map(metric_heading, metrics)]
+    headings += [*(["drop"] if metrics else []), *([metric_heading("agreement")] if has_agreement else [])]
     headings += [".bin", "of FP32", "int8", "latency", "seconds"]
     cells = []
     for row in group.rows:

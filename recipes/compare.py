@@ -34,15 +34,13 @@ from nncf_mcq.recipes import baselines, find_config
 from nncf_mcq.result import CONFIG_FILE, MODEL_NAME, RESULT_FILE, versions
 from nncf_mcq.runtime import compile_model, core
 from nncf_mcq.task.datasets import DatasetSplits
+from nncf_mcq.task.metric_names import METRIC_NAMES, metric_heading, metric_value
 from openvino_eval.compare import Comparison, compare_models
 from openvino_eval.report import write_report
 from openvino_eval.run_result import load_run
 
 VARIANTS_FILE = "variants.json"
 FLOAT_FOLDER = "fp32"
-HEADINGS = {"top1": "top-1 %", "top5": "top-5 %", "map50": "mAP@0.5", "map": "mAP", "agreement": "agree %", "kl": "KL"}
-"""Of the metrics that the table may show, all but the last in percent."""
-
 PRECISION = "compression.initializer.precision"
 UNIFORM_BITS = (8, 6, 4, 3)
 AVERAGE_BITS = (4, 3)
@@ -191,8 +189,8 @@ def _table(comparison: Comparison, scores: Mapping[str, Mapping[str, float]]) ->
     title = f"{comparison.samples} report images, batch 1, {comparison.threads} threads"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1))
     table.add_column("model", no_wrap=True)
-    metrics = [name for name in HEADINGS if any(name in values for values in scores.values())]
-    for heading in (*(HEADINGS[name] for name in metrics), ".bin kB", ".xml kB", "latency", "int8"):
+    metrics = [name for name in METRIC_NAMES if any(name in values for values in scores.values())]
+    for heading in (*map(metric_heading, metrics), ".bin kB", ".xml kB", "latency", "int8"):
         table.add_column(heading, justify="right", no_wrap=True)
     baseline = next(row.median_ms for row in comparison.rows if row.name == "NNCF INT8") or 1.0
     for row in comparison.rows:
@@ -213,7 +211,7 @@ def _table(comparison: Comparison, scores: Mapping[str, Mapping[str, float]]) ->
 def _figure(name: str, value: float | None) -> str:
     if value is None:
         return "" if name not in ("agreement", "kl") else _figure(name, 1.0 if name == "agreement" else 0.0)
-    return f"{value:.4f}" if name == "kl" else f"{100 * value:.2f}"
+    return metric_value(name, value)
 
 
 if __name__ == "__main__":

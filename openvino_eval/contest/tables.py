@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from rich.table import Column, Table
 
+from nncf_mcq.task.metric_names import SHARES, metric_name
 from openvino_eval.contest.standings import Spread, Standing
 from openvino_eval.formats import MISSING, format_percent
 
-_SHARES = ("top1", "agreement")
-_HEADINGS = {"top1": "top-1", "kl": "KL"}
 _TEXT_COLUMNS = 2
 
 LEGEND = (
@@ -29,7 +28,7 @@ def headings(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[
         standings: All of them.
         checkpoints: Numbers of evaluations at which scores are shown.
     """
-    metrics = [_HEADINGS.get(name, name) for name in _metrics(standings)]
+    metrics = [metric_name(name) for name in _metrics(standings)]
     scores = [f"score after {count}" for count in checkpoints]
     return ["method", "arm", "seeds", *scores, "final", "evaluations", "to rival", *metrics, "time", "own"]
 
@@ -111,7 +110,7 @@ def _spread(spread: Spread) -> str:
 def _metric(name: str, spread: Spread | None) -> str:
     if spread is None:
         return MISSING
-    return format_percent(spread.median) if name in _SHARES else _score(spread.median)
+    return format_percent(spread.median) if name in SHARES else _score(spread.median)
 
 
 def _to_rival(standing: Standing) -> str:
