@@ -77,9 +77,9 @@ class Agent:
         if len(scores) == 0:
             # The most promising of all is every worker's first choice: those that come later draw another.
             temperature = float(self._losses.mean()) if len(pending) else 0.0
-            first: NDArray[np.intp] = self._planner.episodes(self._losses[None], temperature, 1, random, self._middle)[
-                0
-            ]
+            first: NDArray[np.intp] = self._planner.episodes(
+                self._losses[None], [temperature], 1, random, self._middle
+            )[0]
             return first
         model = self._learn(choices, scores, pending)
         best = choices[scores.argmin()]
@@ -132,8 +132,8 @@ class Agent:
         changed[np.arange(groups * widths), np.repeat(np.arange(groups), widths)] = np.tile(np.arange(widths), groups)
         losses = model.sample(changed, SAMPLES, random).reshape(-1, groups, widths)
         losses = losses - losses[:, np.arange(groups), best][:, :, None]
-        episodes = [self._planner.episodes(losses, share * score, EPISODES, random, best) for share in temperatures]
-        return np.unique(np.concatenate(episodes), axis=0)
+        scaled = [share * score for share in temperatures]
+        return np.unique(self._planner.episodes(losses, scaled, EPISODES, random, best), axis=0)
 
 
 def log_expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:

@@ -63,14 +63,14 @@ class Planner:
         self._kept_steps: dict[bytes, list[NDArray[np.intp]]] = {}
 
     def episodes(
-        self, losses: Floats, temperature: float, count: int, random: np.random.Generator, around: Choices
+        self, losses: Floats, temperatures: Sequence[float], count: int, random: np.random.Generator, around: Choices
     ) -> Choices:
         """Walks.
 
         Args:
-            losses: (samples, groups, widths) additive losses; those of each sample are walked `count` times.
-            temperature: In the unit of the losses; 0 takes the best width at every step, once for each sample.
-            count: Walks for each sample and limit.
+            losses: (samples, groups, widths) additive losses.
+            temperatures: In the unit of the losses; 0 takes the best width at every step, once for each sample.
+            count: Walks for each sample, limit and temperature above 0.
             random: Source of the randomness.
             around: (groups,) index of each group's width: where products of two groups' bits are made linear for the
                 values. Not looked at where there are none.
@@ -78,11 +78,22 @@ class Planner:
         Returns:
             (walks, groups) index of each group's width.
         """
-        count = count if temperature > 0 else 1
+        samples, groups, widths = losses.shape
+        above = [temperature for temperature in temperatures if temperature > 0]
+        size = (groups, samples * count, widths)
+        noise = [[random.gumbel(size=size) for _ in self._mixtures] for _ in above]
         walks = []
-        for mixture, steps in zip(self._mixtures, self._steps_around(around), strict=True):
-            values = _action_values(losses, steps, temperature)
-            walks.append(self._walk(values, mixture, temperature, count, random))
+        for index, (mixture, steps) in enumerate(zip(self._mixtures, self._steps_around(around), strict=True)):
+            lowest = self._lowest_cells(steps)
+            if len(above) < len(temperatures):
+                values = _action_values(losses, steps, lowest)
+                walks.append(self._walk(values, lowest, mixture))
+            if above:
+                # All at once: an array of all takes little longer than one of each.
+                scales = np.repeat(above, samples)
+                values = _action_values(np.tile(losses, (len(above), 1, 1)), steps, lowest, scales[:, None, None])
+                together = np.concatenate([row[index] for row in noise], axis=1)
+                walks.append(self._walk(values, lowest, mixture, scales, together))
         return np.concatenate(walks)
 
     def _steps_around(self, around: Choices) -> list[NDArray[np.intp]]:
@@ -113,18 +124,34 @@ class Planner:
         steps: NDArray[np.intp] = np.rint(np.minimum(mixed * CELLS, CELLS + 1)).astype(np.intp)
         return steps
 
+    def _lowest_cells(self, steps: NDArray[np.intp]) -> list[int]:
+        """The least that may be left at each group: the first ones, often small, cannot spend much."""
+        if self._has_products:
+            # Their steps are only those around one choice.
+            return [0] * len(steps)
+        dearest = np.where(steps <= CELLS, steps, 0).max(axis=1)
+        # What is left is rounded once, the steps one by one: they may differ by half a cell for each group.
+        spent = np.concatenate([[0], np.cumsum(dearest + 1)[:-1]]) + 1
+        found: list[int] = np.maximum(CELLS - spent, 0).tolist()
+        return found
+
     def _walk(
-        self, values: Floats, mixture: Floats, temperature: float, count: int, random: np.random.Generator
+        self,
+        values: Floats,
+        lowest: Sequence[int],
+        mixture: Floats,
+        scales: Floats | None = None,
+        noise: Floats | None = None,
     ) -> Choices:
+        """Walks: by the best values of each sample, or with a temperature for each and noise (groups, walks, ...)."""
         samples, groups = values.shape[:2]
-        sample = np.repeat(np.arange(samples), count)
+        sample = np.repeat(np.arange(samples), 1 if noise is None else noise.shape[1] // samples)
         walks = np.arange(len(sample))
         choices = np.empty((len(sample), groups), dtype=np.intp)
         left = np.repeat(self._free[None], len(sample), axis=0)
         # Of the groups to come it holds the lowest widths.
         bits = np.repeat(self._bits[None, :, 0], len(sample), axis=0)
         weights = np.where(self._free > 0, mixture / np.where(self._free > 0, self._free, 1.0), 0.0) * CELLS
-        noise = random.gumbel(size=(groups, len(sample), values.shape[2])) if temperature > 0 else None
         for group in range(groups):
             # (walks or 1, limits, widths)
             extra = self._alone[None, :, group]
@@ -132,12 +159,12 @@ class Planner:
                 rates = bits @ self._products[:, group].T
                 extra = extra + rates[:, :, None] * (self._bits[group] - self._bits[group, 0])
             allowed = (extra <= left[:, :, None] + self._slack[:, None]).all(axis=1) & self._is_width[group]
-            cell = np.minimum(np.maximum(np.rint(left @ weights), 0), CELLS).astype(np.intp)
+            cell = np.minimum(np.maximum(np.rint(left @ weights), lowest[group]), CELLS).astype(np.intp)
             score = values[sample, group, :, cell]
-            if noise is None:
+            if noise is None or scales is None:
                 np.negative(score, out=score)
             else:
-                score /= -temperature
+                score /= -scales[sample, None]
                 score += noise[group]
             score[~allowed] = -np.inf
             chosen = score.argmax(axis=1)
@@ -153,24 +180,30 @@ def _above_lowest(values: Floats) -> Floats:
     return np.asarray(values - values[:, :1])
 
 
-def _action_values(losses: Floats, steps: NDArray[np.intp], temperature: float) -> Floats:
-    """Expected loss of a width and of all that follows, less the entropy: (samples, groups, widths, cells)."""
+def _action_values(
+    losses: Floats, steps: NDArray[np.intp], lowest: Sequence[int], temperatures: Floats | None = None
+) -> Floats:
+    """Expected loss of a width and of all that follows, less the entropy: (samples, groups, widths, cells).
+
+    The temperatures are (samples, 1, 1), above 0; without them the best width is taken. Cells below a group's lowest
+    one are left open: no walk comes there.
+    """
     samples, groups, widths = losses.shape
     values = np.empty((samples, groups, widths, CELLS + 1))
-    work = np.empty((samples, widths, CELLS + 1))
     # Of the cells below the lowest nothing follows: the walk has spent more than there is.
     following = np.full((samples, 2 * (CELLS + 1)), _UNREACHABLE)
     following[:, CELLS + 1 :] = 0.0
     for group in reversed(range(groups)):
-        current = values[:, group]
+        low = lowest[group]
+        current = values[:, group, :, low:]
         for width, step in enumerate(steps[group].tolist()):
             first = CELLS + 1 - step
-            np.add(following[:, first : first + CELLS + 1], losses[:, group, width, None], out=current[:, width])
+            np.add(following[:, first + low : first + CELLS + 1], losses[:, group, width, None], out=current[:, width])
         least = current.min(axis=1)
-        if temperature > 0:
-            np.subtract(least[:, None], current, out=work)
-            work /= temperature
+        if temperatures is not None:
+            work = least[:, None] - current
+            work /= temperatures
             np.exp(work, out=work)
-            least = least - temperature * np.log(work.sum(axis=1))
-        following[:, CELLS + 1 :] = least
+            least = least - temperatures[:, 0] * np.log(work.sum(axis=1))
+        following[:, CELLS + 1 + low :] = least
     return values
