@@ -29,6 +29,7 @@ from nncf_mcq.progress import Stages
 from nncf_mcq.range_init.activation import activation_ranges, relative_error
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
 from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
+from nncf_mcq.runtime import one_torch_thread
 from nncf_mcq.second_order import SecondOrder, collect_hessian_traces
 from nncf_mcq.sequential import requantize_sequentially
 from nncf_mcq.statistics import ModelStatistics, collect_statistics
@@ -254,14 +255,15 @@ class Workspace:
         """The range of every activation point at one width."""
         if bits not in self._activation_ranges:
             points = self.quantizable.activation_points
-            self._activation_ranges[bits] = activation_ranges(
-                points,
-                self.quantizable.unified_scales,
-                self.statistics.activations,
-                {point.name: bits for point in points},
-                ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
-                self._asymmetric_points if self._is_asymmetric(bits) else (),
-            )
+            with one_torch_thread():
+                self._activation_ranges[bits] = activation_ranges(
+                    points,
+                    self.quantizable.unified_scales,
+                    self.statistics.activations,
+                    {point.name: bits for point in points},
+                    ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
+                    self._asymmetric_points if self._is_asymmetric(bits) else (),
+                )
         return self._activation_ranges[bits]
 
 

@@ -37,7 +37,9 @@ def run_task(
     log = task.with_name(LOG_FILE)
     with log.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            [str(python), str(SCRIPT), str(task)],
+            [str(python.absolute()), str(SCRIPT), str(task.absolute())],
+            # NNCF 2 writes drawings of its graphs to the working directory.
+            cwd=task.parent,
             env=dict(environment if environment is not None else variables()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

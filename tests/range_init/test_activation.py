@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, QuantizationError, load_config
 from nncf_mcq.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.policy import Policy
 from nncf_mcq.range_init.activation import (
     ActivationRangeInitializer,
     ActivationRangeTask,
@@ -22,6 +24,7 @@ from nncf_mcq.range_init.activation import (
 )
 from nncf_mcq.range_init.activation.base import asymmetric_grid
 from nncf_mcq.statistics import ActivationStatistics
+from tests.models import small_workspace
 
 NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
 every_rule = pytest.mark.parametrize("name", NAMES)
@@ -291,3 +294,26 @@ def test_thresholds_of_another_shape_or_not_finite_are_an_error(wrong: torch.Ten
         activation_ranges(
             [point], [], {"point": seen(normal(2, 1))}, {"point": 8}, Wrong(MaxActivationRange.Parameters())
         )
+
+
+def test_ranges_are_searched_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own threads wait for each other after every operation: minutes where another program has the core."""
+    seen = []
+
+    def record(*arguments: Any) -> dict[str, ValueRange]:
+        seen.append(torch.get_num_threads())
+        return activation_ranges(*arguments)
+
+    monkeypatch.setattr("nncf_mcq.workspace.activation_ranges", record)
+    workspace, table = small_workspace()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        workspace = dataclasses.replace(workspace)
+        workspace.build(
+            Policy({layer.name: 4 for layer in workspace.quantizable.layers}, workspace.activation_bits), table
+        )
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
