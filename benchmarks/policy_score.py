@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
 import time
@@ -15,8 +16,6 @@ from rich.table import Table
 from nncf_mcq.console_progress import ConsoleProgress
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.policy import Policy
-from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.preparation import Preparation
 from nncf_mcq.progress import Stages
 from nncf_mcq.recipes import find_config
@@ -62,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed: int = 0) -> dict[int, list[float]]:
-    """Scores random policies, which are all different, on each number of images in turns.
+    """Scores random policies on each number of images in turns, with the evaluator of a search.
+
+    In a network of few layers one may come twice, and is then not run again.
 
     Args:
         preparation: Of the job.
@@ -73,29 +74,20 @@ def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed
     Returns:
         Number of images to the seconds of each policy.
     """
-    searched, table = preparation.searched, preparation.table
-    threads, batch_size = preparation.config.runtime.threads, preparation.config.runtime.batch_size
-    evaluators = {}
+    tasks = {}
     for count in dict.fromkeys(counts):
         which = np.arange(count) % len(preparation.images)
-        evaluators[count] = Evaluator(
-            lambda policy: searched.build(policy, table, packed=False),
-            preparation.images[which],
-            preparation.reference[which],
-            threads=threads,
-            batch_size=batch_size,
-            score=preparation.score,
-        )
+        chosen = {"images": preparation.images[which], "reference": preparation.reference[which]}
+        tasks[count] = dataclasses.replace(preparation, **chosen).task()
     random = np.random.default_rng(seed)
-    seconds: dict[int, list[float]] = {count: [] for count in evaluators}
+    seconds: dict[int, list[float]] = {count: [] for count in tasks}
     # One more than asked for: the first one finds nothing in the caches.
     for turn in range(policies + 1):
-        bits = {group: int(random.choice(table.bits)) for group in searched.quantizable.groups}
-        widths = {layer.name: bits[layer.group] for layer in searched.quantizable.layers}
-        policy = Policy(widths, searched.activation_bits)
-        for count, evaluator in evaluators.items():
+        bits = {group: int(random.choice(preparation.table.bits)) for group in preparation.searched.quantizable.groups}
+        for count, task in tasks.items():
+            policy = task.policy(bits)
             start = time.perf_counter()
-            evaluator.score(policy)
+            task.evaluator.score(policy)
             if turn:
                 seconds[count].append(time.perf_counter() - start)
     return seconds

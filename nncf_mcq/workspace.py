@@ -192,17 +192,18 @@ class Workspace:
     @cached_property
     def activation_errors(self) -> dict[str, dict[int, float]]:
         """Group of activation points and width to the relative squared error of the values seen there."""
-        return {
-            group: {
-                bits: max(
-                    relative_error(self.statistics.activations[name], self._ranges(bits)[name], bits)
-                    for name in members
-                )
-                for bits in self.choices[group]
+        with one_torch_thread():
+            return {
+                group: {
+                    bits: max(
+                        relative_error(self.statistics.activations[name], self._ranges(bits)[name], bits)
+                        for name in members
+                    )
+                    for bits in self.choices[group]
+                }
+                for group, members in self.quantizable.activation_groups.items()
+                if group in self.choices
             }
-            for group, members in self.quantizable.activation_groups.items()
-            if group in self.choices
-        }
 
     def curvature(self, kind: SecondOrder, progress: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
         """How sharply the network's answer changes with each layer's weights: see `second_order`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.runtime import core
+from nncf_mcq.runtime import core, node_milliseconds
 from openvino_eval.errors import EvaluationError, last_line
 from openvino_eval.layers import runtime_layers
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, properties, read_model
@@ -59,16 +59,13 @@ def measure_layer_times(path: Path, *, threads: int = DEFAULT_THREADS, seconds: 
         inputs = [_noise(port) for port in compiled.inputs]
         for _ in range(_WARM_UP):
             request.infer(inputs)
-        warm_up = _counters(request)
+        warm_up = node_milliseconds(request, _WARM_UP)
         start, done = time.perf_counter(), 0
         while done < _WARM_UP or time.perf_counter() - start < seconds:
             request.infer(inputs)
             done += 1
-        # Each counter is the mean of all inferences so far.
-        found = {
-            name: max(mean * (_WARM_UP + done) - warm_up[name] * _WARM_UP, 0.0) / done
-            for name, mean in _counters(request).items()
-        }
+        whole = node_milliseconds(request, _WARM_UP + done)
+        found = {name: max(value - warm_up[name], 0.0) / done for name, value in whole.items()}
     except RuntimeError as error:
         raise EvaluationError(f"{path}: OpenVINO cannot run it: {last_line(error)}") from error
     layers = {layer.name: layer for layer in runtime_layers(compiled)}
@@ -78,11 +75,6 @@ def measure_layer_times(path: Path, *, threads: int = DEFAULT_THREADS, seconds: 
         if (layer := layers.get(name)) is not None and milliseconds > 0
     ]
     return sorted(times, key=lambda item: -item.milliseconds)
-
-
-def _counters(request: ov.InferRequest) -> dict[str, float]:
-    """Name of each node to its milliseconds."""
-    return {node.node_name: node.real_time.total_seconds() * 1000 for node in request.profiling_info}
 
 
 def _noise(port: ov.Output) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import openvino as ov
 
 from nncf_mcq.latency.models import random_input
-from nncf_mcq.runtime import compile_properties, core
+from nncf_mcq.runtime import compile_properties, core, node_milliseconds
 
 _INSTANCES = 5
 _WARM_UP, _INFERENCES = 2, 5
@@ -39,8 +39,7 @@ def _layer_times(model: ov.Model, threads: int) -> dict[str, float]:
     def sums(inferences: int, so_far: int) -> dict[str, float]:
         for _ in range(inferences):
             request.infer([image])
-        counted = so_far + inferences
-        return {item.node_name: item.real_time.total_seconds() * 1e3 * counted for item in request.profiling_info}
+        return node_milliseconds(request, so_far + inferences)
 
     warm_up = sums(_WARM_UP, 0)
     whole = sums(_INFERENCES, _WARM_UP)

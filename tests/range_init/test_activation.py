@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, QuantizationError, load_config
 from nncf_mcq.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.policy import Policy
+from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.range_init.activation import (
     ActivationRangeInitializer,
     ActivationRangeTask,
@@ -305,11 +305,12 @@ def test_ranges_are_searched_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
         return activation_ranges(*arguments)
 
     monkeypatch.setattr("nncf_mcq.workspace.activation_ranges", record)
-    workspace, table = small_workspace()
+    known, table = small_workspace()
+    # Another one, which has no ranges yet.
+    workspace = known.observe(known.calibration, Stages(SilentProgress()), "")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        workspace = dataclasses.replace(workspace)
         workspace.build(
             Policy({layer.name: 4 for layer in workspace.quantizable.layers}, workspace.activation_bits), table
         )

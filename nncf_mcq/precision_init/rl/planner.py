@@ -60,7 +60,6 @@ class Planner:
         if len(constraints) > 1:
             mixtures = np.concatenate([mixtures, np.full((1, len(constraints)), 1 / len(constraints))])
         self._mixtures = mixtures
-        self._kept_steps: dict[bytes, list[NDArray[np.intp]]] = {}
 
     def episodes(
         self, losses: Floats, temperatures: Sequence[float], count: int, random: np.random.Generator, around: Choices
@@ -82,8 +81,10 @@ class Planner:
         above = [temperature for temperature in temperatures if temperature > 0]
         size = (groups, samples * count, widths)
         noise = [[random.gumbel(size=size) for _ in self._mixtures] for _ in above]
+        shares = self._shares(around)
         walks = []
-        for index, (mixture, steps) in enumerate(zip(self._mixtures, self._steps_around(around), strict=True)):
+        for index, mixture in enumerate(self._mixtures):
+            steps = self._steps(shares, mixture)
             lowest = self._lowest_cells(steps)
             if len(above) < len(temperatures):
                 values = _action_values(losses, steps, lowest)
@@ -95,14 +96,6 @@ class Planner:
                 together = np.concatenate([row[index] for row in noise], axis=1)
                 walks.append(self._walk(values, lowest, mixture, scales, together))
         return np.concatenate(walks)
-
-    def _steps_around(self, around: Choices) -> list[NDArray[np.intp]]:
-        """The steps of each mixture of the limits; those of the last call are kept, for further temperatures."""
-        key = around.tobytes() if self._has_products else b""
-        if key not in self._kept_steps:
-            shares = self._shares(around)
-            self._kept_steps = {key: [self._steps(shares, mixture) for mixture in self._mixtures]}
-        return self._kept_steps[key]
 
     def _shares(self, around: Choices) -> Floats:
         """(limits, groups, widths) costs above the lowest widths, in shares of what the limit leaves free.
