@@ -23,16 +23,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import ablation_report
 from benchmarks.ablation_cases import ADAROUND, ADAROUND_BITS, BITS, GRANULARITIES, RULES, SEQUENTIAL, Case, make_cases
 from benchmarks.adaround import adaround_table
+from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import ConfigError, NncfMcqError
-from nncf_mcq.files import write_text_atomically
-from nncf_mcq.inputs import collect_images
 from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
+from nncf_mcq.model.inference import run
+from nncf_mcq.pipeline.calibrated_model import Workspace
 from nncf_mcq.policy import Policy
-from nncf_mcq.progress import SilentProgress, Stages
-from nncf_mcq.recipes import find_config
-from nncf_mcq.runtime import run
-from nncf_mcq.task.metrics import agreement, kl_divergence, top1
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.progress import SilentProgress, Stages
 
 RESULT_FILE = "ablation.json"
 _SMALLEST_ERROR = 1e-12

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nncf_mcq.config import Config
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
+from nncf_mcq.config.schema import Config
 from nncf_mcq.range_init.base import RangeInitializer
-from nncf_mcq.registry import RANGE_INITIALIZERS
 
 Granularity = Literal["channel", "tensor"]
 

@@ -28,7 +28,7 @@ from benchmarks.ablation_cases import (
     Case,
     Granularity,
 )
-from nncf_mcq.files import write_text_atomically
+from nncf_mcq.utils.files import write_text_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

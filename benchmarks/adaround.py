@@ -15,17 +15,17 @@ import math
 
 import torch
 
-from nncf_mcq.config import CompressionConfig
-from nncf_mcq.correction.moments import bias_shift, energy_gain, output_error, output_variance
-from nncf_mcq.correction.rounding import round_to_nearest
-from nncf_mcq.graph import operations_by_name
-from nncf_mcq.grid import Grid, grid_from_range
-from nncf_mcq.layer_quantizer import QuantizedWeight
-from nncf_mcq.layers import QuantizableLayer, weight_matrices
-from nncf_mcq.runtime import TorchPool
-from nncf_mcq.statistics import LayerStatistics
-from nncf_mcq.weight_table import WeightTable
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.model.layers import QuantizableLayer, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.range_init.grid import Grid, grid_from_range
+from nncf_mcq.utils.torch_threads import TorchPool
+from nncf_mcq.weights.layer_quantizer import QuantizedWeight
+from nncf_mcq.weights.moments import bias_shift, energy_gain, output_error, output_variance
+from nncf_mcq.weights.rounding import round_to_nearest
+from nncf_mcq.weights.weight_table import WeightTable
 
 ITERATIONS = 1000
 LEARNING_RATE = 1e-2

@@ -13,12 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.console_progress import ConsoleProgress
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.preparation import Preparation
-from nncf_mcq.progress import Stages
-from nncf_mcq.recipes import find_config
+from nncf_mcq.pipeline.preparation import Preparation
+from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.progress import Stages
 from openvino_eval.machine import LoadMeter
 
 

@@ -28,22 +28,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import naive_table
-from nncf_mcq.config import CompressionConfig, Config
+from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.schema import CompressionConfig, Config
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.files import write_text_atomically
-from nncf_mcq.graph import operations_by_name
-from nncf_mcq.grid import is_symmetric
-from nncf_mcq.inputs import collect_images
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.layer_quantizer import LayerQuantizer
-from nncf_mcq.layers import QuantizableLayer, QuantizableModel, weight_matrices
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.pipeline.calibrated_model import Workspace
 from nncf_mcq.policy import SUPPORTED_BITS
-from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
-from nncf_mcq.recipes import find_config
-from nncf_mcq.statistics import LayerStatistics
-from nncf_mcq.weight_table import WeightTable, build_weight_table
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights.layer_quantizer import LayerQuantizer
+from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 
 COMPENSATED, DESCENT = "error_compensated", "coordinate_descent"
 NAIVE_WEIGHTS = 10_000

@@ -11,23 +11,23 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
-from nncf_mcq import int8
-from nncf_mcq.config import Config, load_config
-from nncf_mcq.costs import CostModel
+from nncf_mcq.calibration.images import collect_images, iterate_images
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.final_weights import make_final_weights
-from nncf_mcq.histograms import weight_histograms
-from nncf_mcq.inputs import collect_images, iterate_images
 from nncf_mcq.latency.budget import check_latency, latency_budget
+from nncf_mcq.metrics.scores import Score
+from nncf_mcq.model import int8
+from nncf_mcq.model.inference import compile_model, predict
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.pipeline.final_weights import make_final_weights
+from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.policy import Policy
-from nncf_mcq.preparation import prepare
-from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.registry import PRECISION_INITIALIZERS
+from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
-from nncf_mcq.runtime import compile_model, predict
-from nncf_mcq.study import StudyStorage
-from nncf_mcq.task.models import to_openvino
-from nncf_mcq.task.scores import Score
+from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
+from nncf_mcq.weights.histograms import weight_histograms
 
 if TYPE_CHECKING:
     import torch

@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
-from nncf_mcq.config import Config, load_config, read_json
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.schema import Config, load_config, read_json
+from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.metrics.metrics import Metric, SampleMetric, get_metric, stack_targets
+from nncf_mcq.metrics.scores import Score, get_score
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PrecisionInitializer
-from nncf_mcq.preparation import Preparation, prepare
-from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
-from nncf_mcq.runtime import compile_model
-from nncf_mcq.task.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
-from nncf_mcq.task.metrics import Metric, SampleMetric, get_metric, stack_targets
-from nncf_mcq.task.models import load_model, to_openvino
-from nncf_mcq.task.scores import Score, get_score
+from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""Policy and budget: plain data that every later stage reads."""
+"""Policy: plain data that every later stage reads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from typing import Any
 
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.registry import Parameters, PathMarker
 
 SUPPORTED_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Widths that weights and activations can have."""
@@ -86,64 +83,3 @@ class Policy:
         except (OSError, ValueError) as error:
             raise ConfigError("policy", str(file), f"a readable policy.json ({error})") from error
         return cls.from_dict(data.get("policy", data) if isinstance(data, dict) else data, str(file))
-
-
-class WeightSizeBudget(Parameters):
-    """A limit on the size of the weights; exactly one of the three."""
-
-    average_bits: PositiveFloat | None = None
-    """Mean width over all weights of the quantizable layers, in bits."""
-    bytes: PositiveInt | None = None
-    """Size of the whole .bin file, scales, biases and float constants included, in bytes."""
-    ratio: PositiveFloat | None = None
-    """Bits of the quantizable weights relative to FP32: 0.125 means 4 bits on average."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> WeightSizeBudget:
-        if sum(value is not None for value in (self.average_bits, self.bytes, self.ratio)) != 1:
-            raise ValueError("exactly one of average_bits, bytes, ratio")
-        return self
-
-
-class BopsBudget(Parameters):
-    """A limit on bit operations: the sum of MACs x weight bits x activation bits over the layers; one of the two."""
-
-    total: PositiveFloat | None = None
-    """Bit operations of one input."""
-    ratio: NonNegativeFloat | None = None
-    """Relative to the same layers at 8-bit weights and 8-bit activations."""
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> BopsBudget:
-        if sum(value is not None for value in (self.total, self.ratio)) != 1:
-            raise ValueError("exactly one of total, ratio")
-        return self
-
-
-class LatencyBudget(Parameters):
-    """A limit on the time of one inference on this machine; layers may then stay in floating point.
-
-    All widths run on the same int8 kernels, so a limit of 1 allows no float layer, and one below 1 cannot be met.
-    """
-
-    ratio_to_int8: PositiveFloat
-    """Relative to the model with all layers in int8, e.g. 1.1."""
-    precision: Literal["f32", "bf16"] = "f32"
-    """What float layers will run in: the INFERENCE_PRECISION_HINT that the model will be compiled with. Policies are
-    scored in f32 all the same."""
-    table: Annotated[str | None, PathMarker()] = None
-    """A file of `nncf-mcq latency-table`, e.g. of another machine; by default one is measured here, and kept."""
-
-
-class Budget(Parameters):
-    """The hard limits of a search; every one that is given must hold."""
-
-    weight_size: WeightSizeBudget | None = None
-    bops: BopsBudget | None = None
-    latency: LatencyBudget | None = None
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Budget:
-        if self.weight_size is None and self.bops is None and self.latency is None:
-            raise ValueError("at least one of weight_size, bops, latency")
-        return self

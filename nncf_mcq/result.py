@@ -15,18 +15,18 @@ from typing import Any
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.config import Config
-from nncf_mcq.files import write_text_atomically
-from nncf_mcq.final_weights import FinalWeights
-from nncf_mcq.histograms import WeightHistogram, histogram_json
+from nncf_mcq.config.schema import Config
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.layer_quantizer import QuantizedWeight
-from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.metrics.metrics import agreement, kl_divergence
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
-from nncf_mcq.task.metrics import agreement, kl_divergence
-from nncf_mcq.weight_table import WeightTable
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.weights.histograms import WeightHistogram, histogram_json
+from nncf_mcq.weights.layer_quantizer import QuantizedWeight
+from nncf_mcq.weights.weight_table import WeightTable
 
 MODEL_NAME = "model"
 RESULT_FILE, POLICY_FILE, CONFIG_FILE = "result.json", "policy.json", "config.json"

@@ -9,8 +9,8 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.study import StudyStorage
+from nncf_mcq.precision_init.study import StudyStorage
+from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from nncf_mcq.task.metrics import METRICS, agreement, kl_divergence
+from nncf_mcq.metrics.metrics import METRICS, agreement, kl_divergence
 from openvino_eval.errors import EvaluationError, last_line
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, compile_model, read_model
 from openvino_eval.samples import Samples
@@ -53,7 +53,7 @@ def evaluate_model(
     Args:
         model: A model with one image input, or the file of one.
         samples: Images and targets.
-        metrics: Names of `nncf_mcq.task.metrics.METRICS`.
+        metrics: Names of `nncf_mcq.metrics.metrics.METRICS`.
         reference: Outputs of another model on the same samples (samples, classes), to compare with.
         batch_size: Images an inference; None keeps the model's own batch (1 where that is dynamic).
         threads: Inference threads.
@@ -80,7 +80,7 @@ def score(outputs: Outputs, targets: Any, metrics: Iterable[str]) -> dict[str, f
     Args:
         outputs: float32 (samples, classes).
         targets: One a sample.
-        metrics: Names of `nncf_mcq.task.metrics.METRICS`.
+        metrics: Names of `nncf_mcq.metrics.metrics.METRICS`.
 
     Returns:
         Metric name -> value.

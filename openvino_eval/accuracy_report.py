@@ -11,7 +11,7 @@ import openvino as ov
 from rich.table import Column, Table
 
 from nncf_mcq.job import Job
-from nncf_mcq.task.metric_names import metric_heading, metric_value
+from nncf_mcq.metrics.names import metric_heading, metric_value
 from openvino_eval.accuracy import check_metrics, compare_outputs, is_classifier, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.runtime import DEFAULT_THREADS, Precision

@@ -8,7 +8,7 @@ from pathlib import Path
 import openvino as ov
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nncf_mcq.runtime import processor_name
+from nncf_mcq.model.inference import processor_name
 from openvino_eval.accuracy import compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency

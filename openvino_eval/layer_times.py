@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.runtime import core, node_milliseconds
+from nncf_mcq.model.inference import core, node_milliseconds
 from openvino_eval.errors import EvaluationError, last_line
 from openvino_eval.layers import runtime_layers
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, properties, read_model

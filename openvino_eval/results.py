@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from nncf_mcq.files import write_text_atomically
-from nncf_mcq.task.metric_names import METRIC_NAMES, SHARES, metric_heading
+from nncf_mcq.metrics.names import METRIC_NAMES, SHARES, metric_heading
+from nncf_mcq.utils.files import write_text_atomically
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes

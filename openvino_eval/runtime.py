@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.runtime import compile_properties, core, has_bf16
+from nncf_mcq.model.inference import compile_properties, core, has_bf16
 from openvino_eval.errors import EvaluationError, last_line
 
 DEFAULT_THREADS: Final = 2

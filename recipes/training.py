@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nncf_mcq.data.fashion_mnist import read_labelled_images
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.task.fashion_mnist import read_labelled_images
 
 # Of the training images, pixels scaled to 0-1.
 MEAN, STANDARD_DEVIATION = 0.2860, 0.3530

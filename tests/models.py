@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.algorithm import ActivationPoint
-from nncf_mcq.config import Config, load_config
-from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config.schema import Config, load_config
+from nncf_mcq.metrics.scores import Score
+from nncf_mcq.model.algorithm import ActivationPoint
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.pipeline.calibrated_model import Workspace
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator
-from nncf_mcq.progress import SilentProgress, Stages
-from nncf_mcq.runtime import run
-from nncf_mcq.statistics import LayerStatistics
-from nncf_mcq.study import StudyMemo, StudyStorage, Subject
-from nncf_mcq.task.models import to_openvino
-from nncf_mcq.task.scores import Score
-from nncf_mcq.weight_table import WeightTable
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.precision_init.study import StudyMemo, StudyStorage, Subject
+from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights.weight_table import WeightTable
 
 SAMPLE_SIZE = (1, 3, 8, 8)
 

@@ -14,8 +14,8 @@ import torch
 from openvino import opset13 as opset
 
 from nncf_mcq import BudgetError, ConfigError, Policy, QuantizationError, QuantizationResult, quantize
-from nncf_mcq.runtime import run
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.loading import to_openvino
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from nncf_mcq import ConfigError
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
-from nncf_mcq.progress import SilentProgress
-from nncf_mcq.recipes import find_config
+from nncf_mcq.utils.progress import SilentProgress
 
 SMALL: dict[str, Any] = {
     "dataset.full_root": None,

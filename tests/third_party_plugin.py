@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
-from nncf_mcq.grid import Grid, grid_from_range
 from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.range_init import RangeInitializer, RangeTask, SingleRule
 from nncf_mcq.range_init.activation import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.range_init.grid import Grid, grid_from_range
 
 
 @RANGE_INITIALIZERS.register

@@ -20,16 +20,17 @@ from benchmarks.autoq.environment import AutoqError
 from benchmarks.autoq.mapping import match_layers
 from benchmarks.autoq.process import run_task
 from benchmarks.autoq.task import AUTOQ, BITS, AutoqResult, AutoqTask
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.policy import Budget, Policy
+from nncf_mcq.metrics.metrics import top1
+from nncf_mcq.model.inference import run
+from nncf_mcq.pipeline.preparation import Preparation
+from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.rl import RlPrecision
-from nncf_mcq.preparation import Preparation
-from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.result import label_free_metrics
-from nncf_mcq.runtime import run
-from nncf_mcq.task.metrics import top1
+from nncf_mcq.utils.progress import SilentProgress, Stages
 
 PRECISION = "compression.initializer.precision"
 RL, RL_SAME_WIDTHS, UNIFORM = "rl", "rl_same_widths", "uniform"

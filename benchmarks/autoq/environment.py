@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.files import write_text_atomically
+from nncf_mcq.utils.files import write_text_atomically
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "autoq-env"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.autoq.environment import AutoqError
-from nncf_mcq.graph import operations_by_name
-from nncf_mcq.layers import QuantizableModel, weight_matrices
+from nncf_mcq.model.layers import QuantizableModel, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
 
 SMALLEST_SIMILARITY = 0.999
 

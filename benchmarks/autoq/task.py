@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.autoq.environment import AutoqError
-from nncf_mcq.costs import FLOAT_BITS
-from nncf_mcq.files import write_text_atomically
+from nncf_mcq.precision_init.costs import FLOAT_BITS
+from nncf_mcq.utils.files import write_text_atomically
 
 BITS = (2, 4, 8)
 """The widths that the agent of AutoQ can choose: they are written into its code."""

@@ -7,9 +7,9 @@ import sys
 # In the order in which the help lists their commands.
 from nncf_mcq.cli import init, search, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import INTERRUPTED, application, errors
+from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.library_logs import silence_cuda_notice
-from nncf_mcq.registry import load_plugins
+from nncf_mcq.utils.library_logs import silence_cuda_notice
 
 __all__ = ["application", "init", "inspection", "listings", "main", "search"]
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from nncf_mcq.config.catalog import find_baseline, find_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.recipes import find_baseline, find_config
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
 OverrideOption = Annotated[

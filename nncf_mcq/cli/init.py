@@ -9,8 +9,8 @@ import typer
 
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.files import write_text_atomically
 from nncf_mcq.starter import make_starter
+from nncf_mcq.utils.files import write_text_atomically
 
 
 @application.command()

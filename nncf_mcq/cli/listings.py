@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from nncf_mcq import config as configuration
 from nncf_mcq.cli.application import application
-from nncf_mcq.recipes import baselines as shipped_baselines
-from nncf_mcq.recipes import recipe_names
+from nncf_mcq.config import schema as configuration
+from nncf_mcq.config.catalog import baselines as shipped_baselines
+from nncf_mcq.config.catalog import recipe_names
 
 
 @application.command()

@@ -19,9 +19,9 @@ from nncf_mcq.cli.arguments import (
     check_folder,
     read_job,
 )
-from nncf_mcq.console_progress import ConsoleProgress
-from nncf_mcq.recipes import config_name
-from nncf_mcq.summary import result_lines, result_table
+from nncf_mcq.config.catalog import config_name
+from nncf_mcq.summaries.result import result_lines, result_table
+from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[

@@ -10,14 +10,14 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.graph import constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.ir.float_layers import float_weight, keep_float
 from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.layer_quantizer import QuantizedWeight
-from nncf_mcq.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.policy import FLOAT, Policy
-from nncf_mcq.weight_table import WeightTable
+from nncf_mcq.weights.layer_quantizer import QuantizedWeight
+from nncf_mcq.weights.weight_table import WeightTable
 
 
 def assemble(

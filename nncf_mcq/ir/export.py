@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.ir.verification import verify
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.runtime import compile_model
+from nncf_mcq.model.inference import compile_model
 
 RT_INFO_SECTION = "nncf_mcq"
 

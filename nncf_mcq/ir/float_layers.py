@@ -7,7 +7,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.layers import QuantizableLayer
+from nncf_mcq.model.layers import QuantizableLayer
 
 
 def float_weight(weight: NDArray[np.float32]) -> ov.Node:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.algorithm import (
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
+from nncf_mcq.model.algorithm import (
     MixedClippingQuantization,
     ValueRange,
     fake_quantize_name,
     quiet_nncf,
     run_pipeline,
 )
-from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
-from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from nncf_mcq.errors import VerificationError
-from nncf_mcq.runtime import compile_model
+from nncf_mcq.model.inference import compile_model
 
 INT8_PRECISIONS = frozenset({"i8", "u8"})
 

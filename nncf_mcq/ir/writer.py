@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from nncf_mcq.files import temporary_sibling
+from nncf_mcq.utils.files import temporary_sibling
 
 # `<` is always escaped inside an attribute, so `>`, blanks and `<` in a row stand between two tags.
 _BETWEEN_TAGS = re.compile(rb">\s+<")

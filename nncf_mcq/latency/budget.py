@@ -8,15 +8,16 @@ from typing import Any
 
 import openvino as ov
 
-from nncf_mcq.config import Config
+from nncf_mcq.config.budget import Budget, LatencyBudget
+from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
 from nncf_mcq.latency.clock import measure_ratio
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyTable
-from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import Budget, LatencyBudget, Policy
-from nncf_mcq.progress import Stages
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.utils.progress import Stages
 
 _PATH = "compression.initializer.precision.budget.latency"
 _SECONDS = 2.0

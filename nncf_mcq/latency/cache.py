@@ -11,14 +11,14 @@ import openvino as ov
 from platformdirs import user_cache_path
 
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.files import write_text_atomically
 from nncf_mcq.ir.template import place_activation_quantizers
 from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, measure_table
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyKey, LatencyTable
-from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.progress import Stages
-from nncf_mcq.runtime import FloatPrecision, core, has_bf16, processor_name
+from nncf_mcq.model.inference import FloatPrecision, core, has_bf16, processor_name
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.progress import Stages
 
 _LOGGER = logging.getLogger(__name__)
 

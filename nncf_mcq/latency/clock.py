@@ -10,7 +10,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.latency.models import random_input
-from nncf_mcq.runtime import FloatPrecision, compile_properties, core
+from nncf_mcq.model.inference import FloatPrecision, compile_properties, core
 
 _WARM_UP, _INFERENCES = 3, 7
 _INSTANCES = 3

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
-from nncf_mcq.graph import operations_by_name
 from nncf_mcq.latency.clock import TimedModel, measure_in_turns
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.profile import time_shares
 from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, Switch
-from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.nodes import operations_by_name
 
 Floats = NDArray[np.float64]
 

@@ -9,14 +9,14 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.algorithm import ActivationPoint, ValueRange
-from nncf_mcq.graph import constant_value, operations_by_name
+from nncf_mcq.calibration.statistics import observed_output
 from nncf_mcq.ir.float_layers import float_weight, keep_float
 from nncf_mcq.ir.packing import int8_weight
 from nncf_mcq.ir.template import build_template
-from nncf_mcq.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.runtime import compile_model
-from nncf_mcq.statistics import observed_output
+from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.nodes import constant_value, operations_by_name
 
 _BITS = 8
 _MIDDLE = 2 ** (_BITS - 1)

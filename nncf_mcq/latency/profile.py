@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import openvino as ov
 
 from nncf_mcq.latency.models import random_input
-from nncf_mcq.runtime import compile_properties, core, node_milliseconds
+from nncf_mcq.model.inference import compile_properties, core, node_milliseconds
 
 _INSTANCES = 5
 _WARM_UP, _INFERENCES = 2, 5

@@ -4,7 +4,7 @@ from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, 
 from nncf_mcq.precision_init.greedy import GreedyPrecision
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
-from nncf_mcq.precision_init.optuna import OptunaPrecision
+from nncf_mcq.precision_init.optuna_samplers import OptunaPrecision
 from nncf_mcq.precision_init.rl import RlPrecision, RLSampler
 from nncf_mcq.precision_init.uniform import UniformPrecision
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from nncf_mcq import registry
-from nncf_mcq.costs import CostModel
-from nncf_mcq.layers import QuantizableModel
-from nncf_mcq.policy import FLOAT, Budget, Policy, PolicyKey
+from nncf_mcq.config import parameters
+from nncf_mcq.config.budget import Budget
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.policy import FLOAT, Policy, PolicyKey
+from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
-from nncf_mcq.second_order import SecondOrder
-from nncf_mcq.study import StoredSearch
+from nncf_mcq.precision_init.second_order import SecondOrder
+from nncf_mcq.precision_init.study import StoredSearch
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class PrecisionInitializer(ABC):
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
     """
 
-    class Parameters(registry.Parameters):
+    class Parameters(parameters.Parameters):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
 
         type: str

@@ -13,9 +13,9 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from nncf_mcq.metrics.scores import Score, default_score
+from nncf_mcq.model.inference import run
 from nncf_mcq.policy import Policy, PolicyKey
-from nncf_mcq.runtime import run
-from nncf_mcq.task.scores import Score, default_score
 
 
 class ScoreMemo(Protocol):

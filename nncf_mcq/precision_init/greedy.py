@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import Repair, SearchSpace
 from nncf_mcq.precision_init.sensitivity import Sensitivities
 from nncf_mcq.precision_init.separable import SeparablePrecision
-from nncf_mcq.registry import PRECISION_INITIALIZERS
 
 
 @PRECISION_INITIALIZERS.register

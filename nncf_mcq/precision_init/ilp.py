@@ -9,13 +9,13 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.sensitivity import Sensitivities
 from nncf_mcq.precision_init.separable import SeparablePrecision
-from nncf_mcq.registry import PRECISION_INITIALIZERS
-from nncf_mcq.runtime import quiet_output
+from nncf_mcq.utils.native_output import quiet_output
 
 _TIGHTENINGS = 20
 _SOLVER_TOLERANCE = 1e-7

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nncf_mcq.config_types import Bits
+from nncf_mcq.config.parameters import PathMarker
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.scopes import match_scope, suggestions
+from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.registry import PRECISION_INITIALIZERS, PathMarker
-from nncf_mcq.scopes import match_scope, suggestions
 
 _PATH = "compression.initializer.precision"
 

@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.costs import Constraint, CostModel
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.layers import ACTIVATION_PREFIX
-from nncf_mcq.policy import FLOAT, Budget
+from nncf_mcq.model.layers import ACTIVATION_PREFIX
+from nncf_mcq.policy import FLOAT
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint, CostModel
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities, to_dict
 
 

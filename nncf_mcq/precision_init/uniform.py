@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nncf_mcq.config_types import Bits
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.types import Bits
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.registry import PRECISION_INITIALIZERS
 
 
 @PRECISION_INITIALIZERS.register

@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from scipy.optimize import minimize_scalar
 
-from nncf_mcq.grid import Grid
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.threshold import grid_from_threshold, pooled_weights
-from nncf_mcq.registry import RANGE_INITIALIZERS
 
 Distribution = Literal["laplace", "gauss"]
 

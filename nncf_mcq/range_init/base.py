@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import torch
 
-from nncf_mcq import registry
-from nncf_mcq.grid import Grid, QuantizationMode
-from nncf_mcq.statistics import LayerStatistics
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config import parameters
+from nncf_mcq.range_init.grid import Grid, QuantizationMode
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RangeInitializer(ABC):
         needs_fisher: Whether the rule reads `RangeTask.fisher`, which costs passes through the network.
     """
 
-    class Parameters(registry.Parameters):
+    class Parameters(parameters.Parameters):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
 
         type: str

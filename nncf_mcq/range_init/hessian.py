@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.range_init.base import RangeTask
 from nncf_mcq.range_init.search import SearchParameters, ThresholdSearch
-from nncf_mcq.registry import RANGE_INITIALIZERS
 
 
 @RANGE_INITIALIZERS.register

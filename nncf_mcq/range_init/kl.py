@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.grid import Grid
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeTask, SingleRule
+from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.search import SearchParameters
 from nncf_mcq.range_init.threshold import grid_from_threshold, pooled_weights
-from nncf_mcq.registry import RANGE_INITIALIZERS
 
 FEWEST_WEIGHTS = 32
 """A histogram of fewer weights than this says nothing about their distribution: no clipping."""

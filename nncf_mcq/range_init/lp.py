@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeTask
 from nncf_mcq.range_init.search import SearchParameters, ThresholdSearch
-from nncf_mcq.registry import RANGE_INITIALIZERS
 
 
 @RANGE_INITIALIZERS.register

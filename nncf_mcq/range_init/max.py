@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nncf_mcq.grid import Grid, grid_from_range
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule, extremes
-from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.range_init.grid import Grid, grid_from_range
 
 
 @RANGE_INITIALIZERS.register

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.grid import Grid
+from nncf_mcq.config.registry import RANGE_INITIALIZERS, RegisteredParameters
 from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
-from nncf_mcq.registry import RANGE_INITIALIZERS, RegisteredParameters
+from nncf_mcq.range_init.grid import Grid
 
 
 @RANGE_INITIALIZERS.register

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.grid import Grid, grid_from_range, is_symmetric
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule
-from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.range_init.grid import Grid, grid_from_range, is_symmetric
 
 
 @RANGE_INITIALIZERS.register

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.grid import Grid, grid_from_range, grid_from_scale, is_symmetric
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule, extremes
-from nncf_mcq.registry import RANGE_INITIALIZERS
+from nncf_mcq.range_init.grid import Grid, grid_from_range, grid_from_scale, is_symmetric
 
 _CHUNK_ELEMENTS = 4_000_000
 """Weights times candidates held at a time (16 MB in float32): fits the caches better than one large batch."""

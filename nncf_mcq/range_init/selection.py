@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nncf_mcq.layers import QuantizableLayer
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
+from nncf_mcq.config.scoped_parameters import SCOPES_KEY
+from nncf_mcq.config.scopes import match_scope
+from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.range_init.base import RangeInitializer
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
-from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.scoped_parameters import SCOPES_KEY
-from nncf_mcq.scopes import match_scope
 
 _PATH = "compression.initializer.range"
 

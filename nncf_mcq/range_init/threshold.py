@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from nncf_mcq.grid import Grid, grid_from_range
 from nncf_mcq.range_init.base import RangeTask, extremes
+from nncf_mcq.range_init.grid import Grid, grid_from_range
 
 
 def pooled_weights(task: RangeTask) -> torch.Tensor:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.config import load_config
+from nncf_mcq.config.schema import load_config
+from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.layers import find_layers
+from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
 from nncf_mcq.starter.preprocessing import Preparation, by_answers, guessed, of_graph, of_torchvision
-from nncf_mcq.task.datasets import ImageDataset, build_dataset
 
 AVERAGE_BITS: Final = 4
 CALIBRATION: Final = 128

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nncf_mcq.data.image_files import find_images
+from nncf_mcq.data.imagenet import CLASS_LIST
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.task.image_files import find_images
-from nncf_mcq.task.imagenet import CLASS_LIST
 
 
 @dataclass(frozen=True)

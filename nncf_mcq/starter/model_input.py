@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
-from nncf_mcq.task.models import load_model, to_openvino
+from nncf_mcq.model.loading import load_model, to_openvino
 
 if TYPE_CHECKING:
     import torch

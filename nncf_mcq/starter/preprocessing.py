@@ -10,9 +10,9 @@ import numpy as np
 import openvino as ov
 from openvino import op
 
-from nncf_mcq.runtime import compile_model
-from nncf_mcq.task.preprocessing import INTERPOLATIONS
-from nncf_mcq.task.splits import ImageDataset
+from nncf_mcq.data.preprocessing import INTERPOLATIONS
+from nncf_mcq.data.splits import ImageDataset
+from nncf_mcq.model.inference import compile_model
 
 RESIZE_TO_CROP: Final = 256 / 224
 TRIED_IMAGES: Final = 48

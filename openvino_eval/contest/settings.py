@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from nncf_mcq import Budget, ConfigError
-from nncf_mcq.files import write_text_atomically
+from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.job import Job
-from nncf_mcq.json_values import differences
-from nncf_mcq.registry import load_plugins
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.json_values import differences
 from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, Run, entrants, plan
 from openvino_eval.errors import EvaluationError
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.library_logs import silence_cuda_notice
-from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.utils.library_logs import silence_cuda_notice
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.contest.arena import Arena
 from openvino_eval.contest.settings import ContestSettings
 from openvino_eval.errors import EvaluationError

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nncf_mcq.data.fashion_mnist import IDX_UNSIGNED_BYTE, read_labelled_images
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.task.fashion_mnist import IDX_UNSIGNED_BYTE, read_labelled_images
 
 CLASSES = 10
 HERE = Path(__file__).resolve().parent

@@ -13,8 +13,8 @@ from benchmarks import ablation
 from benchmarks.ablation_cases import ADAROUND, BITS, GRANULARITIES, MIXED, RULES, SEQUENTIAL, Case, make_cases
 from benchmarks.ablation_report import Rows, draw_bytes, findings
 from benchmarks.adaround import adaround
-from nncf_mcq.correction.rounding import descend, round_to_nearest
-from nncf_mcq.grid import Grid, grid_from_range
+from nncf_mcq.range_init.grid import Grid, grid_from_range
+from nncf_mcq.weights.rounding import descend, round_to_nearest
 
 NETWORK = """
 import torch

@@ -18,8 +18,8 @@ from benchmarks.autoq.environment import AutoqError, prepare_environment
 from benchmarks.autoq.mapping import match_layers
 from benchmarks.autoq.task import AUTOQ, BITS, AutoqEvaluation, AutoqResult, AutoqTask
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.layers import find_layers
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.model.layers import find_layers
+from nncf_mcq.model.loading import to_openvino
 from tests.models import SAMPLE_SIZE, random_images, small_network
 
 NETWORK = """

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import policy_score
-from nncf_mcq.preparation import Preparation
-from nncf_mcq.runtime import run
+from nncf_mcq.model.inference import run
+from nncf_mcq.pipeline.preparation import Preparation
 from tests.models import random_images, small_workspace
 
 

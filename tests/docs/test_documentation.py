@@ -21,9 +21,9 @@ from mkdocs.config import load_config as load_site
 import nncf_mcq
 from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema, load_config
 from nncf_mcq.cli import application
-from nncf_mcq.config import read_json
+from nncf_mcq.config.catalog import find_config, recipe_names
+from nncf_mcq.config.schema import read_json
 from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.recipes import find_config, recipe_names
 from openvino_eval.cli import app
 from tests.docs.blocks import commands, fenced
 

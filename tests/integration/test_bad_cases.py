@@ -12,11 +12,11 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, QuantizationError, quantize
-from nncf_mcq.config import load_config
-from nncf_mcq.progress import SilentProgress, Stages
-from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.runtime import run
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
+from nncf_mcq.config.schema import load_config
+from nncf_mcq.model.inference import run
+from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import as_dataset, convolution, make_model, random_constant, random_images
 
 SHAPE = (1, 4, 6, 6)

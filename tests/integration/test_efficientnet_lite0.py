@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
-from nncf_mcq.recipes import find_config
 
 
 @pytest.mark.slow

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nncf_mcq.inputs import collect_images
+from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.ir.export import export
 from nncf_mcq.job import Job
+from nncf_mcq.model.inference import core, run
+from nncf_mcq.pipeline.calibrated_model import Workspace
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
-from nncf_mcq.progress import SilentProgress, Stages
-from nncf_mcq.recipes import find_config
-from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.runtime import core, run
-from nncf_mcq.weight_table import WeightTable
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights.weight_table import WeightTable
 
 IMAGES = 16
 BYTES_OF_A_SCALE_AND_A_BIAS = 8

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.graph import operations_by_name, source
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.float_layers import float_weight
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.nodes import operations_by_name, source
 from nncf_mcq.policy import FLOAT, Policy
-from nncf_mcq.runtime import run
 from tests.models import random_images, small_workspace
 
 

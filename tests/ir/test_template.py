@@ -6,12 +6,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from nncf_mcq.algorithm import MixedClippingQuantization, ValueRange, quiet_nncf, run_pipeline
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.template import build_template, place_activation_quantizers
-from nncf_mcq.layers import QuantizableModel, find_layers
+from nncf_mcq.model.algorithm import MixedClippingQuantization, ValueRange, quiet_nncf, run_pipeline
+from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.policy import Policy
-from nncf_mcq.task.models import to_openvino
 from tests.models import SAMPLE_SIZE, small_network
 
 

@@ -11,7 +11,7 @@ from nncf_mcq.errors import VerificationError
 from nncf_mcq.ir.packing import packed_weight
 from nncf_mcq.ir.verification import INT8_PRECISIONS, runtime_precisions, verify
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.runtime import compile_model
+from nncf_mcq.model.inference import compile_model
 from tests.ir.networks import Network, fake_quantize, residual_chain
 
 

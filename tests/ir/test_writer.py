@@ -7,10 +7,10 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from nncf_mcq.files import write_text_atomically
 from nncf_mcq.ir import writer
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.runtime import compile_model
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.utils.files import write_text_atomically
 from tests.ir.networks import Network, residual_chain
 
 

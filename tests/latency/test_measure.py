@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from nncf_mcq.cli import main
-from nncf_mcq.graph import operations_by_name
 from nncf_mcq.ir.verification import runtime_precisions
 from nncf_mcq.latency import LatencyModels, TimedModel, latency_key, measure_in_turns, measure_ratio, measure_table
 from nncf_mcq.latency.cache import structure_digest
 from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, neighbours
-from nncf_mcq.layers import QuantizableModel, find_layers
-from nncf_mcq.runtime import compile_model
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.nodes import operations_by_name
 from tests.models import SAMPLE_SIZE, convolution_model, shared_weights_model, small_network, small_workspace
 
 

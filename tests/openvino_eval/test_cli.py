@@ -8,9 +8,9 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
-from nncf_mcq.recipes import find_config
-from nncf_mcq.runtime import has_bf16
+from nncf_mcq.model.inference import has_bf16
 from openvino_eval.cli import main
 from openvino_eval.cli.arguments import parse_models
 from openvino_eval.compare import compare_models

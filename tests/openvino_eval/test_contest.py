@@ -11,7 +11,7 @@ from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
 from nncf_mcq.policy import FLOAT
 from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Evaluator
-from nncf_mcq.progress import SilentProgress, Stages
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.cli import main
 from openvino_eval.contest.arena import Arena
 from openvino_eval.contest.scores import ScoreFile

@@ -11,22 +11,22 @@ import pytest
 
 import nncf_mcq
 from nncf_mcq import Policy
-from nncf_mcq.config import Config, load_config
-from nncf_mcq.costs import Constraint, CostModel
+from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import BudgetError, ConfigError
 from nncf_mcq.ir.activations import ActivationGrid
-from nncf_mcq.layers import QuantizableModel, find_layers
-from nncf_mcq.policy import Budget
+from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint, CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.ilp import solve
 from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
-from nncf_mcq.preparation import prepare
-from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.range_init.activation import relative_error
-from nncf_mcq.registry import PRECISION_INITIALIZERS
 from nncf_mcq.result import QuantizationResult
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,

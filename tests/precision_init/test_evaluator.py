@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from nncf_mcq import Policy
+from nncf_mcq.metrics.scores import default_score
 from nncf_mcq.policy import PolicyKey
-from nncf_mcq.task.scores import default_score
 from tests.models import make_evaluator, make_task, small_workspace
 
 TASK = make_task()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import nncf_mcq
 from nncf_mcq import BudgetError
-from nncf_mcq.policy import Budget
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask, separable
 from tests.models import TABLE_BITS, as_dataset, make_task, random_images, small_config, small_network
 

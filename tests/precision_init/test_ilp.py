@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_mcq import BudgetError
-from nncf_mcq.costs import Constraint
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import IlpPrecision, solve
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities
 from tests.models import make_task

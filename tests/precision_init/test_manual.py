@@ -10,10 +10,10 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, Policy
-from nncf_mcq.algorithm import ActivationPoint
-from nncf_mcq.costs import CostModel
-from nncf_mcq.layers import QuantizableModel
+from nncf_mcq.model.algorithm import ActivationPoint
+from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.precision_init import ManualPrecision, PrecisionTask
+from nncf_mcq.precision_init.costs import CostModel
 from tests.models import layer, make_evaluator, make_model
 
 PATH = "compression.initializer.precision"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, QuantizationError, load_config
-from nncf_mcq.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.calibration.statistics import ActivationStatistics
+from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.policy import Policy
-from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.range_init.activation import (
     ActivationRangeInitializer,
     ActivationRangeTask,
@@ -23,7 +23,7 @@ from nncf_mcq.range_init.activation import (
     relative_error,
 )
 from nncf_mcq.range_init.activation.base import asymmetric_grid
-from nncf_mcq.statistics import ActivationStatistics
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import small_workspace
 
 NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
@@ -304,7 +304,7 @@ def test_ranges_are_searched_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append(torch.get_num_threads())
         return activation_ranges(*arguments)
 
-    monkeypatch.setattr("nncf_mcq.workspace.activation_ranges", record)
+    monkeypatch.setattr("nncf_mcq.pipeline.calibrated_model.activation_ranges", record)
     known, table = small_workspace()
     # Another one, which has no ranges yet.
     workspace = known.observe(known.calibration, Stages(SilentProgress()), "")

@@ -9,18 +9,18 @@ import torch
 from openvino import opset13 as opset
 
 from nncf_mcq import QuantizationError, load_config, quantize
-from nncf_mcq import workspace as workspace_module
-from nncf_mcq.fisher import FISHER_IMAGES, collect_fisher
-from nncf_mcq.graph import operations_by_name
-from nncf_mcq.grid import Grid
-from nncf_mcq.layers import weight_matrices
+from nncf_mcq.calibration.fisher import FISHER_IMAGES, collect_fisher
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.model.layers import weight_matrices
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.pipeline import calibrated_model as workspace_module
+from nncf_mcq.pipeline.calibrated_model import Workspace
 from nncf_mcq.policy import Policy
-from nncf_mcq.progress import SilentProgress, Stages
 from nncf_mcq.range_init import HessianRange, MaxRange, MixedClippingRange, MseRange, RangeTask
+from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.selection import select_ranges
-from nncf_mcq.statistics import LayerStatistics
-from nncf_mcq.task.models import to_openvino
-from nncf_mcq.workspace import Workspace
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import SAMPLE_SIZE, as_dataset, make_model, random_constant, random_images, small_network
 
 HESSIAN = HessianRange(HessianRange.Parameters())

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from nncf_mcq.config import load_config
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config.registry import RANGE_INITIALIZERS
+from nncf_mcq.config.schema import load_config
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.grid import Grid, QuantizationMode
 from nncf_mcq.range_init import (
     AciqRange,
     KlRange,
@@ -24,9 +25,8 @@ from nncf_mcq.range_init import (
     RangeTask,
 )
 from nncf_mcq.range_init.aciq import optimal_threshold
+from nncf_mcq.range_init.grid import Grid, QuantizationMode
 from nncf_mcq.range_init.kl import FEWEST_WEIGHTS, _divergences
-from nncf_mcq.registry import RANGE_INITIALIZERS
-from nncf_mcq.statistics import LayerStatistics
 
 MODES = st.sampled_from(["symmetric", "asymmetric"])
 WIDTHS = st.integers(2, 8)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from nncf_mcq import ConfigError, load_config, quantize
-from nncf_mcq.layers import QuantizableLayer, find_layers
+from nncf_mcq.calibration.statistics import collect_statistics
+from nncf_mcq.model.layers import QuantizableLayer, find_layers
 from nncf_mcq.range_init import MaxRange, MixedClippingRange
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
-from nncf_mcq.statistics import collect_statistics
-from nncf_mcq.weight_table import build_weight_table
+from nncf_mcq.weights.weight_table import build_weight_table
 from tests.models import as_dataset, layer, random_images, shared_weights_model, small_workspace
 
 PATH = "compression.initializer.range"

@@ -8,9 +8,9 @@ import openvino as ov
 import pytest
 import torch
 
+from nncf_mcq.data.datasets import build_dataset
 from nncf_mcq.errors import ConfigError, NncfMcqError
-from nncf_mcq.task.datasets import build_dataset
-from nncf_mcq.task.metrics import top1
+from nncf_mcq.metrics.metrics import top1
 
 PREPROCESSING = {
     "resize": 256,

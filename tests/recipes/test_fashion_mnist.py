@@ -10,9 +10,9 @@ import openvino as ov
 import pytest
 import torch
 
-from nncf_mcq.task.datasets import build_dataset
-from nncf_mcq.task.fashion_mnist import read_idx, read_labelled_images
-from nncf_mcq.task.metrics import top1
+from nncf_mcq.data.datasets import build_dataset
+from nncf_mcq.data.fashion_mnist import read_idx, read_labelled_images
+from nncf_mcq.metrics.metrics import top1
 
 MAXIMUM_BYTES = 8_000_000
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
-from nncf_mcq.layers import find_layers
-from nncf_mcq.recipes import find_config
-from nncf_mcq.runtime import run
-from nncf_mcq.task.metrics import top1
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.metrics.metrics import top1
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.layers import find_layers
+from nncf_mcq.model.loading import to_openvino
 
 IMAGES = 1000
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torchvision
 
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.layers import find_layers
-from nncf_mcq.recipes import find_config
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.model.layers import find_layers
+from nncf_mcq.model.loading import to_openvino
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from tests.task.conftest import write_class_folders
+from tests.data.conftest import write_class_folders
 
 NAMES = {"mobilenet_v2": 53, "resnet18": 21, "resnet50": 54}
 """Recipe -> quantizable layers."""

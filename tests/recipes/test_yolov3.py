@@ -9,16 +9,16 @@ import openvino as ov
 import pytest
 import torch
 
-from nncf_mcq.algorithm import ValueRange
+from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.graph import operations_by_name
 from nncf_mcq.ir.template import build_template, place_activation_quantizers, shared_grids
 from nncf_mcq.job import Job
-from nncf_mcq.layers import find_layers
-from nncf_mcq.recipes import find_config
-from nncf_mcq.runtime import run
-from nncf_mcq.task.darknet import load_darknet_weights
-from nncf_mcq.task.models import to_openvino
+from nncf_mcq.model.algorithm import ValueRange
+from nncf_mcq.model.darknet import load_darknet_weights
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.layers import find_layers
+from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.nodes import operations_by_name
 from openvino_eval.layers import count_integer_layers, runtime_layers
 from tests.recipes.yolo_data import write_data
 
@@ -217,7 +217,7 @@ def test_float_precision_of_the_published_weights(shared_data: Path):
     weights, images = shared_data / "yolov3-tiny" / "yolov3-tiny.weights", shared_data / "coco128"
     if not weights.is_file() or not images.is_dir():
         pytest.skip(f"needs {weights} and {images}")
-    from nncf_mcq.task.metrics import METRICS
+    from nncf_mcq.metrics.metrics import METRICS
 
     job = Job.read(find_config("yolov3_tiny"), {"checkpoint": str(weights), "dataset.root": str(images)})
     report = job.load_dataset().report

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from nncf_mcq.costs import Constraint
-from nncf_mcq.precision_init.rl.planner import Planner
-from nncf_mcq.precision_init.rl.reward_model import Choices, Floats, RewardModel, Uncertainty
+from nncf_mcq.precision_init.costs import Constraint
+from nncf_mcq.precision_init.rl.planning.planner import Planner
+from nncf_mcq.precision_init.rl.planning.reward_model import Choices, Floats, RewardModel, Uncertainty
 from nncf_mcq.precision_init.search.space import SearchSpace
 
 SAMPLES = 3

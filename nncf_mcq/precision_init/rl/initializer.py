@@ -7,10 +7,10 @@ from typing import Any, Literal
 import optuna
 from pydantic import Field
 
-from nncf_mcq.precision_init.rl.ddpg import DdpgSampler
+from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.precision_init.rl.ddpg.algorithm import DdpgSampler
 from nncf_mcq.precision_init.rl.sampler import RLSampler
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
-from nncf_mcq.registry import PRECISION_INITIALIZERS
 
 
 @PRECISION_INITIALIZERS.register

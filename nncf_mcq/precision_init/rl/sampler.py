@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nncf_mcq.precision_init.rl.agent import Agent
 from nncf_mcq.precision_init.rl.group_sampler import GroupSampler
-from nncf_mcq.precision_init.rl.reward_model import Choices, Floats
+from nncf_mcq.precision_init.rl.planning.reward_model import Choices, Floats
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE, SearchProblem
 
 

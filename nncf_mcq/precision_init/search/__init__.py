@@ -5,7 +5,7 @@ from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import SearchSpace
 from nncf_mcq.precision_init.search.study import SearchOutcome, run_search
-from nncf_mcq.study import quiet_optuna
+from nncf_mcq.precision_init.study import quiet_optuna
 
 __all__ = [
     "POLICY_ATTRIBUTE",

@@ -12,11 +12,10 @@ import optuna
 from optuna.trial import TrialState
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.interrupts import uninterrupted
-from nncf_mcq.policy import Budget
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import solve
 from nncf_mcq.precision_init.search.processes import mixed_seed, process_number, settle_trials
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
@@ -28,7 +27,8 @@ from nncf_mcq.precision_init.sensitivity import (
     measure_sensitivities,
     to_dict,
 )
-from nncf_mcq.study import quiet_optuna
+from nncf_mcq.precision_init.study import quiet_optuna
+from nncf_mcq.utils.interrupts import uninterrupted
 
 PRECISION_PATH = "compression.initializer.precision"
 """Where a precision initializer stands in the JSON, for messages."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nncf_mcq.costs import Constraint
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.precision_init.sensitivity import Sensitivities
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import Trial
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.precision_init.costs import Constraint
 
 GroupBits = dict[str, int]
 """Group name to bits, one entry for every group."""

@@ -13,13 +13,13 @@ import optuna
 from optuna.trial import TrialState
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.interrupts import uninterrupted
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE, PROCESS_ATTRIBUTE, this_process
 from nncf_mcq.precision_init.search.repair import Repair
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
-from nncf_mcq.runtime import one_torch_thread
+from nncf_mcq.utils.interrupts import uninterrupted
+from nncf_mcq.utils.torch_threads import one_torch_thread
 
 __all__ = ["POLICY_ATTRIBUTE", "REPEATS_IN_A_ROW", "SearchOutcome", "run_search"]
 

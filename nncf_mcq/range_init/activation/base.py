@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from nncf_mcq import registry
-from nncf_mcq.grid import Grid
-from nncf_mcq.statistics import ActivationStatistics
+from nncf_mcq.calibration.statistics import ActivationStatistics
+from nncf_mcq.config import parameters
+from nncf_mcq.range_init.grid import Grid
 
 _SMALLEST_STEP = 1e-12
 """Keeps an activation that is always zero on a grid."""
@@ -76,7 +76,7 @@ class ActivationRangeInitializer(ABC):
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
     """
 
-    class Parameters(registry.Parameters):
+    class Parameters(parameters.Parameters):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
 
         type: str

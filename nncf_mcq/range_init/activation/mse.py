@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
-from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
 
 _TURNS = 2
 """So often each end of an asymmetric range is looked for again, given the other: the second turn changes little."""

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
 from nncf_mcq.range_init.percentile import quantile
-from nncf_mcq.registry import ACTIVATION_RANGE_INITIALIZERS
 
 
 @ACTIVATION_RANGE_INITIALIZERS.register

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 
-from nncf_mcq.algorithm import ActivationPoint, ValueRange
+from nncf_mcq.calibration.statistics import ActivationStatistics
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
-from nncf_mcq.statistics import ActivationStatistics
 
 _SMALLEST_THRESHOLD = 1e-6
 """An activation that is always zero still needs a range that is not empty."""

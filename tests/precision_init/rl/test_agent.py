@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.rl.agent import MOST_TRIALS, Agent, log_expected_improvement
 from nncf_mcq.precision_init.search import SearchSpace
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 import nncf_mcq
 from nncf_mcq import BudgetError
-from nncf_mcq.policy import Budget
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import PrecisionResult, PrecisionTask, RlPrecision, RLSampler
 from nncf_mcq.precision_init.rl import DdpgSampler
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE, SearchProblem, SearchSpace

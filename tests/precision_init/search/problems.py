@@ -6,7 +6,7 @@ import itertools
 
 from hypothesis import strategies as st
 
-from nncf_mcq.costs import Constraint
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import SearchSpace
 
 Problem = tuple[SearchSpace, list[Constraint], dict[str, dict[int, float]]]

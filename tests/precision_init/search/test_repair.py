@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_mcq import BudgetError
-from nncf_mcq.costs import Constraint
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import Repair, SearchSpace, predicted_losses
 from tests.models import make_task
 from tests.precision_init.search.problems import Problem, problems

@@ -18,12 +18,12 @@ from optuna.trial import TrialState
 
 import nncf_mcq
 from nncf_mcq import ConfigError
+from nncf_mcq.metrics.scores import default_score
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName
-from nncf_mcq.study import StoredSearch, StudyStorage
-from nncf_mcq.task.scores import default_score
+from nncf_mcq.precision_init.study import StoredSearch, StudyStorage
 from tests.models import as_dataset, make_task, random_images, small_config, small_network
 
 Array = NDArray[np.float32]
@@ -282,7 +282,7 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
     assert again.search["evaluations_of"] == {"resumed": 12, "this_process": 3, "workers": 0}
     assert again.search["evaluations"] == 15
     again.save(tmp_path / "out")
-    written = nncf_mcq.config.read_json(tmp_path / "out" / "result.json")
+    written = nncf_mcq.config.schema.read_json(tmp_path / "out" / "result.json")
     assert written["search"]["storage"] == {"location": "study.journal", "study": "nncf_mcq-1"}
     assert quantize().search["storage"] is None
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from nncf_mcq import QuantizationError
-from nncf_mcq.costs import Constraint
-from nncf_mcq.policy import Budget
+from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import (
     Repair,
     SearchOutcome,

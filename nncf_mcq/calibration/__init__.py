@@ -1,0 +1,1 @@
+"""What calibration images tell: statistics of activations, shrinkage and Fisher information."""

@@ -1,0 +1,1 @@
+"""The configuration: its schema, registries, budgets and error messages."""

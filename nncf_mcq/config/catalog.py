@@ -1,0 +1,91 @@
+"""Finds a configuration or a baseline: a file, or the name of one that ships with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.config.schema import read_json
+from nncf_mcq.errors import ConfigError
+
+CONFIG_FILE = "config.json"
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
+"""In an installed package, and in a checkout."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    return sorted({path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{CONFIG_FILE}")})
+
+
+def find_config(reference: str) -> Path:
+    """The path of a configuration file.
+
+    Args:
+        reference: A path, or the name of a recipe.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    path = Path(reference)
+    if path.is_file():
+        return path
+    for folder in _FOLDERS:
+        recipe = folder / reference / CONFIG_FILE
+        if recipe.is_file():
+            return recipe
+    raise ConfigError("CONFIG", reference, f"a JSON file, or a recipe: {', '.join(recipe_names()) or 'none installed'}")
+
+
+class Baseline(Parameters):
+    """A published or naive method, as values that replace some of a configuration's.
+
+    Attributes:
+        description: What it is, in a line.
+        values: Dotted path in the configuration to value.
+    """
+
+    description: str
+    values: dict[str, Any]
+
+
+def baselines() -> dict[str, Baseline]:
+    """The baselines that ship with the package, by name."""
+    paths = [path for folder in _FOLDERS for path in folder.glob("baselines/*.json")]
+    return {path.stem: _read_baseline(path) for path in sorted(paths, key=lambda path: path.stem)}
+
+
+def find_baseline(reference: str) -> Baseline:
+    """A baseline.
+
+    Args:
+        reference: A path, or a name.
+
+    Raises:
+        ConfigError: It is neither, or the file holds something else.
+    """
+    path = Path(reference)
+    if path.is_file():
+        return _read_baseline(path)
+    known = baselines()
+    if reference not in known:
+        raise ConfigError("--baseline", reference, f"a JSON file, or one of {', '.join(known)}")
+    return known[reference]
+
+
+def _read_baseline(path: Path) -> Baseline:
+    try:
+        return Baseline.model_validate(read_json(path))
+    except ValidationError as error:
+        raise to_config_error(error, Baseline, (str(path),)) from error
+
+
+def config_name(reference: str) -> str:
+    """A short name: that of the recipe, or of the file without its suffix."""
+    path = Path(reference)
+    return path.resolve().parent.name if path.name == CONFIG_FILE else path.stem

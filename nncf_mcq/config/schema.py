@@ -1,0 +1,284 @@
+"""The configuration: JSON in NNCF's vocabulary <-> typed values; the only place that knows the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
+
+from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.parameters import Parameters, PathMarker
+from nncf_mcq.config.registry import (
+    ACTIVATION_RANGE_INITIALIZERS,
+    DATASETS,
+    PRECISION_INITIALIZERS,
+    RANGE_INITIALIZERS,
+    RegisteredParameters,
+)
+from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
+from nncf_mcq.config.types import Bits
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.policy import SUPPORTED_BITS
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class InputInfo(Parameters):
+    """One input of the model, as in NNCF's `input_info`."""
+
+    sample_size: list[PositiveInt] = Field(
+        description="Shape of one input with the batch dimension, e.g. [1, 3, 224, 224]."
+    )
+
+
+class WeightsConfig(Parameters):
+    """How weights are quantized."""
+
+    bits: list[Bits] = Field(
+        default=list(SUPPORTED_BITS), min_length=1, description="Widths that a precision initializer may choose from."
+    )
+    per_channel: bool = Field(default=True, description="One scale per output channel rather than one per tensor.")
+    mode: Literal["symmetric", "asymmetric"] = Field(
+        default="asymmetric",
+        description="symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels and an integer zero point; "
+        "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
+    )
+
+    @field_validator("bits")
+    @classmethod
+    def _sorted_unique(cls, bits: list[int]) -> list[int]:
+        return sorted(set(bits))
+
+
+class ActivationsConfig(Parameters):
+    """How activations are quantized."""
+
+    bits: Bits | list[Bits] = Field(
+        default=8,
+        description="Width of every activation quantizer, or a list of widths that a precision initializer that "
+        "searches may choose from; the others take the largest.",
+    )
+    mode: Literal["symmetric", "asymmetric", "automatic"] = Field(
+        default="automatic",
+        description="Of activations with negative values. symmetric: levels around zero. asymmetric: all 2^b levels "
+        "between the lowest and the highest value, but for inputs of sums. automatic: asymmetric below 8 bits, where a "
+        "zero point costs nothing.",
+    )
+    per_channel: bool = Field(
+        default=False,
+        description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
+    )
+    range: Annotated[Any, RegisteredParameters(ACTIVATION_RANGE_INITIALIZERS)] = Field(
+        default="mse",
+        validate_default=True,
+        description="max: largest value seen. mean_max, moving_max: mean or moving average over images of the largest "
+        "value. percentile: of the sampled values. mse: the threshold of least squared error at the width.",
+    )
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _width_or_widths(cls, bits: Any) -> Any:
+        """Here rather than by the two types: a message of each of them would name neither."""
+        found = bits if isinstance(bits, list) and bits else [bits]
+        if any(type(item) is not int or item not in SUPPORTED_BITS for item in found):
+            raise ValueError(
+                f"{min(SUPPORTED_BITS)} to {max(SUPPORTED_BITS)}, or a list of one or more of these widths"
+            )
+        return sorted(set(bits)) if isinstance(bits, list) else bits
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths to choose from, ascending."""
+        return (self.bits,) if isinstance(self.bits, int) else tuple(self.bits)
+
+    @property
+    def largest(self) -> int:
+        """The width of quantizers that nothing is chosen for."""
+        return self.widths[-1]
+
+
+class CorrectionConfig(Parameters):
+    """What is done to the quantized weights so that the layer's output keeps its moments."""
+
+    rounding: Literal["nearest", "error_compensated", "coordinate_descent"] = Field(
+        default="coordinate_descent",
+        description="nearest: round to nearest. error_compensated: each rounding error is carried on to the weights "
+        "not yet rounded, weighted by the layer's input second moments. coordinate_descent: the same, and then each "
+        "level in turn becomes the best one, given the others.",
+    )
+    sweeps: PositiveInt = Field(default=3, description="How often coordinate_descent looks at every level.")
+    bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")
+    gain: Literal["none", "regression", "energy"] = Field(
+        default="energy",
+        description="A factor on each output channel, folded into its scale. regression: the output comes closest to "
+        "the float output. energy: it keeps the variance of the float output.",
+    )
+    sequential: bool = Field(
+        default=True,
+        description="Quantize the weights of the policy found once more, layer after layer, each for the inputs that "
+        "the quantized layers before it yield; kept only where it scores better on images that it was not made from. "
+        "Left out where all weights have 8 bits.",
+    )
+
+
+class InitializerConfig(Parameters):
+    """NNCF's `initializer` section."""
+
+    range: Annotated[Any, OneOrScopedParameters(RANGE_INITIALIZERS)] = Field(
+        default="mixed_clipping",
+        validate_default=True,
+        description="How the weights' clipping thresholds are found: one rule for all layers, or a list of rules with "
+        "target_scopes; layers that no entry matches get mixed_clipping.",
+    )
+    precision: Annotated[Any, RegisteredParameters(PRECISION_INITIALIZERS)] = Field(
+        default="uniform", validate_default=True, description="How each layer's bit-width is found."
+    )
+    num_init_samples: PositiveInt = Field(
+        default=128, description="Calibration images used for the layers' statistics and the activations' ranges."
+    )
+
+
+class CompressionConfig(Parameters):
+    """NNCF's `compression` section."""
+
+    algorithm: Literal["mixed_clipping_quantization", "quantization"] = Field(
+        default="mixed_clipping_quantization",
+        description="quantization: NNCF's own INT8 (nncf.quantize), a baseline that reads nothing else of this "
+        "but ignored_scopes and initializer.num_init_samples.",
+    )
+    weights: WeightsConfig = WeightsConfig()
+    activations: ActivationsConfig = Field(default_factory=ActivationsConfig)
+    correction: CorrectionConfig = CorrectionConfig()
+    initializer: InitializerConfig = Field(default_factory=InitializerConfig)
+    ignored_scopes: list[str] = Field(
+        default=[], description="Layers left in floating point: names, or regular expressions written {re}PATTERN."
+    )
+
+
+class RuntimeConfig(Parameters):
+    """How candidate models are run on this machine; it does not change the product."""
+
+    threads: PositiveInt = Field(default=2, description="Threads of OpenVINO and PyTorch.")
+    batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")
+
+
+class Config(Parameters):
+    """The whole configuration. Paths in it are relative to the file's folder."""
+
+    model: str | None = Field(
+        default=None,
+        description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or an .xml or .onnx file.",
+    )
+    model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
+    pretrained: bool | str = Field(
+        default=False,
+        description="Weights that torchvision downloads: true for its default, or their name, e.g. IMAGENET1K_V1. A "
+        "checkpoint takes their place.",
+    )
+    checkpoint: Annotated[str | None, PathMarker()] = Field(
+        default=None, description="A file with the state dict of the torch model, or a darknet .weights file."
+    )
+    input_info: InputInfo | None = None
+    dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+        default=None, description="The images: `type`, and what that type needs."
+    )
+    calibration: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+        default=None,
+        description="A data set whose calibration and search images take the place of those of `dataset`, which then "
+        "serves the report alone, e.g. distilled.",
+    )
+    metric: str | list[str] | None = Field(
+        default=None, description='Name of the metric of the report, e.g. top1, or several: ["map50", "map"].'
+    )
+    score: str | None = Field(
+        default=None,
+        description="Name of the distance of a candidate's outputs from the float outputs, e.g. detection_divergence; "
+        "by default the KL divergence for classifiers, else the relative squared error.",
+    )
+    target_device: Literal["CPU"] = "CPU"
+    compression: CompressionConfig = Field(default_factory=CompressionConfig)
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _weights(cls, pretrained: Any) -> Any:
+        """Here rather than by the two types, as the widths of the activations."""
+        if not isinstance(pretrained, bool | str):
+            raise ValueError("true, false, or the name of weights")
+        return pretrained
+
+    @property
+    def sample_size(self) -> list[int] | None:
+        """Shape of one input with the batch dimension, where the configuration gives it."""
+        return self.input_info.sample_size if self.input_info is not None else None
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics of the report."""
+        if self.metric is None:
+            return []
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
+    def map_paths(self, function: Callable[[str], str]) -> Self:
+        """As in `Parameters`; the file in `model` counts as a path, a module's name does not."""
+        copy = super().map_paths(function)
+        if self.model is None:
+            return copy
+        file, separator, name = self.model.partition(":")
+        is_file = self.model.endswith((".xml", ".onnx")) or file.endswith(".py")
+        return copy.model_copy(update={"model": function(file) + separator + name}) if is_file else copy
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved configuration as JSON values, every default written out; `load_config` reads it back."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON values of a configuration file, not yet checked against the schema.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds no JSON object.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
+    except ValueError as error:
+        raise ConfigError("config", str(file), f"valid JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise ConfigError("config", type(data).__name__, "a JSON object")
+    return data
+
+
+def load_config(source: Config | Mapping[str, Any] | str | Path) -> Config:
+    """Reads and checks a configuration.
+
+    Args:
+        source: A typed configuration, a mapping of JSON values, or the path of a JSON file.
+
+    Raises:
+        ConfigError: The file cannot be read, or a value cannot be used; names the path, the value and what is allowed.
+    """
+    if isinstance(source, Config):
+        return source
+    data = read_json(Path(source)) if isinstance(source, str | Path) else source
+    if not isinstance(data, Mapping):
+        raise ConfigError("config", type(data).__name__, "a JSON object")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise to_config_error(error, Config) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration, registered third-party types included."""
+    schema = Config.model_json_schema()
+    return {"$schema": SCHEMA_DIALECT, "title": "nncf_mcq configuration", **schema}

@@ -1,1 +1,0 @@
-"""Corrections without which low bits collapse: rounding, bias and gain."""

@@ -1,0 +1,83 @@
+"""The data sets that a configuration can name; open to third parties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nncf_mcq.config.registry import DATASETS
+from nncf_mcq.config.schema import load_config
+from nncf_mcq.data.coco import CocoDataset
+from nncf_mcq.data.distilled import DistilledDataset, ModelSource
+from nncf_mcq.data.fashion_mnist import FashionMnistDataset
+from nncf_mcq.data.image_files import ImageFolderDataset
+from nncf_mcq.data.imagenet import ImagenetDataset
+from nncf_mcq.data.preprocessing import PreprocessingParameters
+from nncf_mcq.data.splits import (
+    NO_TARGET,
+    DatasetParameters,
+    DatasetSplits,
+    ImageDataset,
+    Sample,
+    SplitParameters,
+    Subset,
+    Target,
+)
+from nncf_mcq.errors import ConfigError
+
+__all__ = [
+    "NO_TARGET",
+    "CocoDataset",
+    "DatasetParameters",
+    "DatasetSplits",
+    "DistilledDataset",
+    "FashionMnistDataset",
+    "ImageDataset",
+    "ImageFolderDataset",
+    "ImagenetDataset",
+    "ModelSource",
+    "PreprocessingParameters",
+    "Sample",
+    "SplitParameters",
+    "Subset",
+    "Target",
+    "build_dataset",
+]
+
+for _dataset in (CocoDataset, DistilledDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
+    DATASETS.register(_dataset)
+
+
+def build_dataset(
+    parameters: DatasetParameters | Mapping[str, Any], base_directory: Path, model: ModelSource | None = None
+) -> DatasetSplits:
+    """Loads the data set that a configuration names.
+
+    Args:
+        parameters: The section `dataset` of a configuration, or the parameter model made of it. The class that belongs
+            to its `type` loads it: a class with a nested `Parameters` (a `DatasetParameters` whose `type` is a
+            literal) and a static `load(parameters, base_directory)`, registered in
+            `nncf_mcq.config.registry.DATASETS`. One
+            whose images are made of the model has `load_from_model(parameters, base_directory, model)` instead.
+        base_directory: Folder that relative paths start from, the one of the configuration.
+        model: The model, for data sets that are made of it.
+
+    Returns:
+        The calibration, search and report images.
+
+    Raises:
+        ConfigError: A parameter cannot be used, or the data are not there, damaged or too few.
+    """
+    checked: Any = parameters
+    if isinstance(parameters, Mapping):
+        checked = load_config({"dataset": dict(parameters)}).dataset
+    dataset = DATASETS[checked.type]
+    splits: DatasetSplits
+    if not hasattr(dataset, "load_from_model"):
+        splits = dataset.load(checked, base_directory)
+    elif model is None:
+        raise ConfigError("dataset.type", checked.type, "a data set of images: there is no model to make them of")
+    else:
+        splits = dataset.load_from_model(checked, base_directory, model)
+    return splits

@@ -1,0 +1,148 @@
+"""ImageNet, or any data set with one folder of images a class or one list of labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from nncf_mcq.config.parameters import PathMarker
+from nncf_mcq.data.image_files import ImageFiles, ImageFilesParameters, classified, find_images, resolve_root
+from nncf_mcq.data.preprocessing import Preprocessor
+from nncf_mcq.data.splits import DatasetSplits, make_splits
+from nncf_mcq.errors import ConfigError
+
+CLASS_LIST = "wnids.txt"
+SOURCE = (
+    "ImageNet is at https://image-net.org/download-images; its folders are train/<wnid> and val/<wnid>, or <wnid> with "
+    "some images of each class"
+)
+
+
+class LabelledFiles(NamedTuple):
+    """Image files and the class index of each."""
+
+    files: list[Path]
+    targets: list[int]
+
+
+class ImagenetDataset:
+    """Images of classes that are named by their WordNet ids.
+
+    There is one folder of images a class in `root/train`, in `root/val`, or directly in `root`. With both `train` and
+    `val`, calibration and search draw from `train` and the report from `val`; otherwise all three draw from what there
+    is, disjoint. With `labels`, the images of `val`, or of `root` where there is no `val`, are those that the file
+    lists instead. A class index is the line in `root/wnids.txt`; without that file, the place in the sorted WordNet
+    ids.
+    """
+
+    class Parameters(ImageFilesParameters):
+        """Parameters of `imagenet`."""
+
+        type: Literal["imagenet"] = "imagenet"
+        labels: Annotated[str | None, PathMarker()] = Field(
+            default=None,
+            description="A file with a line for each image: its path below `root/val`, or `root` where that is "
+            "missing, a space, and its class index from 0 or its WordNet id. null: class folders.",
+        )
+
+    @staticmethod
+    def load(parameters: Parameters, base_directory: Path) -> DatasetSplits:
+        """Finds the images; decoding waits until a sample is asked for.
+
+        Raises:
+            ConfigError: There is no such folder or file, a class folder is unknown or empty, a line of the labels
+                cannot be used, or there are fewer images than the split asks for.
+        """
+        root = resolve_root(parameters.root, base_directory, SOURCE)
+        folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
+        lines = None if parameters.labels is None else _read_lines(base_directory / parameters.labels)
+        # The last one is `val`, or all there is.
+        listed = None if lines is None else folders[-1]
+        class_indices = _class_indices(root, [folder for folder in folders if folder != listed], lines or {})
+        make_sample = classified(Preprocessor(parameters.preprocessing))
+        # Two pools share the limit in halves, which is simpler than one accountant for both.
+        pools = [
+            ImageFiles(
+                *(_listed(folder, lines or {}, class_indices) if folder == listed else _found(folder, class_indices)),
+                make_sample=make_sample,
+                parameters=parameters,
+                share=1 / len(folders),
+            )
+            for folder in folders
+        ]
+        names = " and ".join(folder.relative_to(root).as_posix() for folder in folders)
+        source = parameters.root if folders == [root] else f"{names} of {parameters.root}"
+        layout = "ImageNet folders" if lines is None else f"ImageNet, labels in {parameters.labels}"
+        return make_splits(
+            parameters.split, pools[0], f"{layout}: {source}", report_dataset=pools[1] if len(pools) > 1 else None
+        )
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _read_lines(path: Path) -> dict[str, str]:
+    """Image name to what stands behind it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("dataset.labels", str(path), f"a readable text file ({error})") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        parts = line.rsplit(maxsplit=1)
+        if len(parts) == 1 or (parts and parts[0] in found):
+            allowed = "the name of an image, a space, and its class index or WordNet id; every image once"
+            raise ConfigError("dataset.labels", f"line {number} of {path}: {line.strip()}", allowed)
+        if parts:
+            found[parts[0]] = parts[1]
+    if not found:
+        raise ConfigError("dataset.labels", str(path), "a line for each image")
+    return found
+
+
+def _class_indices(root: Path, folders: list[Path], lines: dict[str, str]) -> dict[str, int]:
+    """Class index of each WordNet id."""
+    class_list = root / CLASS_LIST
+    if class_list.is_file():
+        names = class_list.read_text(encoding="utf-8").split()
+        repeated = next((name for position, name in enumerate(names) if name in names[:position]), None)
+        if repeated is not None:
+            raise ConfigError("dataset.root", f"{repeated} twice in {class_list}", "every class once")
+    else:
+        in_folders = {path.name for folder in folders for path in _class_folders(folder)}
+        names = sorted(in_folders | {label for label in lines.values() if not label.isdecimal()})
+    return {name: index for index, name in enumerate(names)}
+
+
+def _listed(folder: Path, lines: dict[str, str], class_indices: dict[str, int]) -> LabelledFiles:
+    """The images of the lines, in the order of their names."""
+    files = [folder / name for name in sorted(lines)]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise ConfigError("dataset.labels", str(missing), f"images that are there, their paths below {folder}")
+    labels = [lines[name] for name in sorted(lines)]
+    unknown = next((label for label in labels if not label.isdecimal() and label not in class_indices), None)
+    if unknown is not None:
+        raise ConfigError("dataset.labels", unknown, f"a class index from 0, or a line of {CLASS_LIST}")
+    return LabelledFiles(files, [int(label) if label.isdecimal() else class_indices[label] for label in labels])
+
+
+def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
+    """The images of class folders."""
+    files: list[Path] = []
+    targets: list[int] = []
+    for class_folder in _class_folders(folder):
+        if class_folder.name not in class_indices:
+            raise ConfigError("dataset.root", str(class_folder), f"a folder named by a line of {CLASS_LIST}")
+        found = find_images(class_folder)
+        if not found:
+            raise ConfigError("dataset.root", str(class_folder), "a class folder with at least one image")
+        files += found
+        targets += [class_indices[class_folder.name]] * len(found)
+    if not files:
+        allowed = f'folders of images named by their class; "labels" is for images that lie in {folder} itself'
+        raise ConfigError("dataset.root", str(folder), allowed)
+    return LabelledFiles(files, targets)

@@ -1,0 +1,117 @@
+"""COCO's average precision of a detector, computed by `pycocotools`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from nncf_mcq.data.objects import Objects
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.metrics.detection import Detections, find_detections, in_image
+from nncf_mcq.metrics.metrics import Outputs, SampleMetric, register_metric
+
+EXTRA = "nncf-mcq[detection]"
+UNDEFINED = -1
+"""What COCO says where there is no object at all."""
+
+
+class Image(NamedTuple):
+    """What is in an image and what was found there, both in its own pixels."""
+
+    objects: Objects
+    detections: Detections
+
+
+class AveragePrecision(NamedTuple):
+    """Means over the classes, 0 to 1.
+
+    Attributes:
+        mean: Also over ten overlaps from 0.5 to 0.95, "mAP@[.5:.95]".
+        at_half: At an overlap of 0.5, "mAP@0.5".
+    """
+
+    mean: float
+    at_half: float
+
+
+def summarize(output: Outputs, target: Objects) -> Image:
+    """What the average precision needs to know of one image.
+
+    Args:
+        output: (1, boxes, 5 + classes), see `find_detections`.
+        target: What is in the image.
+    """
+    return Image(target, in_image(find_detections(output[0]), target.placement))
+
+
+def average_precision(images: Sequence[Image]) -> AveragePrecision:
+    """COCO's average precision over all areas, of at most 100 detections an image.
+
+    Classes that none of the images has are left out, as COCO does.
+
+    Raises:
+        NncfMcqError: `pycocotools` is not installed.
+        ValueError: No image has an object.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ModuleNotFoundError as error:
+        raise NncfMcqError(f"no module {error.name!r}; the metrics map and map50 need: pip install {EXTRA}") from error
+    annotations = [record for index, image in enumerate(images) for record in _annotations(index, image.objects)]
+    detections = [record for index, image in enumerate(images) for record in _detections(index, image.detections)]
+    if not annotations:
+        raise ValueError("none of the images has an object")
+    categories = sorted({record["category_id"] for record in annotations + detections})
+    truth, found = COCO(), COCO()
+    for coco, records in ((truth, annotations), (found, detections)):
+        coco.dataset = {
+            "images": [{"id": index} for index in range(len(images))],
+            "categories": [{"id": category} for category in categories],
+            "annotations": [{"id": number, **record} for number, record in enumerate(records, start=1)],
+        }
+    # It reports its progress on standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        found.createIndex()
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    mean, at_half = (float(value) for value in evaluation.stats[:2])
+    # Where every object is part of a crowd, nothing can be right or wrong.
+    return AveragePrecision(*(0.0 if value == UNDEFINED else value for value in (mean, at_half)))
+
+
+def _annotations(index: int, objects: Objects) -> list[dict[str, Any]]:
+    return [
+        {**_box(index, box, category), "iscrowd": int(crowd)}
+        for box, category, crowd in zip(objects.boxes, objects.classes, objects.crowd, strict=True)
+    ]
+
+
+def _detections(index: int, detections: Detections) -> list[dict[str, Any]]:
+    return [
+        {**_box(index, box, category), "score": float(score)}
+        for box, category, score in zip(detections.boxes, detections.classes, detections.scores, strict=True)
+    ]
+
+
+def _box(index: int, box: Any, category: Any) -> dict[str, Any]:
+    left, top, right, bottom = (float(value) for value in box)
+    width, height = right - left, bottom - top
+    return {
+        "image_id": index,
+        "category_id": int(category),
+        "bbox": [left, top, width, height],
+        "area": width * height,
+    }
+
+
+map50 = register_metric("map50")(SampleMetric(summarize, lambda images: average_precision(images).at_half))
+"""mAP@0.5 of outputs (N, boxes, 5 + classes) and N `Objects`."""
+
+mean_average_precision = register_metric("map")(SampleMetric(summarize, lambda images: average_precision(images).mean))
+"""mAP@[.5:.95], otherwise as `map50`."""

@@ -1,0 +1,81 @@
+"""What a detector says is in an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops import batched_nms
+
+from nncf_mcq.data.letterbox import Placement
+
+BOX_VALUES = 5
+"""Centre x, y, width, height, objectness: what stands before the classes in a detector's output."""
+
+SCORE_THRESHOLD = 0.005
+OVERLAP_THRESHOLD = 0.45
+"""Of the intersection over the union. Both are what darknet takes when it computes mAP."""
+
+MAXIMUM_DETECTIONS = 100
+"""An image; COCO looks at no more."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, best first.
+
+    Attributes:
+        boxes: float64 (detections, 4), corners x, y, x, y in pixels.
+        classes: int64 (detections,).
+        scores: float64 (detections,), 0 to 1.
+    """
+
+    boxes: npt.NDArray[np.float64]
+    classes: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+
+
+def find_detections(
+    output: npt.NDArray[np.floating],
+    *,
+    score_threshold: float = SCORE_THRESHOLD,
+    overlap_threshold: float = OVERLAP_THRESHOLD,
+    limit: int = MAXIMUM_DETECTIONS,
+) -> Detections:
+    """Reads a detector's output: thresholds, then non-maximum suppression among the boxes of each class.
+
+    A box counts for every class whose score is high enough, as in darknet; the score is the objectness times the
+    probability of the class.
+
+    Args:
+        output: (boxes, 5 + classes): centre x, y, width and height in pixels, objectness and class probabilities. Boxes
+            with a value that is not finite are left out.
+        score_threshold: Lowest score.
+        overlap_threshold: Largest overlap with a better box of the same class.
+        limit: Largest number of detections.
+
+    Returns:
+        The detections in input pixels.
+
+    Raises:
+        ValueError: The output has another shape.
+    """
+    if output.ndim != 2 or output.shape[1] <= BOX_VALUES:
+        raise ValueError(f"an output of shape {output.shape}, needed: (boxes, {BOX_VALUES} + classes)")
+    finite = output[np.isfinite(output).all(axis=1)].astype(np.float64)
+    scores = finite[:, BOX_VALUES - 1 : BOX_VALUES] * finite[:, BOX_VALUES:]
+    rows, classes = np.nonzero(scores > score_threshold)
+    centres, halves = finite[rows, :2], finite[rows, 2 : BOX_VALUES - 1] / 2
+    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+    found = scores[rows, classes]
+    kept = batched_nms(
+        torch.from_numpy(boxes), torch.from_numpy(found), torch.from_numpy(classes), overlap_threshold
+    ).numpy()[:limit]
+    return Detections(boxes[kept], classes[kept].astype(np.int64), found[kept])
+
+
+def in_image(detections: Detections, placement: Placement) -> Detections:
+    """The detections in pixels of the image as stored."""
+    return Detections(placement.to_image(detections.boxes), detections.classes, detections.scores)

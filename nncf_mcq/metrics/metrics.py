@@ -1,0 +1,141 @@
+"""Scores of model outputs: against labels, and against the outputs of the FP32 model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.named_functions import NamedFunctions
+
+Outputs = npt.NDArray[np.floating[Any]]
+Targets = npt.NDArray[np.integer[Any]]
+Metric = Callable[[Outputs, Any], float]
+"""From outputs (N, ...) and N targets, as an array where they are class indices, to a score; higher is better."""
+
+
+@dataclass(frozen=True)
+class SampleMetric:
+    """A metric that needs little of each sample's output, so that nobody has to hold all outputs at once.
+
+    Args:
+        summarize: From the output of one sample (1, ...) and its target to what the metric needs of them.
+        finish: From what it needs of each sample to the score.
+    """
+
+    summarize: Callable[[Outputs, Any], Any]
+    finish: Callable[[list[Any]], float]
+
+    def __call__(self, outputs: Outputs, targets: Sequence[Any]) -> float:
+        """The score of outputs (N, ...) and N targets."""
+        return self.finish([self.summarize(outputs[index : index + 1], target) for index, target in enumerate(targets)])
+
+
+METRICS: NamedFunctions[Metric] = NamedFunctions("metric")
+"""The registered metrics by the name that the configuration uses."""
+
+register_metric = METRICS.register
+get_metric = METRICS.find
+
+
+def stack_targets(targets: Sequence[Any]) -> Any:
+    """The targets of many samples as a metric takes them: class indices and other numbers of one shape as an array.
+
+    Others, e.g. the objects in each image, stay a list.
+    """
+    if all(isinstance(target, int | np.integer) for target in targets):
+        return np.array(targets)
+    is_plain = all(isinstance(target, np.ndarray) for target in targets)
+    return np.stack(targets) if is_plain and len({target.shape for target in targets}) == 1 else list(targets)
+
+
+@register_metric("top1")
+def top1(outputs: Outputs, targets: Targets) -> float:
+    """Share of images, 0 to 1, whose largest output is the target's.
+
+    Args:
+        outputs: (N, classes). Equal outputs rank by index; an image with a NaN counts as wrong.
+        targets: (N,), class indices.
+
+    Raises:
+        ConfigError: A target is not one of the classes.
+        ValueError: The shapes do not fit.
+    """
+    return _top(outputs, targets, 1)
+
+
+@register_metric("top5")
+def top5(outputs: Outputs, targets: Targets) -> float:
+    """Share of images, 0 to 1, with the target among the five largest outputs; otherwise as `top1`."""
+    return _top(outputs, targets, 5)
+
+
+def agreement(outputs: Outputs, reference: Outputs) -> float:
+    """Share of images, 0 to 1, with the same largest output in both.
+
+    Args:
+        outputs: (N, classes). Equal outputs rank by index; an image with a NaN counts as different.
+        reference: (N, classes).
+
+    Raises:
+        ValueError: The shapes do not fit.
+    """
+    _check_pair(outputs, reference)
+    is_valid = ~(np.isnan(outputs).any(axis=1) | np.isnan(reference).any(axis=1))
+    return float(np.mean((outputs.argmax(axis=1) == reference.argmax(axis=1)) & is_valid))
+
+
+def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
+    """Mean over the images of KL(softmax(reference) || softmax(outputs)), in nats, computed in float64.
+
+    Args:
+        outputs: Logits (N, classes).
+        reference: Logits (N, classes), finite.
+
+    Returns:
+        At least 0; 0 where the distributions are equal; infinite where an output is NaN or positive infinity.
+
+    Raises:
+        ValueError: The shapes do not fit, or the reference is not finite.
+    """
+    _check_pair(outputs, reference)
+    if not np.isfinite(reference).all():
+        raise ValueError("the reference outputs are not finite")
+    if not (outputs < np.inf).all():
+        return float("inf")
+    reference_logarithms = log_softmax(reference.astype(np.float64), axis=1)
+    logarithms = log_softmax(outputs.astype(np.float64), axis=1)
+    probabilities = np.exp(reference_logarithms)
+    # Where the reference probability underflows to 0, the term is 0, also against an infinite logarithm.
+    differences = np.where(probabilities > 0, reference_logarithms - logarithms, 0.0)
+    # Rounding may leave the sum a little below the true minimum of 0.
+    return float(np.maximum((probabilities * differences).sum(axis=1), 0.0).mean())
+
+
+def _top(outputs: Outputs, targets: Targets, count: int) -> float:
+    _check_outputs(outputs)
+    if targets.shape != outputs.shape[:1]:
+        raise ValueError(f"targets of shape {targets.shape} for outputs of shape {outputs.shape}")
+    classes = outputs.shape[1]
+    is_outside = (targets < 0) | (targets >= classes)
+    if is_outside.any():
+        raise ConfigError("dataset", f"target {int(targets[is_outside][0])}", f"class indices 0 to {classes - 1}")
+    ranked = np.argsort(-outputs, axis=1, kind="stable")[:, :count]
+    is_right = (ranked == targets[:, None]).any(axis=1) & ~np.isnan(outputs).any(axis=1)
+    return float(is_right.mean())
+
+
+def _check_outputs(outputs: Outputs) -> None:
+    if outputs.ndim != 2 or 0 in outputs.shape:
+        raise ValueError(f"outputs of shape {outputs.shape}, needed: (N, classes), neither of them 0")
+
+
+def _check_pair(outputs: Outputs, reference: Outputs) -> None:
+    _check_outputs(outputs)
+    if outputs.shape != reference.shape:
+        raise ValueError(f"outputs of shape {outputs.shape} but a reference of shape {reference.shape}")

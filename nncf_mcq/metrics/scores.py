@@ -1,0 +1,96 @@
+"""Distances of a candidate's outputs from the float outputs, by name: what a search minimizes. No labels are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncf_mcq.metrics.detection import BOX_VALUES
+from nncf_mcq.metrics.metrics import kl_divergence
+from nncf_mcq.utils.named_functions import NamedFunctions
+
+Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
+"""From outputs (N, ...) and the float outputs of the same shape to a distance; lower is better."""
+
+SCORES: NamedFunctions[Score] = NamedFunctions("score")
+"""The registered scores by the name that the configuration uses."""
+
+_LEAST_PROBABILITY = 1e-7
+
+register_score = SCORES.register
+get_score = SCORES.find
+
+
+def default_score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """KL divergence to the float outputs for classifiers (N, classes); relative squared error for any other output."""
+    if reference.ndim == 2 and reference.shape[1] > 1:
+        return kl_divergence(outputs, reference)
+    return squared_error(outputs, reference)
+
+
+@register_score("squared_error")
+def squared_error(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Sum of the squared differences relative to that of the squared float outputs."""
+    difference = np.square(outputs.astype(np.float64) - reference).sum()
+    return float(difference / max(np.square(reference.astype(np.float64)).sum(), 1e-20))
+
+
+@register_score("detection_divergence")
+def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """How far a detector's answers are from those of the float detector, weighed by what counts for its precision.
+
+    Most of a detector's boxes hold nothing, and where they lie does not matter. For each box this is the KL divergence
+    of its objectness, and, weighed by the float objectness, those of its classes and the share of its area that
+    the two boxes do not have in common (one minus their overlap). Summed over the boxes, averaged over the images.
+
+    Args:
+        outputs: (N, boxes, 5 + classes): centre x, y, width and height, then the probability of an object, and of each
+            class given one.
+        reference: The float model's.
+
+    Returns:
+        At least 0; infinite where an output is not a number.
+
+    Raises:
+        ValueError: The outputs are not those of a detector.
+    """
+    if reference.ndim != 3 or reference.shape[2] <= BOX_VALUES or outputs.shape != reference.shape:
+        raise ValueError(
+            f"outputs of shape {outputs.shape} and a reference of shape {reference.shape}, needed: both (N, boxes, "
+            f"{BOX_VALUES} + classes)"
+        )
+    if np.isnan(outputs).any():
+        return float("inf")
+    total = 0.0
+    # Image by image: in float64, all of them at once would take several times the memory of the outputs.
+    for found, expected in zip(outputs, reference, strict=True):
+        objectness = expected[:, BOX_VALUES - 1].astype(np.float64)
+        classes = _bernoulli_divergence(found[:, BOX_VALUES:], expected[:, BOX_VALUES:]).sum(axis=1)
+        apart = 1.0 - _overlap(found[:, : BOX_VALUES - 1], expected[:, : BOX_VALUES - 1])
+        total += float(
+            (_bernoulli_divergence(found[:, BOX_VALUES - 1], objectness) + objectness * (classes + apart)).sum()
+        )
+    return total / len(reference)
+
+
+def _bernoulli_divergence(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.float64]:
+    """KL(expected || found) of probabilities of yes, in nats."""
+    limits = (_LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+    yes, wanted = (np.clip(values.astype(np.float64), *limits) for values in (found, expected))
+    divergence: NDArray[np.float64] = wanted * np.log(wanted / yes) + (1 - wanted) * np.log((1 - wanted) / (1 - yes))
+    return divergence
+
+
+def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of boxes (N, 4) of centre x, y, width, height, pair by pair."""
+    low, high = (
+        [boxes[:, :2].astype(np.float64) + sign * boxes[:, 2:].astype(np.float64) / 2 for boxes in (first, second)]
+        for sign in (-1, 1)
+    )
+    common = np.clip(np.minimum(*high) - np.maximum(*low), 0.0, None).prod(axis=1)
+    union = sum(boxes[:, 2:].astype(np.float64).prod(axis=1) for boxes in (first, second)) - common
+    shares: NDArray[np.float64] = common / np.maximum(union, 1e-12)
+    return shares

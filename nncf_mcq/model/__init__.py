@@ -1,0 +1,1 @@
+"""The float model: loading, the layers that NNCF would quantize, and how models are run."""

@@ -1,0 +1,307 @@
+"""The NNCF algorithm; the only module that touches NNCF's private hooks.
+
+It relies on these private parts of NNCF 3.4 (`tests/model/test_algorithm.py` names them one by one):
+
+- `MinMaxQuantization.find_quantization_setup`: the solved setup; `qconfig` of its points may be changed.
+- `MinMaxQuantization._get_stat_collector`: returns the collector whose statistics become the quantizer's range.
+- `MinMaxQuantization._set_backend_entity`, `_get_weight_quantization_target_points`,
+  `_get_activation_quantization_target_points`: from a point of the setup to a place in the model.
+- `TensorCollector.set_cache`: a collector that holds a known result and observes nothing.
+- `nncf.quantization.algorithms.pipeline.Pipeline`: collects the statistics and applies the algorithms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import nncf
+import numpy as np
+from nncf.common.factory import build_graph
+from nncf.common.graph.graph import NNCFGraph
+from nncf.common.graph.transformations.commands import TargetPoint
+from nncf.common.logging import nncf_logger
+from nncf.common.quantization.quantizer_setup import SingleConfigQuantizationPoint, SingleConfigQuantizerSetup
+from nncf.common.quantization.structs import QuantizationScheme, QuantizerConfig
+from nncf.common.tensor_statistics.collectors import TensorCollector
+from nncf.common.tensor_statistics.statistics import MinMaxTensorStatistic
+from nncf.common.utils.backend import BackendType, get_backend
+from nncf.quantization.advanced_parameters import OverflowFix
+from nncf.quantization.algorithms.min_max.algorithm import MinMaxQuantization
+from nncf.quantization.algorithms.pipeline import Pipeline
+from nncf.tensor import Tensor
+from numpy.typing import NDArray
+
+from nncf_mcq.policy import Policy
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The range that a quantizer covers.
+
+    Attributes:
+        low: Lower end, a scalar or one value per channel in a shape that broadcasts to the tensor.
+        high: Upper end, of the same shape.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class WeightPoint:
+    """A weight that NNCF would quantize: operation name and the port that the constant is on."""
+
+    operation: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ActivationPoint:
+    """A place where NNCF would quantize an activation.
+
+    Attributes:
+        name: Its name in a policy: the operation after whose output, or before whose input, it stands.
+        operations: The operations that consume the quantized values directly.
+        per_channel: Whether it has a range per channel (NNCF does so before depthwise convolutions).
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    per_channel: bool
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where NNCF would put quantizers.
+
+    Attributes:
+        weights: In topological order.
+        activations: In topological order.
+        unified_scales: Names of activation points that must share range and bits.
+    """
+
+    weights: tuple[WeightPoint, ...]
+    activations: tuple[ActivationPoint, ...]
+    unified_scales: tuple[tuple[str, ...], ...]
+
+
+class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
+    """Places quantizers as NNCF's `MinMaxQuantization` does, with bits and ranges of our own for each of them.
+
+    Runs in NNCF's `Pipeline` on the OPENVINO and TORCH backends. (TORCH_FX ignores the number of bits, ONNX refuses
+    fewer than 8: both are left out.)
+
+    Args:
+        policy: Bits per layer and per activation quantizer. A point that it does not name gets 8 bits.
+        weight_ranges: Clip table of the policy: layer name to the range of its weights, per tensor or per channel
+            (broadcastable to the weight). A layer that is missing keeps the range that NNCF finds (max-abs).
+        activation_ranges: Activation point name to its range. A point that is missing keeps the range that NNCF finds.
+        asymmetric_weights: Use all 2^b levels with a zero point rather than 2^b - 1 levels around zero (8 bits are
+            always symmetric).
+        subset_size: Number of calibration images.
+        ignored_scope: Operations left in floating point.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        weight_ranges: Mapping[str, ValueRange] | None = None,
+        activation_ranges: Mapping[str, ValueRange] | None = None,
+        *,
+        asymmetric_weights: bool = False,
+        subset_size: int = 128,
+        ignored_scope: nncf.IgnoredScope | None = None,
+    ) -> None:
+        super().__init__(
+            # Symmetric activations: asymmetric ones are not bit-equal between the simulation and int8 kernels.
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            subset_size=subset_size,
+            ignored_scope=ignored_scope,
+            # The default doubles the first layer's scale, which would undo a clipping threshold.
+            overflow_fix=OverflowFix.DISABLE,
+        )
+        self._policy = policy
+        self._weight_ranges = dict(weight_ranges or {})
+        self._activation_ranges = dict(activation_ranges or {})
+        self._asymmetric_weights = asymmetric_weights
+
+    @property
+    def available_backends(self) -> list[BackendType]:
+        """The backends that honour bits below 8."""
+        return [BackendType.OPENVINO, BackendType.TORCH]
+
+    def find_quantization_setup(self, model: Any, nncf_graph: NNCFGraph) -> SingleConfigQuantizerSetup:
+        """NNCF's own placement, with the policy's bits."""
+        setup = super().find_quantization_setup(model, nncf_graph)
+        for point in setup.quantization_points.values():
+            # The solver may share one config object between points.
+            point.qconfig = _copy_config(point.qconfig)
+            if point.is_weight_quantization_point():
+                bits = self._policy.weight_bits.get(point.insertion_point.target_node_name, 8)
+                if self._asymmetric_weights and bits < 8:
+                    point.qconfig.mode = QuantizationScheme.ASYMMETRIC
+                    point.qconfig.narrow_range = False
+                    point.qconfig.signedness_to_force = None
+            else:
+                bits = self._policy.activation_bits.get(_activation_name(point), 8)
+            point.qconfig.num_bits = bits
+            value_range = self._known_range(point)
+            if value_range is not None:
+                # The torch quantizer takes the shape of its scale from here, not from the range.
+                point.qconfig.per_channel = np.size(value_range.low) > 1
+        return setup
+
+    def check_backend(self, model: Any) -> None:
+        """Raises nncf.UnsupportedBackendError for a model of another backend than those of `available_backends`."""
+        if get_backend(model) not in self.available_backends:
+            raise nncf.UnsupportedBackendError(f"{get_backend(model).value} models are not supported")
+
+    def _known_range(self, point: SingleConfigQuantizationPoint) -> ValueRange | None:
+        if point.is_weight_quantization_point():
+            return self._weight_ranges.get(point.insertion_point.target_node_name)
+        return self._activation_ranges.get(_activation_name(point))
+
+    def _get_stat_collector(
+        self, graph: NNCFGraph, target_point: TargetPoint, qconfig: QuantizerConfig, batchwise_statistics: bool
+    ) -> TensorCollector:
+        known = self._weight_ranges if target_point.is_weight_target_point() else self._activation_ranges
+        name = _target_name(target_point)
+        if name not in known:
+            return super()._get_stat_collector(graph, target_point, qconfig, batchwise_statistics)
+        collector = TensorCollector(MinMaxTensorStatistic)
+        value_range = known[name]
+        collector.set_cache(
+            MinMaxTensorStatistic(
+                min_values=self._to_tensor(value_range.low), max_values=self._to_tensor(value_range.high)
+            )
+        )
+        return collector
+
+    def _to_tensor(self, values: NDArray[np.float32]) -> Tensor:
+        if type(self._backend_entity).__name__ == "PTMinMaxAlgoBackend":
+            import torch
+
+            return Tensor(torch.from_numpy(np.array(values, dtype=np.float32)))
+        return Tensor(np.array(values, dtype=np.float32))
+
+    def find_placement(self, model: Any) -> Placement:
+        """Solves the placement for a model without touching it.
+
+        Raises:
+            nncf.UnsupportedBackendError: The model is of another backend than those of `available_backends`.
+        """
+        self.check_backend(model)
+        graph = build_graph(model)
+        self._set_backend_entity(model)
+        self._reset_cache()
+        self._init_cache()
+        setup = self.find_quantization_setup(model, graph)
+        points = self._topological_sort_quantization_points(list(setup.quantization_points.values()), graph)
+        weights: list[WeightPoint] = []
+        activations: list[ActivationPoint] = []
+        for point in points:
+            if point.is_weight_quantization_point():
+                for target in self._get_weight_quantization_target_points(point, graph):
+                    weights.append(WeightPoint(target.target_node_name, _port(target)))
+            else:
+                activations.append(
+                    ActivationPoint(
+                        name=_activation_name(point),
+                        operations=tuple(point.directly_quantized_operator_node_names),
+                        per_channel=point.qconfig.per_channel,
+                    )
+                )
+        unified = tuple(
+            tuple(sorted(_activation_name(setup.quantization_points[identifier]) for identifier in identifiers))
+            for identifiers in setup.unified_scale_groups.values()
+        )
+        self._reset_cache()
+        return Placement(tuple(weights), tuple(activations), unified)
+
+
+def find_placement(model: Any, ignored_scope: nncf.IgnoredScope | None = None) -> Placement:
+    """Where NNCF would quantize a model (`openvino.Model` or a torch module wrapped by NNCF)."""
+    return MixedClippingQuantization(Policy({}), ignored_scope=ignored_scope).find_placement(model)
+
+
+def ignored_scope(entries: Sequence[str]) -> nncf.IgnoredScope:
+    """NNCF 2's `ignored_scopes`: names of operations, or regular expressions written `{re}PATTERN`."""
+    prefix = "{re}"
+    return nncf.IgnoredScope(
+        names=[entry for entry in entries if not entry.startswith(prefix)],
+        patterns=[entry[len(prefix) :] for entry in entries if entry.startswith(prefix)],
+    )
+
+
+def run_pipeline(algorithm: MixedClippingQuantization, model: Model, dataset: nncf.Dataset | None = None) -> Model:
+    """Runs the algorithm in NNCF's pipeline, which edits the model in place: pass a copy to keep the original.
+
+    Args:
+        algorithm: The algorithm.
+        model: `openvino.Model`, or a torch module wrapped by NNCF.
+        dataset: Calibration data for the ranges that the algorithm was not given; None where it was given all of them:
+            then the model is not run.
+    """
+    # NNCF's pipeline does not look at `available_backends`.
+    algorithm.check_backend(model)
+    pipeline = Pipeline([[algorithm]])
+    graph = build_graph(model)
+    known = {0: pipeline.get_statistic_points_for_step(0, model, graph)} if dataset is None else None
+    quantized: Model = pipeline.run_from_step(model, dataset, graph, step_index_to_statistics=known)
+    return quantized
+
+
+@contextlib.contextmanager
+def quiet_nncf() -> Iterator[None]:
+    """Silences NNCF's informational messages; its warnings stay."""
+    level = nncf_logger.level
+    nncf_logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        nncf_logger.setLevel(level)
+
+
+def _copy_config(config: QuantizerConfig) -> QuantizerConfig:
+    return QuantizerConfig(
+        num_bits=config.num_bits,
+        mode=config.mode,
+        signedness_to_force=config.signedness_to_force,
+        per_channel=config.per_channel,
+        narrow_range=config.narrow_range,
+    )
+
+
+def _activation_name(point: SingleConfigQuantizationPoint) -> str:
+    insertion = point.insertion_point
+    if insertion.input_port_id is None:
+        return str(insertion.target_node_name)
+    return f"{insertion.target_node_name}:{insertion.input_port_id}"
+
+
+def fake_quantize_name(point: str) -> str:
+    """Friendly name of the FakeQuantize that NNCF puts at an activation point of an `openvino.Model`."""
+    operation, separator, port = point.rpartition(":")
+    if separator and port.isdigit():
+        return f"{operation}/fq_input_{port}"
+    return f"{point}/fq_output_0"
+
+
+def _target_name(target: TargetPoint) -> str:
+    """The name of a target point in a policy; the inverse of where `_activation_name` points to."""
+    from nncf.common.graph.transformations.commands import TargetType
+
+    if target.type == TargetType.PRE_LAYER_OPERATION:
+        return f"{target.target_node_name}:{_port(target)}"
+    return str(target.target_node_name)
+
+
+def _port(target: TargetPoint) -> int:
+    """The input port of a target point; the backends have different names for it."""
+    return int(target.input_port_id if hasattr(target, "input_port_id") else target.port_id)

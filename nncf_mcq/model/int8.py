@@ -1,0 +1,69 @@
+"""NNCF's own INT8, a baseline that is run, measured and saved as everything else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
+from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.policy import Policy
+from nncf_mcq.utils.progress import Stages
+
+BITS = 8
+
+ALGORITHM = "quantization"
+"""Its name in the JSON, as in NNCF 2."""
+
+
+def quantize_int8(
+    model: ov.Model, images: NDArray[np.float32], config: CompressionConfig, stages: Stages
+) -> tuple[QuantizableModel, ov.Model]:
+    """The layers of a model, and the model as `nncf.quantize` leaves it with its default preset.
+
+    Args:
+        model: Float model of batch size 1; not edited.
+        images: (N, ...) calibration images.
+        config: Only `ignored_scopes` is read.
+        stages: Reports the progress.
+
+    Raises:
+        ConfigError: An ignored scope matches no operation.
+    """
+    with stages.stage("layers"):
+        quantizable = find_layers(model, config.ignored_scopes)
+    with stages.stage("nncf.quantize"), quiet_nncf():
+        quantized: ov.Model = nncf.quantize(
+            model.clone(),
+            nncf.Dataset([image[None] for image in images]),
+            subset_size=len(images),
+            ignored_scope=ignored_scope(config.ignored_scopes),
+        )
+    return quantizable, quantized
+
+
+def int8_policy(quantizable: QuantizableModel) -> Policy:
+    """8 bits everywhere."""
+    return Policy(
+        {layer.name: BITS for layer in quantizable.layers},
+        {point.name: BITS for point in quantizable.activation_points},
+    )
+
+
+def int8_search_report() -> dict[str, Any]:
+    """What result.json says of the search that there was not."""
+    return {
+        "method": ALGORITHM,
+        "evaluations": 0,
+        "evaluations_of": {"resumed": 0, "this_process": 0, "workers": 0},
+        "storage": None,
+        "score": None,
+        "images": 0,
+        "final_weights": {"table_score": None, "sequential_score": None, "kept": "table"},
+        "details": {},
+    }

@@ -1,0 +1,95 @@
+"""Small readings of an `openvino.Model` that several stages need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.inference import compile_model
+
+_VALUE_PRESERVING = ("Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
+
+
+def operations_by_name(model: ov.Model) -> dict[str, ov.Node]:
+    """Friendly name to operation."""
+    return {operation.get_friendly_name(): operation for operation in model.get_ops()}
+
+
+def source(operation: ov.Node, port: int) -> ov.Node:
+    """The operation that feeds an input port."""
+    return operation.input_value(port).get_node()
+
+
+def is_constant(operation: ov.Node, port: int) -> bool:
+    """Whether an input port reads a constant, through a decompression or a reshape."""
+    try:
+        constant_of(operation, port)
+    except QuantizationError:
+        return False
+    return True
+
+
+def constant_of(operation: ov.Node, port: int) -> ov.Node:
+    """The constant that an input port reads, through a decompression or a reshape.
+
+    Raises:
+        QuantizationError: No constant feeds the port.
+    """
+    node = source(operation, port)
+    while node.get_type_name() in _VALUE_PRESERVING:
+        node = source(node, 0)
+    if node.get_type_name() != "Constant":
+        raise QuantizationError(f"{operation.get_friendly_name()}: its input {port} is not a constant")
+    return node
+
+
+def constant_value(operation: ov.Node, port: int) -> NDArray[np.float32]:
+    """The float32 value of a constant input, in the shape that the operation sees.
+
+    Raises:
+        QuantizationError: No constant feeds the port.
+    """
+    constant = constant_of(operation, port)
+    if source(operation, port).get_type_name() == "Constant":
+        return np.array(constant.get_data(dtype=np.float32))
+    # A decompression or reshape in between: OpenVINO folds it by its own rules.
+    folded = ov.Model([operation.input_value(port)], [], "constant")
+    return np.array(compile_model(folded, threads=1)([])[0], dtype=np.float32)
+
+
+def consumers(output: ov.Output) -> Iterator[tuple[ov.Node, int]]:
+    """The (operation, input port) pairs that read an output."""
+    for target in output.get_target_inputs():
+        yield target.get_node(), target.get_index()
+
+
+def spatial_pads(
+    operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:
+    """Padding before and after each spatial dimension of a convolution or a pool, whatever its `auto_pad`.
+
+    Args:
+        operation: Of a model with static shapes.
+        kernel: Its size in each spatial dimension.
+        strides: Of the operation.
+        dilations: Of the operation.
+    """
+    attributes = operation.get_attributes()
+    mode = str(attributes["auto_pad"]).lower()
+    if mode in ("explicit", "notset"):
+        return list(attributes["pads_begin"]), list(attributes["pads_end"])
+    if mode == "valid":
+        return [0] * len(kernel), [0] * len(kernel)
+    begin, end = [], []
+    for size, result, width, stride, dilation in zip(
+        operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:], kernel, strides, dilations, strict=True
+    ):
+        total = max((result - 1) * stride + (width - 1) * dilation + 1 - size, 0)
+        smaller, larger = total // 2, total - total // 2
+        begin.append(smaller if mode == "same_upper" else larger)
+        end.append(larger if mode == "same_upper" else smaller)
+    return begin, end

@@ -1,0 +1,216 @@
+"""A float `openvino.Model` as a differentiable PyTorch module: for gradients of models that come as IR or ONNX."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+import openvino.passes
+import torch
+from torch import Tensor
+
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.torch_operations import Function, to_function
+
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+_WEIGHT_PORT = 1
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operation; a value is known by its number.
+
+    Attributes:
+        name: Friendly name of the operation.
+        weighted: Whether it has constant weights.
+        function: What computes it.
+        inputs: The values it reads, one for each port.
+        outputs: The values it computes.
+        shapes: Static shapes of the outputs.
+        released: The values that no later step reads.
+    """
+
+    name: str
+    weighted: bool
+    function: Function
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    released: tuple[int, ...]
+
+
+class TorchGraph(torch.nn.Module):
+    """Computes the first output of a model with PyTorch.
+
+    The constants are buffers: `double()` gives a model in float64. They require no gradients; to differentiate by a
+    weight, give it in `weights`.
+
+    Args:
+        model: A float model of one input with static shapes, the batch in the first dimension; not edited.
+
+    Raises:
+        QuantizationError: The model's shapes are dynamic, or an operation is not supported.
+    """
+
+    def __init__(self, model: ov.Model) -> None:
+        super().__init__()
+        if len(model.inputs) != 1:
+            raise QuantizationError(f"the model has {len(model.inputs)} inputs: one is supported")
+        if model.is_dynamic():
+            raise QuantizationError("the model's shapes are dynamic: reshape it first")
+        self._input_shape = tuple(model.input(0).get_shape())
+        if not self._input_shape:
+            raise QuantizationError("the model's input is a scalar: a batch is needed")
+        self._steps, constants, self._result = _read(model)
+        self._constants = tuple(constants)
+        for number, value in constants.items():
+            self.register_buffer(f"constant_{number}", value, persistent=False)
+        self._weights = {step.name: step.inputs[_WEIGHT_PORT] for step in self._steps if step.weighted}
+
+    def weight(self, name: str) -> Tensor:
+        """The constant weight of an operation, in the operation's own shape; not to be edited.
+
+        Raises:
+            QuantizationError: No operation with constant weights has this name.
+        """
+        if name not in self._weights:
+            raise QuantizationError(
+                f"found {name!r}, allowed: a Convolution, GroupConvolution or MatMul with constant weights, one of "
+                f"{', '.join(self._weights)}"
+            )
+        return self._constant(self._weights[name])
+
+    def forward(
+        self,
+        inputs: Tensor,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        observe: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Runs the model.
+
+        Args:
+            inputs: (N, ...) images; N need not be the model's own batch size.
+            weights: Friendly names of Convolution, GroupConvolution or MatMul operations to tensors that stand in for
+                their constant weights, in the operation's own shape.
+            observe: Called with the friendly name and the output of each operation with constant weights; what it
+                returns takes the output's place.
+
+        Returns:
+            The first output.
+
+        Raises:
+            QuantizationError: The inputs or a weight have the wrong shape, or the model computes across images and N is
+                not its own batch size.
+        """
+        weights = weights or {}
+        if inputs.shape[1:] != self._input_shape[1:]:
+            allowed = ("N", *self._input_shape[1:])
+            raise QuantizationError(f"inputs: found shape {tuple(inputs.shape)}, allowed: {allowed}")
+        for name, weight in weights.items():
+            allowed = tuple(self.weight(name).shape)
+            if weight.shape != allowed:
+                raise QuantizationError(f"{name}: found weights of shape {tuple(weight.shape)}, allowed: {allowed}")
+        values = {0: inputs, **{number: self._constant(number) for number in self._constants}}
+        for step in self._steps:
+            arguments = [values[number] for number in step.inputs]
+            if step.weighted and step.name in weights:
+                arguments[_WEIGHT_PORT] = weights[step.name]
+            results = _as_sequence(step.function(*arguments))
+            del arguments
+            self._check_shapes(step, results, len(inputs))
+            if step.weighted and observe is not None:
+                results = (observe(step.name, results[0]),)
+            values.update(zip(step.outputs, results, strict=False))
+            del results
+            for number in step.released:
+                values.pop(number, None)
+        return values[self._result]
+
+    def _constant(self, number: int) -> Tensor:
+        return self.get_buffer(f"constant_{number}")
+
+    def _check_shapes(self, step: _Step, results: Sequence[Tensor], batch_size: int) -> None:
+        """Each value must be the model's own with N images in the first dimension: else images were mixed up."""
+        own = self._input_shape[0]
+        for value, shape in zip(results, step.shapes, strict=False):
+            if batch_size != own and shape[:1] == (own,):
+                shape = (batch_size, *shape[1:])
+            elif batch_size != own:
+                raise QuantizationError(
+                    f"{step.name}: its output {shape} has no batch in the first dimension: found a batch of "
+                    f"{batch_size}, allowed: {own}"
+                )
+            if value.shape != shape:
+                raise QuantizationError(f"{step.name}: found an output of shape {tuple(value.shape)}, allowed: {shape}")
+
+
+def _as_sequence(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return (results,) if isinstance(results, Tensor) else results
+
+
+def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], int]:
+    """The steps in topological order, the constants that they read, and the result's number; the input's is 0."""
+    folded = model.clone()
+    for operation in folded.get_ops():
+        # The torch frontend marks them as not to be folded, although all shapes are static now.
+        if operation.get_type_name() == "ShapeOf":
+            shape = ov.op.Constant(
+                np.array(operation.get_input_shape(0), operation.get_output_element_type(0).to_dtype())
+            )
+            for target in operation.output(0).get_target_inputs():
+                target.replace_source_output(shape.output(0))
+    manager = openvino.passes.Manager()
+    manager.register_pass(openvino.passes.ConstantFolding())
+    manager.run_passes(folded)
+    numbers = {(folded.get_parameters()[0].get_name(), 0): 0}
+    constants: dict[int, Tensor] = {}
+    steps: list[_Step] = []
+    for operation in folded.get_ordered_ops():
+        kind = operation.get_type_name()
+        if kind in ("Parameter", "Result"):
+            continue
+        read = tuple(numbers[_key(value)] for value in operation.input_values())
+        computed = tuple(numbers.setdefault(_key(output), len(numbers)) for output in operation.outputs())
+        if kind == "Constant":
+            constants[computed[0]] = _tensor(operation)
+            continue
+        function = to_function(operation)
+        if read and all(number in constants for number in read):
+            # OpenVINO does not fold what it would rather store, e.g. the decompression of float16 weights.
+            results = _as_sequence(function(*(constants[number] for number in read)))
+            constants.update(zip(computed, results, strict=False))
+            continue
+        weighted = kind in _WEIGHTED and read[_WEIGHT_PORT] in constants
+        shapes = tuple(tuple(output.get_shape()) for output in operation.outputs())
+        steps.append(_Step(operation.get_friendly_name(), weighted, function, read, computed, shapes, ()))
+    result = numbers[_key(folded.get_results()[0].input_value(0))]
+    needed = {result, *(number for step in steps for number in step.inputs)}
+    constants = {number: value for number, value in constants.items() if number in needed}
+    return _with_releases(steps, result), constants, result
+
+
+def _with_releases(steps: Sequence[_Step], result: int) -> tuple[_Step, ...]:
+    """Tells each step which values nothing reads after it."""
+    seen = {result}
+    reversed_steps: list[_Step] = []
+    for step in reversed(steps):
+        released = {*step.inputs, *step.outputs} - seen
+        seen |= released
+        reversed_steps.append(dataclasses.replace(step, released=tuple(released)))
+    return tuple(reversed(reversed_steps))
+
+
+def _key(output: ov.Output) -> tuple[str, int]:
+    return output.get_node().get_name(), output.get_index()
+
+
+def _tensor(constant: ov.Node) -> Tensor:
+    """A copy: float32 for every float type, int64 for every integer."""
+    kind = constant.get_output_element_type(0)
+    if kind.is_real():
+        return torch.from_numpy(np.array(constant.get_data(dtype=np.float32)))
+    return torch.from_numpy(np.array(constant.get_data(dtype=np.bool_ if kind == ov.Type.boolean else np.int64)))

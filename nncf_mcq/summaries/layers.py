@@ -1,0 +1,75 @@
+"""What would be quantized in a model, and which budgets can be reached: tables to look at."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from nncf_mcq.config.schema import Config
+from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.costs import CostModel
+
+
+def layer_table(quantizable: QuantizableModel) -> Table:
+    """Kind, size and share of every layer, and the activation quantizer before it.
+
+    Args:
+        quantizable: The model.
+    """
+    table = Table(title=f"{len(quantizable.layers)} quantizable layers", title_justify="left")
+    table.add_column("layer", overflow="fold", ratio=2)
+    table.add_column("kind", no_wrap=True)
+    for heading in ("weights", "shape", "size %", "MMACs", "MACs %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("activation quantizer", overflow="ellipsis", no_wrap=True, ratio=2)
+    shared = any(layer.group != layer.name for layer in quantizable.layers)
+    if shared:
+        table.add_column("shares bits with", overflow="fold", ratio=1)
+    weights, macs = quantizable.quantizable_weights, sum(layer.macs for layer in quantizable.layers)
+    for layer in quantizable.layers:
+        table.add_row(
+            layer.name,
+            layer.kind.replace("_convolution", ""),
+            f"{layer.weights:,}",
+            "x".join(map(str, layer.weight_shape)),
+            f"{100 * layer.weights / weights:.2f}",
+            f"{layer.macs / 1e6:.2f}",
+            f"{100 * layer.macs / macs:.2f}",
+            ", ".join(layer.activation_quantizers) or "float",
+            *([layer.group if layer.group != layer.name else ""] if shared else []),
+        )
+    return table
+
+
+def budget_table(quantizable: QuantizableModel, config: Config) -> Table:
+    """The smallest and the largest value of each budget, with all layers at one width.
+
+    Args:
+        quantizable: The model.
+        config: Says which widths there are.
+    """
+    bits, widths = config.compression.weights.bits, config.compression.activations.widths
+    weights = quantizable.quantizable_weights
+    at_int8 = sum(layer.macs for layer in quantizable.layers) * 64
+    low, high = min(bits), max(bits)
+    activations = "" if len(widths) == 1 else " with activations at {}"
+    table = Table(title="Reachable budgets", title_justify="left")
+    table.add_column("budget")
+    for width, inputs in ((low, widths[0]), (high, widths[-1])):
+        table.add_column(f"all at {width} bits{activations.format(inputs)}", justify="right")
+    table.add_row("weight_size.average_bits", str(low), str(high))
+    table.add_row("weight_size.ratio", f"{low / 32:.4f}", f"{high / 32:.4f}")
+    table.add_row("bytes of the packed weights", *(f"{weights * w // 8:,}" for w in (low, high)))
+    costs = CostModel(quantizable, {point.name: widths[-1] for point in quantizable.activation_points}, None)
+    bops = [
+        costs.bops(
+            Policy(
+                {layer.name: width for layer in quantizable.layers},
+                {point.name: inputs for point in quantizable.activation_points},
+            )
+        )
+        for width, inputs in ((low, widths[0]), (high, widths[-1]))
+    ]
+    table.add_row("bops.total", *(f"{value:.4g}" for value in bops))
+    table.add_row("bops.ratio", *(f"{value / at_int8:.4f}" for value in bops))
+    return table

@@ -1,0 +1,118 @@
+"""A result for the terminal: a compact table, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from nncf_mcq.metrics.names import SHARES, metric_name
+from nncf_mcq.result import QuantizationResult
+
+_ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
+_APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
+_FLOAT_BITS = 32
+
+
+def result_table(result: QuantizationResult) -> Table:
+    """What was measured of the float model and of the saved one.
+
+    Args:
+        result: After `save`.
+    """
+    float_model, quantized = result.metrics["float"], result.metrics["quantized"]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("float", "quantized"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in dict.fromkeys([*float_model, *quantized]):
+        if name not in _APART:
+            values = [_metric(name, values.get(name)) for values in (float_model, quantized)]
+            table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
+    ratio = float_model["bin_bytes"] / quantized["bin_bytes"]
+    table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
+    table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
+    table.add_row("bits a weight", str(_FLOAT_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
+    precisions = [layer.get("runtime_precision") for layer in result.layers]
+    integer = sum(precision in ("i8", "u8") for precision in precisions)
+    table.add_row("layers on int8 kernels", "", f"{integer} of {len(precisions)}", "verified in the saved file")
+    return table
+
+
+def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
+    """How the policy was found, how long it took, and where everything is.
+
+    Args:
+        result: After `save`.
+        output: The folder.
+    """
+    search = result.search
+    remark = search.get("dataset", {}).get("remark")
+    if remark:
+        yield f"note: {remark}"
+    origins = search["evaluations_of"]
+    others = ", ".join(f"{origins[key]} {what}" for key, what in _ORIGINS.items() if origins[key])
+    if search["evaluations"]:
+        yield (
+            f"search: {search['method']}, {search['evaluations']} policies scored{f' ({others})' if others else ''} "
+            f"on {search['images']} images"
+        )
+    final = search["final_weights"]
+    if final["sequential_score"] is not None:
+        kept = "kept" if final["kept"] == "sequential" else "not kept"
+        scores = f"score {final['table_score']:.4g} -> {final['sequential_score']:.4g} on held-out images"
+        yield f"sequential pass: {scores}, {kept}"
+    if "latency" in search:
+        yield from _latency_lines(search["latency"])
+    seconds = sorted(result.seconds.items(), key=lambda item: -item[1])
+    slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
+    yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
+    if search["details"].get("interrupted") and search["storage"] is not None:
+        yield "the search was interrupted: the same command with --resume goes on"
+    yield f"IR: {output / 'model.xml'}"
+    yield f"next: openvino-eval report {output}"
+
+
+def _metric(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"
+
+
+def _difference(name: str, result: QuantizationResult) -> str:
+    before, after = (result.metrics[kind].get(name) for kind in ("float", "quantized"))
+    if before is None or after is None or name not in SHARES:
+        return "same answer as float" if name == "agreement" else ""
+    return f"{100 * (after - before):+.2f} points"
+
+
+def _sizes(result: QuantizationResult, name: str) -> list[str]:
+    return [f"{result.metrics[kind][name] / 1000:,.1f} kB" for kind in ("float", "quantized")]
+
+
+def _widths(result: QuantizationResult) -> str:
+    bits = [layer["bits"] for layer in result.layers if layer["bits"] is not None]
+    kept = f"{len(result.layers) - len(bits)} float" if len(bits) < len(result.layers) else ""
+    if not bits:
+        return kept
+    low, high = min(bits), max(bits)
+    widths = f"all {low}" if low == high else f"{low} to {high}"
+    return ", ".join(part for part in (widths, kept) if part)
+
+
+def _latency_lines(latency: Mapping[str, Any]) -> Iterator[str]:
+    """What `LatencyCheck` found, with a warning where it is not what was asked for."""
+    ratios = latency["ratio_to_int8"]
+    measured = "not measured" if ratios["measured"] is None else f"measured {ratios['measured']:.3f}"
+    yield (
+        f"latency: {measured} times int8, predicted {ratios['predicted']:.3f}, limit {ratios['limit']:.3f}, "
+        f"float layers in {latency['precision']}"
+    )
+    if latency["kept"] is False:
+        yield "warning: the measured latency exceeds the limit: set a smaller ratio_to_int8"
+    if latency["kept"] is None:
+        yield "warning: the latency table is of another machine or number of threads: measure there"

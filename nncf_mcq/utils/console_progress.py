@@ -1,0 +1,122 @@
+"""Progress on standard error: bars on a terminal, some lines in a log."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nncf_mcq.utils.progress import ProgressReporter, SilentProgress
+
+LOG_SECONDS = 30.0
+"""In a log, a stage says how far it is so often."""
+
+
+class ConsoleProgress:
+    """Shows each stage while the block lasts: how far it is, elapsed and remaining time.
+
+    Args:
+        console: Where to; standard error by default.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        console = console or Console(stderr=True, highlight=False)
+        self._bars: _Bars | None = None
+        self._reporter: ProgressReporter = SilentProgress()
+        if quiet:
+            return
+        if console.is_terminal:
+            self._reporter = self._bars = _Bars(console)
+        else:
+            self._reporter = _Lines(console)
+
+    def __enter__(self) -> ConsoleProgress:
+        if self._bars is not None:
+            self._bars.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars is not None:
+            self._bars.progress.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins."""
+        self._reporter.start(stage, total)
+
+    def update(self, done: int, total: int) -> None:
+        """So many of its steps are done."""
+        self._reporter.update(done, total)
+
+    def finish(self) -> None:
+        """It is done."""
+        self._reporter.finish()
+
+
+class _Bars:
+    """A bar for each stage."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description:<23}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def start(self, stage: str, total: int) -> None:
+        self._task = self.progress.add_task(stage, total=total)
+
+    def update(self, done: int, total: int) -> None:
+        if self._task is not None:
+            self.progress.update(self._task, completed=done, total=total)
+
+    def finish(self) -> None:
+        if self._task is not None:
+            task = next(task for task in self.progress.tasks if task.id == self._task)
+            self.progress.update(self._task, completed=task.total)
+            self.progress.stop_task(self._task)
+            self._task = None
+
+
+class _Lines:
+    """A line at the end of each stage, and now and then on the way."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stage, self._begun, self._shown = "", 0.0, 0.0
+
+    def start(self, stage: str, total: int) -> None:
+        self._stage = stage
+        self._begun = self._shown = time.monotonic()
+
+    def update(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._shown < LOG_SECONDS or not 0 < done < total:
+            return
+        self._shown, elapsed = now, now - self._begun
+        left = elapsed / done * (total - done)
+        self._print(f"{self._stage}: {done} of {total}, {_clock(elapsed)}, about {_clock(left)} left")
+
+    def finish(self) -> None:
+        self._print(f"{self._stage}: {_clock(time.monotonic() - self._begun)}")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -1,0 +1,1 @@
+"""Quantized weights: rounding, correction, the weight table and the sequential pass."""

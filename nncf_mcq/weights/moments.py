@@ -1,0 +1,111 @@
+"""Bias and gain: what keeps the mean and the variance of a layer's output after its weights are rounded."""
+
+from __future__ import annotations
+
+import torch
+
+from nncf_mcq.calibration.statistics import LayerStatistics
+
+
+def bias_shift(weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
+    """What must be added to the bias so that the mean of the output is kept.
+
+    Args:
+        weights: (groups, rows, columns) float weights.
+        quantized: The weights that replace them.
+        statistics: Moments of the layer's input.
+
+    Returns:
+        (groups, rows): `(W - Q) E[x]`.
+
+    Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019 (their
+    empirical variant).
+    """
+    return torch.einsum("grc,gc->gr", weights - quantized, statistics.mean)
+
+
+def regression_gain(
+    weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics, per_channel: bool
+) -> torch.Tensor:
+    """The factor on each quantized row that brings its output closest to the float output.
+
+    The least-squares solution `w C q / q C q` with the input covariance C; the dequantization scale absorbs it.
+
+    Args:
+        weights: (groups, rows, columns).
+        quantized: (candidates, groups, rows, columns).
+        statistics: Moments of the layer's input.
+        per_channel: One factor per row rather than one per candidate.
+
+    Returns:
+        (candidates, groups, rows); 1 where the quantized row has no output, never negative.
+    """
+    product = apply_covariance(quantized, statistics)
+    numerator = (product * weights).sum(dim=3)
+    denominator = (product * quantized).sum(dim=3)
+    if not per_channel:
+        numerator = numerator.sum(dim=(1, 2), keepdim=True).expand_as(numerator)
+        denominator = denominator.sum(dim=(1, 2), keepdim=True).expand_as(denominator)
+    usable = (denominator > 1e-20) & (numerator > 0)
+    return torch.where(usable, numerator / denominator.clamp_min(1e-20), torch.ones_like(numerator))
+
+
+def energy_gain(
+    quantized: torch.Tensor, variance: torch.Tensor, statistics: LayerStatistics, per_channel: bool
+) -> torch.Tensor:
+    """The factor on each quantized row that gives its output the variance of the float output.
+
+    The regression gain leaves the least error of a layer alone, but rounding noise then always costs variance, and the
+    losses of successive layers multiply.
+
+    Args:
+        quantized: (candidates, groups, rows, columns).
+        variance: (groups, rows) variance of the float output.
+        statistics: Moments of the layer's input.
+        per_channel: One factor per row rather than one per candidate.
+
+    Returns:
+        (candidates, groups, rows), within 0.5 to 2; 1 where one of the outputs does not vary.
+
+    Source: Finkelstein, Almog and Grobman, "Fighting Quantization Bias with Bias", 2019, and the variance correction in
+    Banner, Nahshan and Soudry, "Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment",
+    NeurIPS 2019, there of the weights, here of the outputs.
+    """
+    found = (apply_covariance(quantized, statistics) * quantized).sum(dim=3)
+    wanted = variance.expand_as(found)
+    if not per_channel:
+        found = found.sum(dim=(1, 2), keepdim=True).expand_as(found)
+        wanted = wanted.sum(dim=(1, 2), keepdim=True).expand_as(wanted)
+    usable = (found > 1e-20) & (wanted > 1e-20)
+    return torch.where(usable, (wanted / found.clamp_min(1e-20)).sqrt().clamp(0.5, 2.0), torch.ones_like(found))
+
+
+def output_variance(weights: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
+    """(groups, rows) variance of each output channel of the weights (groups, rows, columns)."""
+    return output_error(torch.zeros_like(weights), weights[None], statistics)[0]
+
+
+def output_error(weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
+    """Variance of the difference of each output channel that rounding causes.
+
+    Args:
+        weights: (groups, rows, columns).
+        quantized: (candidates, groups, rows, columns).
+        statistics: Moments of the layer's input. Its covariance counts, not its second moment: the bias correction
+            takes the mean off.
+
+    Returns:
+        (candidates, groups, rows).
+    """
+    difference = quantized - weights
+    return (apply_covariance(difference, statistics) * difference).sum(dim=3).clamp_min_(0)
+
+
+def apply_covariance(matrices: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
+    """(candidates, groups, rows, columns) times the covariance, or its diagonal where only that is known."""
+    if statistics.covariance is None:
+        return matrices * statistics.variance[None, :, None, :]
+    candidates, groups, rows, columns = matrices.shape
+    flat = matrices.permute(1, 0, 2, 3).reshape(groups, candidates * rows, columns)
+    product = torch.bmm(flat, statistics.covariance)
+    return product.reshape(groups, candidates, rows, columns).permute(1, 0, 2, 3)

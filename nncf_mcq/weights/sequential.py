@@ -1,0 +1,266 @@
+"""The final pass: the weights of one policy once more, each layer for what the quantized layers before it yield."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+
+from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance, shrink_cross_covariance
+from nncf_mcq.calibration.statistics import MAXIMUM_COLUMNS, LayerStatistics
+from nncf_mcq.calibration.unfolding import unfolder
+from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.inference import compile_model, with_batch
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.range_init.selection import RangeSelection
+from nncf_mcq.utils.torch_threads import TorchPool
+from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
+from nncf_mcq.weights.moments import output_variance
+from nncf_mcq.weights.weight_table import WeightTable
+
+REGRESSION_STRENGTH = 0.5
+"""Share of the regression onto the quantized inputs that is applied: it is estimated from few images."""
+
+REGRESSION_DAMPING = 0.1
+"""Added to the diagonal of the inputs' covariance, relative to its mean."""
+
+_BATCH_SIZE = 8
+_PIECES = 4
+"""The images are observed in this many pieces, side by side; their number does not depend on the threads, so neither
+does the result."""
+
+
+@dataclass(frozen=True)
+class InputShift:
+    """How a layer's inputs in the quantized network differ from those in the float network.
+
+    Attributes:
+        float_mean: (groups, columns) mean of the float network's inputs.
+        quantized: Moments of the quantized network's inputs.
+        cross: (groups, columns, columns) covariance of float minus quantized inputs with the quantized ones.
+    """
+
+    float_mean: torch.Tensor
+    quantized: LayerStatistics
+    cross: torch.Tensor
+
+
+def requantize_sequentially(
+    quantizable: QuantizableModel,
+    build: Callable[[WeightTable], ov.Model],
+    policy: Policy,
+    table: WeightTable,
+    images: NDArray[np.float32],
+    statistics: Mapping[str, LayerStatistics],
+    config: CompressionConfig,
+    ranges: RangeSelection,
+    *,
+    fisher: Mapping[str, torch.Tensor] | None = None,
+    threads: int,
+    progress: Callable[[], None] = lambda: None,
+) -> WeightTable:
+    """Quantizes the layers in topological order, each to yield the float output from the quantized inputs that it gets.
+
+    The weights that a layer is rounded to are first moved by the regression of the float inputs on the quantized ones;
+    without it the energy of the signal is lost layer by layer. Layers that share their weights, and those whose
+    covariance would be too large to keep, stay as they are in the table.
+
+    Args:
+        quantizable: The float model and its layers.
+        build: Makes the quantized model of the policy from a table.
+        policy: Bits of every layer.
+        table: What the pass starts from.
+        images: (N, ...) calibration images.
+        statistics: Moments of each layer's input in the float network.
+        config: Mode, rounding and corrections.
+        ranges: The clipping rule of each layer.
+        fisher: Fisher information of each layer's weights, for the rules that need it.
+        threads: Inference and PyTorch threads.
+        progress: Called after each layer.
+
+    Returns:
+        The table with the policy's entries replaced.
+
+    Source: the asymmetric calibration of Li et al., "GPTAQ: Efficient Finetuning-Free Quantization for Asymmetric
+    Calibration", ICML 2025, and the sequential reconstruction of Nagel et al. (AdaRound), ICML 2020. Damping the
+    regression, and keeping the variance of the float output, are our own.
+    """
+    float_model = quantizable.model
+    operations = operations_by_name(float_model)
+    shared = {layer.name for members in quantizable.groups.values() if len(members) > 1 for layer in members}
+
+    def quantize(item: tuple[QuantizableLayer, InputShift]) -> QuantizedWeight:
+        layer, shift = item
+        weights = weight_matrices(layer, operations[layer.name])
+        quantizer = LayerQuantizer(
+            layer,
+            regressed_weights(weights, shift),
+            shift.quantized,
+            config,
+            ranges.for_layer(layer.name),
+            fisher=None if fisher is None else fisher[layer.name],
+            variance=output_variance(weights, statistics[layer.name]),
+        )
+        entry = quantizer.quantize(policy.weight_bits[layer.name])
+        return _with_bias(entry, weights, shift, config.correction.bias)
+
+    with TorchPool(threads) as pool:
+        for layer in quantizable.layers:
+            is_quantized = policy.weight_bits[layer.name] != FLOAT
+            if is_quantized and layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
+                shift = observe_shift(layer, float_model, build(table), images, pool, threads)
+                (entry,) = pool.map(quantize, [(layer, shift)])
+                table = table.with_entries({layer.name: entry})
+            progress()
+    return table
+
+
+def regressed_weights(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
+    """The weights that bring the output closest to the float output, given the inputs of the quantized network.
+
+    Args:
+        weights: (groups, rows, columns) float weights W.
+        shift: Moments of both networks' inputs x and x'.
+
+    Returns:
+        (groups, rows, columns) `W + strength W Cov(x - x', x') (Cov(x') + damping)^-1`.
+    """
+    covariance = shift.quantized.covariance
+    assert covariance is not None
+    level = shift.quantized.variance.mean(dim=1).clamp_min(1e-12)
+    damped = covariance.to(torch.float64)
+    damped.diagonal(dim1=1, dim2=2).add_((REGRESSION_DAMPING * level)[:, None])
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    if bool(failed.any()):
+        # Not positive definite only by the rounding of float32: there is nothing to regress on.
+        return weights
+    pulled = torch.bmm(weights.to(torch.float64), shift.cross.to(torch.float64))
+    moved = torch.cholesky_solve(pulled.transpose(1, 2), factor).transpose(1, 2)
+    return weights + REGRESSION_STRENGTH * moved.to(torch.float32)
+
+
+def observe_shift(
+    layer: QuantizableLayer,
+    float_model: ov.Model,
+    quantized_model: ov.Model,
+    images: NDArray[np.float32],
+    pool: TorchPool,
+    threads: int,
+) -> InputShift:
+    """Runs both networks up to a layer and compares what the layer gets.
+
+    Args:
+        layer: The layer.
+        float_model: The float network.
+        quantized_model: The quantized network, with the same operation names.
+        images: (N, ...) images.
+        pool: Observes pieces of the images side by side.
+        threads: Inference threads.
+    """
+    operation = operations_by_name(float_model)[layer.name]
+    compiled = [_until(model, layer, len(images), threads) for model in (float_model, quantized_model)]
+
+    def observe(piece: NDArray[np.float32]) -> _ShiftSums:
+        sums = _ShiftSums(operation, layer)
+        requests = [item.create_infer_request() for item in compiled]
+        batch_size = int(compiled[0].input(0).get_shape()[0])
+        for start in range(0, len(piece), batch_size):
+            batch = piece[start : start + batch_size]
+            missing = batch_size - len(batch)
+            if missing:
+                batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+            inputs = []
+            for request in requests:
+                request.infer(np.ascontiguousarray(batch), share_inputs=True)
+                found = torch.from_numpy(request.get_output_tensor(0).data)
+                inputs.append(found[: len(found) * (batch_size - missing) // batch_size])
+            sums.add(*inputs)
+        return sums
+
+    pieces = [piece for piece in np.array_split(images, _PIECES) if len(piece)]
+    found = pool.map(observe, pieces)
+    sums = next(found)
+    for other in found:
+        sums.merge(other)
+        # Before the next one comes: sums are large.
+        del other
+    return sums.result(len(images))
+
+
+class _ShiftSums:
+    """Running sums of the inputs x of the float and x' of the quantized network, and of their products."""
+
+    def __init__(self, operation: ov.Node, layer: QuantizableLayer) -> None:
+        # One for each network: they sample the same positions as long as they see the same number of images.
+        self._unfold_float, self._unfold_quantized = unfolder(operation, layer), unfolder(operation, layer)
+        self._count = 0
+        columns = layer.columns
+        self._float_sum = torch.zeros(layer.groups, columns, dtype=torch.float64)
+        self._quantized_sum = torch.zeros_like(self._float_sum)
+        self._difference_square = torch.zeros_like(self._float_sum)
+        self._products = torch.zeros(layer.groups, 2 * columns, columns)
+        self._columns = columns
+
+    def add(self, float_input: torch.Tensor, quantized_input: torch.Tensor) -> None:
+        # One image at a time: its patches fit into the cache.
+        for index in range(len(float_input)):
+            self._add_image(float_input[index : index + 1], quantized_input[index : index + 1])
+
+    def _add_image(self, float_input: torch.Tensor, quantized_input: torch.Tensor) -> None:
+        x, quantized = self._unfold_float(float_input), self._unfold_quantized(quantized_input)
+        self._count += x.shape[2]
+        self._float_sum += x.sum(dim=2, dtype=torch.float64)
+        self._quantized_sum += quantized.sum(dim=2, dtype=torch.float64)
+        difference = x - quantized
+        self._difference_square += difference.square().sum(dim=2, dtype=torch.float64)
+        self._products.baddbmm_(torch.cat([difference, quantized], dim=1), quantized.transpose(1, 2))
+
+    def merge(self, other: _ShiftSums) -> None:
+        self._count += other._count
+        self._float_sum += other._float_sum
+        self._quantized_sum += other._quantized_sum
+        self._difference_square += other._difference_square
+        self._products += other._products
+
+    def result(self, images: int) -> InputShift:
+        """The moments; the sums are used up."""
+        float_mean = (self._float_sum / self._count).to(torch.float32)
+        mean = (self._quantized_sum / self._count).to(torch.float32)
+        products = self._products.div_(self._count)
+        cross = products[:, : self._columns].sub_((float_mean - mean)[:, :, None] * mean[:, None, :])
+        covariance = products[:, self._columns :].sub_(mean[:, :, None] * mean[:, None, :])
+        covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
+        samples = independent_samples(images, self._count)
+        covariance = shrink_covariance(covariance, samples)
+        variance = torch.diagonal(covariance, dim1=1, dim2=2)
+        difference = self._difference_square / self._count - (float_mean - mean).square()
+        cross = shrink_cross_covariance(cross, difference.clamp_min(0).to(torch.float32), variance, samples)
+        return InputShift(float_mean, LayerStatistics(mean, covariance, variance), cross)
+
+
+def _until(model: ov.Model, layer: QuantizableLayer, images: int, threads: int) -> ov.CompiledModel:
+    """The network up to the input of a layer, in batches where it can be reshaped."""
+    copy = model.clone()
+    value = operations_by_name(copy)[layer.name].input_value(layer.data_port)
+    part = ov.Model([ov.opset13.result(value)], copy.get_parameters(), "part")
+    try:
+        return compile_model(with_batch(part, min(_BATCH_SIZE, -(-images // _PIECES))), threads)
+    except QuantizationError:
+        return compile_model(part, threads)
+
+
+def _with_bias(entry: QuantizedWeight, weights: torch.Tensor, shift: InputShift, correct: bool) -> QuantizedWeight:
+    """The entry with the bias that keeps the mean of the float network's output."""
+    if not correct:
+        return entry
+    float_mean = torch.einsum("grc,gc->gr", weights, shift.float_mean)
+    mean = torch.einsum("grc,gc->gr", torch.from_numpy(entry.values), shift.quantized.mean)
+    return dataclasses.replace(entry, bias_shift=(float_mean - mean).numpy())

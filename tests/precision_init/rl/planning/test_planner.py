@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncf_mcq.precision_init.costs import Constraint
+from nncf_mcq.precision_init.rl.planning.planner import CELLS, Planner
+from nncf_mcq.precision_init.search import SearchSpace
+from tests.precision_init.search.problems import Problem, problems
+
+BITS = (2, 4, 8)
+GROUPS = ("a", "b", "c", "d")
+WEIGHTS = {"a": 1.0, "b": 3.0, "c": 2.0, "d": 2.0}
+SPACE = SearchSpace(dict.fromkeys(GROUPS, BITS))
+
+
+NOWHERE = np.zeros(len(GROUPS), dtype=np.intp)
+"""Where products of bits are made linear; there are none."""
+
+
+def limit(average_bits: float) -> Constraint:
+    cost = {group: {bits: WEIGHTS[group] * bits for bits in BITS} for group in GROUPS}
+    return Constraint("size", "bits", cost, 0.0, average_bits * sum(WEIGHTS.values()))
+
+
+def feasible(constraints: list[Constraint]) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    choices = itertools.product(range(len(BITS)), repeat=len(GROUPS))
+    kept = [
+        choice
+        for choice in choices
+        if all(
+            item.is_met({group: BITS[index] for group, index in zip(GROUPS, choice, strict=True)})
+            for item in constraints
+        )
+    ]
+    return np.array(kept)
+
+
+def random_losses(seed: int, samples: int = 1) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    random = np.random.default_rng(seed)
+    return np.flip(np.sort(random.random((samples, len(GROUPS), len(BITS))), axis=2), axis=2)
+
+
+@settings(max_examples=100)
+@given(problems(), st.integers(0, 9))
+def test_values_that_no_walk_looks_at_need_not_be_computed(problem: Problem, seed: int) -> None:
+    space, constraints, losses = problem
+    values = np.array([space.matrix(losses, 0.0)] * 2)
+    found = []
+    for cells in (None, [0] * len(space.groups)):
+        planner = Planner(space, constraints)
+        with pytest.MonkeyPatch.context() as patch:
+            if cells is not None:
+                patch.setattr(planner, "_lowest_cells", lambda steps, cells=cells: cells)
+            random, start = np.random.default_rng(seed), np.zeros(len(space.groups), int)
+            found.append(planner.episodes(values, [0.0, 0.1, 1.0], 20, random, start))
+    np.testing.assert_array_equal(*found)
+
+
+@given(problems())
+def test_temperatures_may_be_walked_together(problem: Problem) -> None:
+    space, constraints, losses = problem
+    values = np.array([space.matrix(losses, 0.0)] * 2)
+    planner, start = Planner(space, constraints), np.zeros(len(space.groups), int)
+    random = np.random.default_rng(0)
+    alone = [planner.episodes(values, [temperature], 3, random, start) for temperature in (0.0, 0.1, 1.0)]
+    together = planner.episodes(values, [0.0, 0.1, 1.0], 3, np.random.default_rng(0), start)
+    assert sorted(map(tuple, np.concatenate(alone))) == sorted(map(tuple, together))
+
+
+@settings(max_examples=200)
+@given(problems(), st.sampled_from([0.0, 0.5]), st.integers(0, 9))
+def test_every_episode_keeps_every_limit(problem: Problem, temperature: float, seed: int) -> None:
+    space, constraints, losses = problem
+    values = np.array([space.matrix(losses, 0.0)] * 2)
+    planner = Planner(space, constraints)
+    episodes = planner.episodes(values, [temperature], 3, np.random.default_rng(seed), np.zeros(len(space.groups), int))
+    limits = 1 if len(constraints) == 1 else len(constraints) + 1
+    assert episodes.shape == (2 * limits * (3 if temperature else 1), len(space.groups))
+    for episode in episodes:
+        bits = {group: widths[index] for (group, widths), index in zip(space.choices.items(), episode, strict=True)}
+        assert all(constraint.is_met(bits) for constraint in constraints)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_temperature_the_episode_is_the_best_policy(seed: int) -> None:
+    # (4 - 2) bits x 8 weights are free: a step is a sixteenth of a bit, so that no cost is rounded.
+    constraint = limit(4.0)
+    assert CELLS % 16 == 0
+    losses = random_losses(seed, samples=2)
+    episodes = Planner(SPACE, [constraint]).episodes(losses, [0.0], 5, np.random.default_rng(0), NOWHERE)
+    for found, sample in zip(episodes, losses, strict=True):
+        totals = sample[np.arange(len(GROUPS)), feasible([constraint])].sum(axis=1)
+        assert sample[np.arange(len(GROUPS)), found].sum() == pytest.approx(totals.min())
+
+
+def test_episodes_follow_the_boltzmann_distribution_over_feasible_policies() -> None:
+    constraint, temperature = limit(4.0), 0.4
+    losses = random_losses(3)
+    episodes = Planner(SPACE, [constraint]).episodes(losses, [temperature], 40_000, np.random.default_rng(0), NOWHERE)
+    choices = feasible([constraint])
+    wanted = np.exp(-losses[0][np.arange(len(GROUPS)), choices].sum(axis=1) / temperature)
+    wanted /= wanted.sum()
+    index = {tuple(choice): position for position, choice in enumerate(choices.tolist())}
+    counts = np.bincount([index[tuple(episode)] for episode in episodes.tolist()], minlength=len(choices))
+    np.testing.assert_allclose(counts / len(episodes), wanted, atol=0.006)
+
+
+def test_of_several_limits_the_one_that_binds_is_planned_for() -> None:
+    loose = Constraint("loose", "units", {group: dict.fromkeys(BITS, 1.0) for group in GROUPS}, 0.0, 100.0)
+    tight, losses = limit(4.0), random_losses(5)
+    episodes = Planner(SPACE, [loose, tight]).episodes(losses, [0.0], 1, np.random.default_rng(0), NOWHERE)
+    totals = losses[0][np.arange(len(GROUPS)), feasible([tight])].sum(axis=1)
+    found = losses[0][np.arange(len(GROUPS)), episodes].sum(axis=1)
+    assert found.min() == pytest.approx(totals.min())
+
+
+def test_a_limit_that_only_the_lowest_widths_meet_leaves_them() -> None:
+    episodes = Planner(SPACE, [limit(2.0)]).episodes(random_losses(0), [1.0], 8, np.random.default_rng(0), NOWHERE)
+    assert not episodes.any()

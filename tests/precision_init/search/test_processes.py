@@ -1,0 +1,206 @@
+"""A search in several real processes: killed, interrupted, resumed and shared."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nncf_mcq import ConfigError
+from nncf_mcq.job import Job
+from nncf_mcq.policy import Policy, PolicyKey
+from nncf_mcq.precision_init.study.memo import SCORED_POLICY
+from nncf_mcq.worker import work
+
+EVALUATIONS = 60
+SENSITIVITIES = 1 + 4 * 3
+SECONDS = 120
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The small network and a folder of images; at 7 widths and 4 layers it has 2401 policies."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(40):
+        Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{index:02}.png")
+    data = {
+        "model": f"{Path(__file__).resolve().parent / 'models.py'}:small_network",
+        "input_info": {"sample_size": [1, 3, 8, 8]},
+        "dataset": {
+            "type": "image_folder",
+            "root": "images",
+            "preprocessing": {"scale": "0-1", "mean": [0.5] * 3, "std": [0.25] * 3},
+            "split": {"calibration": 16, "search": 16, "report": 8},
+        },
+        "compression": {
+            "initializer": {
+                "precision": {
+                    "type": "optuna",
+                    "budget": {"weight_size": {"average_bits": 4}},
+                    "evaluations": EVALUATIONS,
+                    "measured_widths": 3,
+                }
+            }
+        },
+        "runtime": {"threads": 1},
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def start(project_root: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nncf_mcq.cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project_root, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    out, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, out + errors
+    assert "Traceback" not in errors
+    return out, errors
+
+
+def scored(journal: Path) -> list[PolicyKey]:
+    """The policies in the whole lines of a journal, read without Optuna."""
+    if not journal.exists():
+        return []
+    lines = journal.read_bytes().split(b"\n")[:-1]
+    attributes = [json.loads(line).get("user_attrs", {}) for line in lines]
+    return [Policy.from_dict(item[SCORED_POLICY]).key for item in attributes if SCORED_POLICY in item]
+
+
+def wait_for(journal: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while len(scored(journal)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def search_of(output: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "result.json").read_text())["search"]
+    return found
+
+
+def test_a_search_that_is_killed_twice_is_resumed(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    journal = output / "study.journal"
+    before: list[PolicyKey] = []
+    for killed_at in (SENSITIVITIES // 2, 2 * SENSITIVITIES):
+        process = start(project_root, "quantize", config, "--output", output, "--resume")
+        wait_for(journal, killed_at, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kept, before = before, scored(journal)
+        assert before[: len(kept)] == kept
+        assert killed_at <= len(before) < EVALUATIONS
+
+    out, _ = finish(start(project_root, "quantize", config, "--output", output, "--resume"))
+    after = scored(journal)
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after)) == EVALUATIONS
+    search = search_of(output)
+    assert search["evaluations"] == EVALUATIONS
+    left = EVALUATIONS - len(before)
+    assert search["evaluations_of"] == {"resumed": len(before), "this_process": left, "workers": 0}
+    assert search["storage"] == {"location": "study.journal", "study": "nncf_mcq-1"}
+    assert f"{EVALUATIONS} policies scored ({len(before)} before it was resumed)" in out
+
+
+def test_workers_share_a_search(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    journal = output / "study.journal"
+    processes = [
+        start(project_root, "quantize", config, "--output", output),
+        start(project_root, "worker", config, "--study-storage", journal),
+    ]
+    outputs = [finish(process) for process in processes]
+    after = scored(journal)
+    search = search_of(output)
+    # The last evaluation of each may be begun before the other's is known.
+    assert EVALUATIONS <= search["evaluations"] <= len(set(after)) <= EVALUATIONS + 1
+    origins = search["evaluations_of"]
+    assert origins["resumed"] == 0
+    assert origins["this_process"] > 0 < origins["workers"]
+    assert sum(origins.values()) == search["evaluations"]
+    # Both may score the same policy at the same time, but seldom.
+    assert len(after) - len(set(after)) <= EVALUATIONS // 10
+    assert "nncf_mcq-1: " in outputs[1][0]
+    assert {path.name for path in output.iterdir() if "journal" in path.name} == {"study.journal"}
+
+
+def test_ctrl_c_keeps_what_was_scored(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    journal = output / "study.journal"
+    process = start(project_root, "quantize", config, "--output", output)
+    wait_for(journal, 2 * SENSITIVITIES, process)
+    process.send_signal(signal.SIGINT)
+    out, errors = finish(process)
+    assert "the best policy so far is used" in errors
+    assert "the search was interrupted: the same command with --resume goes on" in out
+    search = search_of(output)
+    assert search["details"]["interrupted"]
+    assert search["evaluations"] < EVALUATIONS
+
+    process = start(project_root, "quantize", config, "--output", output)
+    wait_for(journal, search["evaluations"] + SENSITIVITIES // 2, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=130)
+    assert "holds an earlier search, nncf_mcq-1 of" in errors
+    assert "what was scored is kept: the same command with --resume goes on" in errors
+    assert errors.rstrip().endswith("interrupted")
+
+
+def test_ctrl_c_before_the_search_is_one_word(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    process = start(project_root, "worker", config, "--study-storage", output / "study.journal")
+    assert process.stderr is not None
+    # Libraries may have something to say before.
+    assert any(line.startswith("waiting up to 600 s") for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    _, errors = finish(process, code=130)
+    assert errors == "interrupted\n"
+    assert not output.exists()
+
+
+def test_bad_input_is_one_message(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    arguments = ["--output", output, "--study-storage", "nonsense://me:secret@host"]
+    out, errors = finish(start(project_root, "quantize", config, *arguments), code=2)
+    assert "error: study_storage: found 'nonsense://me:***@host', allowed: " in errors
+    assert "secret" not in out + errors
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({}, "a storage in which a search has begun; waited 0 s for it"),
+        (
+            {"compression.initializer.precision": {"type": "uniform"}},
+            "compression.initializer.precision.type: found 'uniform', allowed: one that scores policies",
+        ),
+    ],
+)
+def test_a_worker_without_a_search_is_an_error(
+    overrides: dict[str, Any], message: str, config: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        work(Job.read(config, overrides), tmp_path / "out" / "study.journal", wait=0)
+    assert not (tmp_path / "out").exists()

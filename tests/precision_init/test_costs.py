@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nncf_mcq import Budget, BudgetError, Policy
+from nncf_mcq.model.layers import QuantizableLayer
+from nncf_mcq.policy import FLOAT
+from nncf_mcq.precision_init.costs import CostModel
+from tests.latency.tables import make_table
+from tests.models import countable_model, layer
+
+BITS = (2, 3, 4, 8)
+FIXED_BYTES = 1000
+
+PATH = "compression.initializer.precision.budget"
+
+
+def choices_of(layers: Sequence[QuantizableLayer]) -> dict[str, tuple[int, ...]]:
+    return countable_model(layers).choices(BITS, (8,))
+
+
+def cost_model(layers: list[QuantizableLayer]) -> CostModel:
+    return CostModel(countable_model(layers), {"a4": 4, "a8": 8}, lambda: FIXED_BYTES)
+
+
+LAYERS = [
+    layer("first", 101, macs=1000, inputs=["a4"]),
+    layer("second", 7, macs=50, inputs=["a4", "a8"]),
+    layer("again", 101, macs=300, group="first", inputs=["a8"]),
+    layer("float_input", 13, macs=10),
+]
+
+
+@st.composite
+def layers_and_bits(draw: st.DrawFn) -> tuple[list[QuantizableLayer], dict[str, int]]:
+    layers: list[QuantizableLayer] = []
+    for index in range(draw(st.integers(1, 5))):
+        inputs = draw(st.lists(st.sampled_from(["a4", "a8"]), unique=True))
+        macs = draw(st.integers(1, 10**9))
+        if index and draw(st.booleans()):
+            first = layers[0]
+            layers.append(layer(f"l{index}", first.weights, macs=macs, group=first.group, inputs=inputs))
+        else:
+            layers.append(layer(f"l{index}", draw(st.integers(1, 10**6)), macs=macs, inputs=inputs))
+    bits = {item.group: draw(st.sampled_from(BITS)) for item in layers}
+    return layers, bits
+
+
+@given(layers_and_bits())
+def test_every_constraint_totals_the_brute_force_sum(drawn: tuple[list[QuantizableLayer], dict[str, int]]) -> None:
+    layers, group_bits = drawn
+    stored = {item.group: item.weights for item in layers}
+    activation_bits = {"a4": 4, "a8": 8}
+    weight_bits = sum(count * group_bits[group] for group, count in stored.items())
+    file_bytes = FIXED_BYTES + sum(-(-count * group_bits[group] // 8) for group, count in stored.items())
+    operations = sum(
+        item.macs
+        * group_bits[item.group]
+        * max((activation_bits[name] for name in item.activation_quantizers), default=32)
+        for item in layers
+    )
+    model = cost_model(layers)
+    weights = sum(stored.values())
+    expected = {
+        f"{PATH}.weight_size.average_bits": (weight_bits, 8 * weights),
+        f"{PATH}.weight_size.bytes": (file_bytes, 10**12),
+        f"{PATH}.weight_size.ratio": (weight_bits, 0.5 * 32 * weights),
+        f"{PATH}.bops.total": (operations, 1e15),
+        f"{PATH}.bops.ratio": (operations, 4 * sum(item.macs for item in layers) * 64),
+    }
+    for size, bops in (
+        ({"average_bits": 8}, {"total": 1e15}),
+        ({"bytes": 10**12}, {"ratio": 4}),
+        ({"ratio": 0.5}, {"ratio": 4}),
+    ):
+        for constraint in model.constraints(
+            Budget.model_validate({"weight_size": size, "bops": bops}), choices_of(layers)
+        ):
+            total, limit = expected[constraint.path]
+            assert constraint.total(group_bits) == total
+            assert constraint.limit == pytest.approx(limit)
+            smallest, largest = constraint.reachable
+            assert smallest <= total <= largest
+    policy = Policy({item.name: group_bits[item.group] for item in layers})
+    assert model.bops(policy) == operations
+    assert model.average_bits(policy) == pytest.approx(weight_bits / weights)
+
+
+def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
+    model = cost_model(LAYERS)
+    policy = Policy({"first": 2, "second": 4, "again": 2, "float_input": 8})
+    assert model.average_bits(policy) == (101 * 2 + 7 * 4 + 13 * 8) / 121
+    assert model.bops(policy) == 1000 * 2 * 4 + 50 * 4 * 8 + 300 * 2 * 8 + 10 * 8 * 32
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (
+            {"weight_size": {"average_bits": 1.5}},
+            f"{PATH}.weight_size.average_bits: found 1.5 bits, which no policy meets: reachable are 2 to 8 bits",
+        ),
+        (
+            {"weight_size": {"ratio": 0.05}},
+            f"{PATH}.weight_size.ratio: found 0.05 of the FP32 size, which no policy meets: "
+            "reachable are 0.0625 to 0.25 of the FP32 size",
+        ),
+        (
+            {"weight_size": {"bytes": 1000}},
+            f"{PATH}.weight_size.bytes: found 1000 bytes of the .bin, which no policy meets: "
+            "reachable are 1032 to 1121 bytes of the .bin",
+        ),
+        (
+            {"bops": {"total": 1}},
+            f"{PATH}.bops.total: found 1 bit operations, which no policy meets: "
+            "reachable are 14240 to 56960 bit operations",
+        ),
+        (
+            {"bops": {"ratio": 0.1}},
+            f"{PATH}.bops.ratio: found 0.1 of INT8, which no policy meets: reachable are 0.163603 to 0.654412 of INT8",
+        ),
+    ],
+)
+def test_a_budget_out_of_reach_names_the_reachable_range(budget: dict[str, dict[str, float]], message: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        cost_model(LAYERS).constraints(Budget.model_validate(budget), choices_of(LAYERS))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("bits", "more"), itertools.pairwise(BITS))
+def test_a_budget_that_is_exactly_a_uniform_width_is_met_by_it(bits: int, more: int) -> None:
+    budget = Budget.model_validate({"weight_size": {"average_bits": bits}})
+    (constraint,) = cost_model(LAYERS).constraints(budget, choices_of(LAYERS))
+    assert constraint.is_met(dict.fromkeys(("first", "second", "float_input"), bits))
+    assert not constraint.is_met({"first": bits, "second": more, "float_input": bits})
+
+
+def test_every_limit_that_is_given_becomes_a_constraint() -> None:
+    budget = Budget.model_validate({"weight_size": {"average_bits": 4}, "bops": {"ratio": 0.5}})
+    paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, choices_of(LAYERS))]
+    assert paths == [f"{PATH}.weight_size.average_bits", f"{PATH}.bops.ratio"]
+
+
+def test_latency_counts_what_float_layers_add_alone() -> None:
+    table = make_table({"first": 3.0, "second": 1.0, "float_input": 0.5}, {("first", "second"): 0.25}, int8=10.0)
+    model = dataclasses.replace(cost_model(LAYERS), latency=table)
+    choices = countable_model(LAYERS).choices(BITS, (8,), with_float=True)
+    budget = Budget.model_validate({"latency": {"ratio_to_int8": 1.2}})
+    (constraint,) = model.constraints(budget, choices)
+    quantized = {"first": 2, "second": 8, "float_input": 4}
+    assert constraint.total(quantized) == 10.0
+    assert constraint.total({**quantized, "second": FLOAT, "float_input": FLOAT}) == pytest.approx(11.75)
+    assert constraint.is_met({**quantized, "second": FLOAT})
+    assert not constraint.is_met({**quantized, "first": FLOAT})
+    # Not known before the layers were measured.
+    assert cost_model(LAYERS).constraints(budget, choices) == []
+    with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable are 1 to 1\.5 times"):
+        model.constraints(Budget.model_validate({"latency": {"ratio_to_int8": 0.9}}), choices)
+
+
+def test_a_float_layer_is_stored_at_sixteen_bits() -> None:
+    budget = Budget.model_validate({"weight_size": {"average_bits": 16}})
+    choices = countable_model(LAYERS).choices(BITS, (8,), with_float=True)
+    (constraint,) = cost_model(LAYERS).constraints(budget, choices)
+    assert constraint.total(dict.fromkeys(choices, FLOAT)) == 16 * (101 + 7 + 13)

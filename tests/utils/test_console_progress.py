@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from nncf_mcq.utils import console_progress
+from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.library_logs import silence_cuda_notice
+
+
+def printed(*, terminal: bool, quiet: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=terminal, width=100)
+    with ConsoleProgress(console, quiet=quiet) as progress:
+        for stage in ("statistics", "precision search"):
+            progress.start(stage, 4)
+            for done in range(1, 4):
+                progress.update(done, 4)
+            progress.finish()
+    return stream.getvalue()
+
+
+def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 40.0, 90.0, 100.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(console_progress.time, "monotonic", lambda: next(clock))
+    assert printed(terminal=False).splitlines() == [
+        "statistics: 2 of 4, 40.0 s, about 40.0 s left",
+        "statistics: 3 of 4, 1 min 30 s, about 30.0 s left",
+        "statistics: 1 min 40 s",
+        "precision search: 4.0 s",
+    ]
+
+
+def test_a_terminal_gets_bars_with_both_times() -> None:
+    text = printed(terminal=True)
+    assert "statistics" in text
+    assert "4/4" in text
+    assert "left" in text
+
+
+def test_quiet_is_quiet() -> None:
+    assert printed(terminal=True, quiet=True) == printed(terminal=False, quiet=True) == ""
+
+
+def test_only_the_notice_about_cuda_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    try:
+        silence_cuda_notice()
+        silence_cuda_notice()
+        assert len(logger.filters) == 1
+        logger.warning("No CUDA runtime is found, using CUDA_HOME='%s'", "/usr/local")
+        logger.warning("something else")
+        assert caplog.messages == ["something else"]
+    finally:
+        logger.filters.clear()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from nncf_mcq.utils.interrupts import uninterrupted
+
+
+def test_ctrl_c_comes_at_the_end_of_the_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                done.append("inner")
+            done.append("outer")
+        done.append("never")
+    assert done == ["inner", "outer"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_of_the_block_is_passed_on() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), uninterrupted():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_and_ignored_signals_are_left_alone() -> None:
+    errors = []
+
+    def run() -> None:
+        try:
+            with uninterrupted():
+                pass
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert errors == []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+SIGNAL_AFTER_MODELS = """
+import signal
+import subprocess
+import sys
+from nncf_mcq.model.inference import compile_model
+from tests.models import matmul_model
+
+model = matmul_model((1, 8), (8, 4))
+compiled = compile_model(model, 1)
+# As in a loop: the first model is freed while the second lives.
+compiled = compile_model(model, 1)
+del compiled
+signal.signal(signal.SIGINT, lambda number, frame: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_handled_after_models_came_and_went(project_root: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_MODELS], cwd=project_root, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout) == (0, "handled\n"), found.stderr

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+
+import nncf_mcq.weights.sequential
+from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
+from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.model.inference import run
+from nncf_mcq.model.layers import weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.policy import Policy
+from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.utils.torch_threads import TorchPool
+from nncf_mcq.weights.sequential import InputShift, observe_shift, regressed_weights
+from nncf_mcq.weights.weight_table import WeightTable
+from tests.models import (
+    correlated_data,
+    random_images,
+    shared_weights_model,
+    small_config,
+    small_workspace,
+)
+
+STAGES = Stages(SilentProgress())
+
+
+def uniform(workspace: Workspace, bits: int) -> Policy:
+    return Policy({layer.name: bits for layer in workspace.quantizable.layers}, workspace.activation_bits)
+
+
+@cache
+def two_bits() -> tuple[Workspace, Policy, WeightTable, WeightTable]:
+    """The small network at 2 bits: its table before and after the pass."""
+    workspace, table = small_workspace()
+    policy = uniform(workspace, 2)
+    return workspace, policy, table, workspace.requantize_sequentially(policy, table, STAGES)
+
+
+def inputs_of(model: ov.Model, name: str, port: int, images: np.ndarray) -> np.ndarray:
+    copy = model.clone()
+    value = operations_by_name(copy)[name].input_value(port)
+    return run(ov.Model([ov.opset13.result(value)], copy.get_parameters()), images, threads=1, batch_size=1)
+
+
+def test_the_shift_tells_both_means_and_the_moments_of_what_the_layer_gets() -> None:
+    workspace, policy, table, _ = two_bits()
+    layer = next(layer for layer in workspace.quantizable.layers if layer.kind == "matmul")
+    float_model, quantized_model = workspace.quantizable.model, workspace.build(policy, table)
+    images = random_images(11)  # Neither a multiple of the batch nor of the pieces.
+    with TorchPool(2) as pool:
+        shift = observe_shift(layer, float_model, quantized_model, images, pool, 2)
+    x, quantized = (
+        inputs_of(model, layer.name, layer.data_port, images).reshape(len(images), -1).astype(np.float64)
+        for model in (float_model, quantized_model)
+    )
+    assert np.abs(x - quantized).max() > 1e-2
+    np.testing.assert_allclose(shift.float_mean[0], x.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(shift.quantized.mean[0], quantized.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(shift.quantized.variance[0], quantized.var(axis=0), atol=1e-4)
+    centred, difference = quantized - quantized.mean(axis=0), (x - quantized) - (x - quantized).mean(axis=0)
+    np.testing.assert_allclose(np.diag(shift.cross[0]), (difference * centred).mean(axis=0), atol=1e-4)
+    # Correlations of eleven samples are shrunk, those of the difference by a factor of their own.
+    assert shift.quantized.covariance is not None
+    above = np.triu_indices(layer.columns, 1)
+    for found, first in ((shift.quantized.covariance, centred), (shift.cross, difference)):
+        sampled = (first.T @ centred / len(images))[above]
+        factor = (found[0].numpy()[above] @ sampled) / (sampled @ sampled)
+        assert 0 <= factor < 1
+        np.testing.assert_allclose(found[0].numpy()[above], factor * sampled, atol=1e-4)
+
+
+def test_the_covariance_of_independent_vectors_is_shrunk_to_its_diagonal_and_a_clear_one_is_kept() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(size=(2, 50, 40))
+    clear = second @ generator.normal(size=(40, 40))
+    kept = []
+    for values in (first, clear):
+        centred, other = values - values.mean(axis=0), second - second.mean(axis=0)
+        cross = torch.from_numpy(centred.T @ other / 50)[None]
+        variances = (torch.from_numpy(item.var(axis=0))[None] for item in (values, second))
+        found = shrink_cross_covariance(cross, *variances, 50)
+        torch.testing.assert_close(torch.diagonal(found, dim1=1, dim2=2), torch.diagonal(cross, dim1=1, dim2=2))
+        kept.append(float(found[0, 0, 1] / cross[0, 0, 1]))
+    assert kept[0] < 0.1
+    assert 0.4 < kept[1] < 1
+
+
+def test_positions_of_convolutions_are_the_same_in_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncf_mcq.calibration.unfolding.POSITIONS_PER_IMAGE", 5)
+    monkeypatch.setattr("nncf_mcq.calibration.unfolding.SMALLEST_POSITIONS_PER_IMAGE", 5)
+    workspace, _, _, _ = two_bits()
+    layer = next(layer for layer in workspace.quantizable.layers if layer.kind == "depthwise_convolution")
+    model = workspace.quantizable.model
+    with TorchPool(1) as pool:
+        shift = observe_shift(layer, model, model, random_images(9), pool, 1)
+    # Against itself there is no difference, whatever positions are sampled.
+    assert float(shift.cross.abs().max()) == 0
+    torch.testing.assert_close(shift.float_mean, shift.quantized.mean)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_full_regression_is_least_squares(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
+    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_STRENGTH", 1.0)
+    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_DAMPING", 0.0)
+    # (groups, columns, positions), as unfolded inputs are.
+    x, noise = (correlated_data(groups, 10, seed=seed).double().transpose(1, 2) for seed in (0, 1))
+    quantized = x + 0.3 * noise
+    x, quantized = x - x.mean(dim=2, keepdim=True), quantized - quantized.mean(dim=2, keepdim=True)
+    covariance = (quantized @ quantized.transpose(1, 2) / x.shape[2]).float()
+    cross = ((x - quantized) @ quantized.transpose(1, 2) / x.shape[2]).float()
+    zero = torch.zeros(groups, 10)
+    statistics = LayerStatistics(zero, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
+    weights = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(2))
+    found = regressed_weights(weights, InputShift(zero, statistics, cross))
+    expected = torch.linalg.lstsq(quantized.transpose(1, 2), (weights.double() @ x).transpose(1, 2)).solution
+    torch.testing.assert_close(found.double(), expected.transpose(1, 2), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_stay_where_both_networks_give_the_same_or_inputs_never_vary() -> None:
+    weights = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(2, 5, 5)
+    for covariance in (torch.eye(5).expand(2, 5, 5).clone(), nothing.clone()):
+        statistics = LayerStatistics(torch.zeros(2, 5), covariance, torch.diagonal(covariance, dim1=1, dim2=2))
+        shift = InputShift(torch.zeros(2, 5), statistics, nothing)
+        torch.testing.assert_close(regressed_weights(weights, shift), weights)
+
+
+def test_the_pass_brings_the_outputs_closer_on_other_images() -> None:
+    workspace, policy, table, refined = two_bits()
+    images = random_images(64, seed=5)
+    expected = run(workspace.quantizable.model, images, threads=1, batch_size=16)
+    before, after = (
+        float(np.square(run(workspace.build(policy, item), images, threads=1, batch_size=16) - expected).sum())
+        for item in (table, refined)
+    )
+    assert after < 0.95 * before
+
+
+def test_the_pass_keeps_the_mean_of_each_layers_output() -> None:
+    workspace, policy, _, refined = two_bits()
+    operations = operations_by_name(workspace.quantizable.model)
+    model = workspace.build(policy, refined)
+    for layer in workspace.quantizable.layers:
+        with TorchPool(1) as pool:
+            shift = observe_shift(layer, workspace.quantizable.model, model, workspace.calibration, pool, 1)
+        entry = refined[layer.name, 2]
+        weights = weight_matrices(layer, operations[layer.name])
+        expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
+        found = torch.einsum("grc,gc->gr", torch.from_numpy(entry.values), shift.quantized.mean)
+        torch.testing.assert_close(found + torch.from_numpy(entry.bias_shift), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_only_the_policys_entries_change_and_levels_keep_their_width() -> None:
+    workspace, _, table, refined = two_bits()
+    for layer in workspace.quantizable.layers:
+        assert refined[layer.name, 4] is table[layer.name, 4]
+        assert refined[layer.name, 2] is not table[layer.name, 2]
+        assert refined[layer.name, 2].levels.max() <= 3
+
+
+def test_layers_that_share_their_weights_stay_as_they_are() -> None:
+    config = small_config()
+    images = random_images(6, (1, 4, 6, 6))
+    workspace = Workspace.prepare(shared_weights_model(), images, config, STAGES)
+    table = workspace.weight_table(workspace.ranges, (3,), STAGES)
+    refined = workspace.requantize_sequentially(uniform(workspace, 3), table, STAGES)
+    assert workspace.quantizable.layer("second").group == "first"
+    assert {name: refined[name, 3] is table[name, 3] for name in table.entries} == {
+        "first": True,
+        "second": True,
+        "last": False,
+    }
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    workspace, policy, table, refined = two_bits()
+    config = workspace.config.model_copy(update={"runtime": workspace.config.runtime.model_copy(update={"threads": 2})})
+    again = Workspace(
+        workspace.quantizable, workspace.placed, workspace.statistics, config, workspace.ranges, workspace.calibration
+    ).requantize_sequentially(policy, table, STAGES)
+    for name in table.entries:
+        np.testing.assert_array_equal(again[name, 2].levels, refined[name, 2].levels)
+        np.testing.assert_allclose(again[name, 2].bias_shift, refined[name, 2].bias_shift, atol=1e-5)
