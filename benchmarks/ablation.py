@@ -29,7 +29,7 @@ from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
 from nncf_mcq.model.inference import run
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -162,13 +162,13 @@ class Bench:
             job.config.compression.initializer.num_init_samples,
             tuple(model.input(0).get_shape()),
         )
-        # Only the rule, the granularity and the corrections change from case to case: one workspace serves all.
-        self.workspace = Workspace.prepare(model, calibration, job.config, Stages(SilentProgress()))
+        # Only the rule, the granularity and the corrections change from case to case: one calibrated model serves all.
+        self.calibrated = CalibratedModel.prepare(model, calibration, job.config, Stages(SilentProgress()))
         images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
         self.images = np.stack(images)
         self.targets = np.array(targets) if splits.has_targets else None
         self.reference = self._outputs(model)
-        quantizable = self.workspace.quantizable
+        quantizable = self.calibrated.quantizable
         self.setup = {
             "layers": len(quantizable.layers),
             "weights": quantizable.quantizable_weights,
@@ -200,29 +200,29 @@ class Bench:
 
     def measure_nncf_int8(self) -> dict[str, float]:
         """Scores of NNCF's own INT8 from the same calibration images."""
-        images = [image[None] for image in self.workspace.calibration]
+        images = [image[None] for image in self.calibrated.calibration]
         start = time.perf_counter()
-        model = nncf.quantize(self.workspace.quantizable.model.clone(), nncf.Dataset(images), subset_size=len(images))
+        model = nncf.quantize(self.calibrated.quantizable.model.clone(), nncf.Dataset(images), subset_size=len(images))
         return self._scores(model) | {"seconds": time.perf_counter() - start}
 
     def _measure(self, case: Case) -> dict[str, float]:
-        workspace = self.workspace
-        workspace.config = case.configure(self.config)
-        workspace.ranges = case.range_initializer()
-        policy = Policy({layer.name: case.bits for layer in workspace.quantizable.layers}, workspace.activation_bits)
+        calibrated = self.calibrated
+        calibrated.config = case.configure(self.config)
+        calibrated.ranges = case.range_initializer()
+        policy = Policy({layer.name: case.bits for layer in calibrated.quantizable.layers}, calibrated.activation_bits)
         stages = Stages(SilentProgress())
         start = time.perf_counter()
-        table = workspace.weight_table(workspace.ranges, (case.bits,), stages)
+        table = calibrated.weight_table(calibrated.ranges, (case.bits,), stages)
         if case.rounding == ADAROUND:
-            table = adaround_table(workspace, table)
+            table = adaround_table(calibrated, table)
         elif case.rounding == SEQUENTIAL:
-            table = workspace.requantize_sequentially(policy, table, stages)
+            table = calibrated.requantize_sequentially(policy, table, stages)
         # The Fisher information is collected once, whichever case needs it first.
         fisher = sum(seconds for name, seconds in stages.seconds.items() if name.startswith("fisher"))
         seconds = time.perf_counter() - start - fisher
         errors = [table[name, case.bits].relative_error for name in table.entries]
         error = float(np.exp(np.log(np.maximum(errors, _SMALLEST_ERROR)).mean()))
-        return self._scores(workspace.build(policy, table)) | {"relative_error": error, "seconds": seconds}
+        return self._scores(calibrated.build(policy, table)) | {"relative_error": error, "seconds": seconds}
 
     def _scores(self, model: ov.Model) -> dict[str, float]:
         outputs = self._outputs(model)

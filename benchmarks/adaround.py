@@ -19,7 +19,7 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.layers import QuantizableLayer, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
@@ -72,31 +72,31 @@ def adaround(weights: torch.Tensor, grid: Grid, moments: torch.Tensor, *, iterat
     return levels
 
 
-def adaround_table(workspace: Workspace, table: WeightTable, *, iterations: int = ITERATIONS) -> WeightTable:
+def adaround_table(calibrated: CalibratedModel, table: WeightTable, *, iterations: int = ITERATIONS) -> WeightTable:
     """A table whose levels are AdaRound's, on the ranges of another table; gain and bias are corrected as there.
 
     Args:
-        workspace: The model, its statistics and its configuration.
+        calibrated: The model, its statistics and its configuration.
         table: Holds each layer at one width.
         iterations: Steps of Adam.
     """
-    quantizable = workspace.quantizable
+    quantizable = calibrated.quantizable
     operations = operations_by_name(quantizable.model)
-    compression = workspace.config.compression
+    compression = calibrated.config.compression
 
     def build(members: tuple[QuantizableLayer, ...]) -> dict[str, QuantizedWeight]:
         first = members[0]
         (entry,) = table.entries[first.name].values()
         weights = weight_matrices(first, operations[first.name])
         found, values = _round_again(
-            first, entry, weights, workspace.statistics.layers[first.name], compression, iterations
+            first, entry, weights, calibrated.statistics.layers[first.name], compression, iterations
         )
         shifts = {
-            member.name: bias_shift(weights, values, workspace.statistics.layers[member.name]) for member in members
+            member.name: bias_shift(weights, values, calibrated.statistics.layers[member.name]) for member in members
         }
         return {name: dataclasses.replace(found, bias_shift=shift.numpy()) for name, shift in shifts.items()}
 
-    with TorchPool(workspace.config.runtime.threads) as pool:
+    with TorchPool(calibrated.config.runtime.threads) as pool:
         groups = sorted(quantizable.groups.values(), key=lambda members: -members[0].weights * members[0].columns)
         entries = {name: entry for built in pool.map(build, groups) for name, entry in built.items()}
     return table.with_entries(entries)

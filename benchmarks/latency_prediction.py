@@ -40,15 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
         compression, threads = job.config.compression, job.config.runtime.threads
         quantizable = find_layers(job.openvino_model(), compression.ignored_scopes, compression.activations.per_channel)
-        placed = place_activation_quantizers(quantizable)
+        fake_quantized = place_activation_quantizers(quantizable)
         meter = LoadMeter()
         with ConsoleProgress() as progress:
             table, _ = find_table(
-                quantizable, threads, parsed.precision, Stages(progress), placed=placed, refresh=parsed.refresh
+                quantizable,
+                threads,
+                parsed.precision,
+                Stages(progress),
+                fake_quantized=fake_quantized,
+                refresh=parsed.refresh,
             )
     except NncfMcqError as error:
         parser.exit(2, f"error: {error}\n")
-    models = LatencyModels(quantizable, placed)
+    models = LatencyModels(quantizable, fake_quantized)
     groups = list(quantizable.groups)
     int8 = models.build()
     random = np.random.default_rng([parsed.seed, 1])
@@ -59,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = [name for name in groups if random.random() < share]
         pair = {"int8": int8, "policy": models.build(chosen)}
         measured_ratio = measure_ratio(pair, "int8", threads, parsed.precision, parsed.seconds)["policy"]
-        linear = table.bound(chosen) / table.int8_ms
+        linear = table.upper_bound(chosen) / table.int8_ms
         rows.append((len(chosen), table.predict(chosen) / table.int8_ms, measured_ratio, linear))
         print(f"policy {index + 1} of {parsed.policies}", file=sys.stderr, flush=True)
     load = meter.read()

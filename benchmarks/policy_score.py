@@ -83,7 +83,9 @@ def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed
     seconds: dict[int, list[float]] = {count: [] for count in tasks}
     # One more than asked for: the first one finds nothing in the caches.
     for turn in range(policies + 1):
-        bits = {group: int(random.choice(preparation.table.bits)) for group in preparation.searched.quantizable.groups}
+        bits = {
+            group: int(random.choice(preparation.table.bits)) for group in preparation.search_model.quantizable.groups
+        }
         for count, task in tasks.items():
             policy = task.policy(bits)
             start = time.perf_counter()

@@ -36,7 +36,7 @@ from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import SUPPORTED_BITS
 from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
@@ -111,8 +111,8 @@ class Subject:
             job.config.compression.initializer.num_init_samples,
             tuple(model.input(0).get_shape()),
         )
-        workspace = Workspace.prepare(model, images, job.config, Stages(SilentProgress()))
-        return cls(workspace.quantizable, workspace.statistics.layers, job.config)
+        calibrated = CalibratedModel.prepare(model, images, job.config, Stages(SilentProgress()))
+        return cls(calibrated.quantizable, calibrated.statistics.layers, job.config)
 
     def compression(self, rounding: str) -> CompressionConfig:
         """The job's mode with default corrections and this rounding."""

@@ -103,16 +103,16 @@ def quantize(
         search_dataset=search_dataset,
         score=score,
     )
-    workspace, costs = prepared.workspace, prepared.costs
+    calibrated, costs = prepared.calibrated, prepared.costs
     task = prepared.task(stages, storage=storage)
     evaluator = task.evaluator
     with stages.stage("precision search"):
         found = precision_initializer.find_policy(task)
         search_score = evaluator.score(found.policy) if precision_initializer.searches else None
     final = make_final_weights(found.policy, prepared, evaluator, stages)
-    quantized = workspace.build(found.policy, final.table)
+    quantized = calibrated.build(found.policy, final.table)
 
-    budget, table = latency_budget(settings), workspace.latency
+    budget, table = latency_budget(settings), calibrated.latency
     latency = None
     if budget is not None and table is not None:
         # Finalists are measured: a prediction is good for a search only.
@@ -120,8 +120,8 @@ def quantize(
             latency = check_latency(
                 quantized,
                 found.policy,
-                workspace.quantizable,
-                workspace.placed,
+                calibrated.quantizable,
+                calibrated.fake_quantized,
                 table,
                 budget,
                 settings.runtime.threads,
@@ -135,12 +135,12 @@ def quantize(
         policy=found.policy,
         config=settings,
         metrics=metrics,
-        layers=describe_layers(workspace.quantizable, found.policy, final.table),
+        layers=describe_layers(calibrated.quantizable, found.policy, final.table),
         search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final)
         | ({} if latency is None else {"latency": latency.to_dict()}),
         seconds=stages.seconds,
-        verification_images=workspace.calibration[:VERIFICATION_IMAGES],
-        histograms=weight_histograms(workspace.quantizable, found.policy, final.table, settings.compression.weights),
+        verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
+        histograms=weight_histograms(calibrated.quantizable, found.policy, final.table, settings.compression.weights),
     )
 
 

@@ -66,7 +66,7 @@ def integer_lines(result: BenchmarkResult) -> Iterator[str]:
         yield f"{name}: {integer} of {total} convolutions and matrix products on integers{fallen}"
 
 
-def layer_table(name: str, layers: Sequence[TimedLayer]) -> Table:
+def layer_time_table(name: str, layers: Sequence[TimedLayer]) -> Table:
     """What ran in each layer of a model, with its time.
 
     Args:

@@ -21,7 +21,7 @@ COMPARISON_FILE = "comparison.json"
 INT8_ROW = "NNCF INT8"
 """What latencies are relative to."""
 
-METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
+ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
 """Of accuracy, in the order of preference."""
 
 _LEGEND = (
@@ -193,7 +193,7 @@ def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure]
 
 def _group_table(group: ResultGroup) -> str:
     reference = group.rows[0]
-    metrics = [name for name in METRICS if name in reference.metrics]
+    metrics = [name for name in ACCURACY_METRICS if name in reference.metrics]
     has_agreement = any("agreement" in row.metrics for row in group.rows)
     headings = ["method", "W bits", "A bits", *map(metric_heading, metrics)]
     headings += [*(["drop"] if metrics else []), *([metric_heading("agreement")] if has_agreement else [])]
@@ -257,7 +257,7 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
     float_row, quantized_row = (
         ResultRow(
             method=method,
-            metrics={name: values[name] for name in (*METRICS, "agreement") if name in values},
+            metrics={name: values[name] for name in (*ACCURACY_METRICS, "agreement") if name in values},
             bin_bytes=int(size or 0),
             integer_layers=count,
             compute_layers=layers,

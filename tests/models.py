@@ -19,7 +19,7 @@ from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator
@@ -212,12 +212,12 @@ TABLE_BITS = (2, 4, 8)
 
 
 @functools.cache
-def small_workspace() -> tuple[Workspace, WeightTable]:
+def small_calibrated_model() -> tuple[CalibratedModel, WeightTable]:
     """The small network with its statistics and its weight table at 2, 4 and 8 bits; not to be edited."""
     config = small_config()
     stages = Stages(SilentProgress())
-    workspace = Workspace.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
-    return workspace, workspace.weight_table(workspace.ranges, TABLE_BITS, stages)
+    calibrated = CalibratedModel.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
+    return calibrated, calibrated.weight_table(calibrated.ranges, TABLE_BITS, stages)
 
 
 def make_evaluator(
@@ -225,29 +225,31 @@ def make_evaluator(
     *,
     threads: int = 1,
     build: Callable[[Policy], ov.Model] | None = None,
-    known: dict[PolicyKey, float] | None = None,
+    shared_scores: dict[PolicyKey, float] | None = None,
     memo: StudyMemo | None = None,
 ) -> Evaluator:
     """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
-    workspace, table = small_workspace()
+    calibrated, table = small_calibrated_model()
     images = random_images(6, seed=1)
-    reference = run(workspace.quantizable.model, images, threads=1, batch_size=4)
-    build = build or (lambda policy: workspace.build(policy, table))
-    return Evaluator(build, images, reference, threads=threads, batch_size=4, score=score, known=known, memo=memo)
+    reference = run(calibrated.quantizable.model, images, threads=1, batch_size=4)
+    build = build or (lambda policy: calibrated.build(policy, table))
+    return Evaluator(
+        build, images, reference, threads=threads, batch_size=4, score=score, shared_scores=shared_scores, memo=memo
+    )
 
 
 def make_task(
     activation_bits: int = 8, score: Score | None = None, storage: StudyStorage | None = None
 ) -> PrecisionTask:
     """A task with an evaluator that has scored nothing, or what the storage holds."""
-    workspace, table = small_workspace()
+    calibrated, table = small_calibrated_model()
     stored = None if storage is None else storage.start(Subject("model", "images", {}))
     return PrecisionTask(
-        quantizable=workspace.quantizable,
-        choices=workspace.quantizable.choices(TABLE_BITS, (8,)),
+        quantizable=calibrated.quantizable,
+        choices=calibrated.quantizable.choices(TABLE_BITS, (8,)),
         activation_bits=activation_bits,
-        errors={group: table.errors(group) for group in workspace.quantizable.groups},
-        costs=workspace.costs(table),
+        errors={group: table.errors(group) for group in calibrated.quantizable.groups},
+        costs=calibrated.costs(table),
         evaluator=make_evaluator(score, memo=None if stored is None else stored.memo),
         stored=stored,
     )

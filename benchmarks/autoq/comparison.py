@@ -120,7 +120,7 @@ class Comparison:
         self.preparation_seconds = time.perf_counter() - start
         progress("preparation", 1, 1)
         weights = {name: module.weight for name, module in model.named_modules() if _has_weights(module)}
-        self.modules = match_layers(weights, self.preparation.workspace.quantizable)
+        self.modules = match_layers(weights, self.preparation.calibrated.quantizable)
 
     def run(self, python: Path, folder: Path) -> dict[str, Any]:
         """Searches and measures.
@@ -195,12 +195,12 @@ class Comparison:
         """
         config, prepared = self.job.config, self.preparation
         arguments = {**config.model_arguments, **({"weights": "DEFAULT"} if config.pretrained else {})}
-        shape = tuple(prepared.workspace.quantizable.model.input(0).get_shape())
+        shape = tuple(prepared.calibrated.quantizable.model.input(0).get_shape())
         return AutoqTask(
             model=config.model or "",
             model_arguments=arguments,
             sample_size=shape,
-            calibration=prepared.searched.calibration,
+            calibration=prepared.search_model.calibration,
             search=prepared.images,
             reference=prepared.reference,
             report=self._report[0],
@@ -242,12 +242,12 @@ class Comparison:
             policies: Ours and AutoQ's.
             autoq: Has the scores and outputs of AutoQ's simulation.
         """
-        task, workspace = self._task(), self.preparation.workspace
-        float_outputs = self._outputs(workspace.quantizable.model)
+        task, calibrated = self._task(), self.preparation.calibrated
+        float_outputs = self._outputs(calibrated.quantizable.model)
         found: dict[str, dict[str, Any]] = {"float": {"report": self._metrics(float_outputs, None)}}
         for index, (name, policy) in enumerate(policies.items()):
             self._progress("report", index, len(policies))
-            outputs = self._outputs(workspace.build(policy, self._final_table))
+            outputs = self._outputs(calibrated.build(policy, self._final_table))
             found[name] = {
                 "average_bits": task.costs.average_bits(policy),
                 "weight_bits": dict(policy.weight_bits),
@@ -303,12 +303,12 @@ class Comparison:
         prepared = self.preparation
         return {
             "model": self.job.config.model and Path(self.job.config.model).parent.name,
-            "layers": len(prepared.workspace.quantizable.layers),
-            "weights": prepared.workspace.quantizable.quantizable_weights,
+            "layers": len(prepared.calibrated.quantizable.layers),
+            "weights": prepared.calibrated.quantizable.quantizable_weights,
             "average_bits": self.average_bits,
             "evaluations": self.evaluations,
             "seed": self.seed,
-            "calibration_images": len(prepared.searched.calibration),
+            "calibration_images": len(prepared.search_model.calibration),
             "search_images": len(prepared.images),
             "report_images": len(self._report[0]),
             "threads": self.job.config.runtime.threads,
@@ -327,14 +327,14 @@ class Comparison:
 
     @cached_property
     def _weights(self) -> dict[str, int]:
-        return {name: members[0].weights for name, members in self.preparation.workspace.quantizable.groups.items()}
+        return {name: members[0].weights for name, members in self.preparation.calibrated.quantizable.groups.items()}
 
     @cached_property
     def _final_table(self) -> Any:
-        workspace, searched = self.preparation.workspace, self.preparation.searched
-        if searched is workspace:
+        calibrated, search_model = self.preparation.calibrated, self.preparation.search_model
+        if search_model is calibrated:
             return self.preparation.table
-        return workspace.weight_table(workspace.ranges, sorted({*self.bits, *BITS}), self._stages)
+        return calibrated.weight_table(calibrated.ranges, sorted({*self.bits, *BITS}), self._stages)
 
     @cached_property
     def _report(self) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:

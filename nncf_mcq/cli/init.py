@@ -9,7 +9,7 @@ import typer
 
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.starter import make_starter
+from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.files import write_text_atomically
 
 
@@ -29,7 +29,9 @@ def init(
     """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
     if output.exists() and not (force and output.is_file()):
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
-    starter = make_starter(model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint)
+    starter = make_initial_config(
+        model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
+    )
     write_text_atomically(output, starter.text)
     console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
     console.print(

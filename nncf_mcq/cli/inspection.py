@@ -56,7 +56,7 @@ def clipping(
     else:
         with ConsoleProgress() as progress:
             report = clipping_report.measure_clipping(job, progress)
-        console.print(clipping_report.layer_table(report))
+        console.print(clipping_report.clipping_table(report))
         console.print(clipping_report.summary_table(report))
     for path in report.save(output) if output is not None else []:
         (errors if as_json else console).print(str(path), soft_wrap=True, highlight=False)
@@ -84,7 +84,7 @@ def latency_table(
     job = read_job(config, overrides)
     with ConsoleProgress() as progress:
         report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)
-    console.print(latency_report.layer_table(report))
+    console.print(latency_report.latency_table(report))
     for line in latency_report.summary(report, [(str(file), Policy.from_file(file)) for file in policies or []]):
         console.print(line, soft_wrap=True, highlight=False)
     for path in report.save(output) if output is not None else []:

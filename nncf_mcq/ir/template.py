@@ -40,37 +40,37 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
         return run_pipeline(algorithm, quantizable.model.clone())
 
 
-def shared_grids(placed: ov.Model, points: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+def shared_grids(fake_quantized: ov.Model, points: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     """Names of activation points that `build_template` gives one grid, whatever their widths: see `concat_groups`.
 
     Args:
-        placed: What `place_activation_quantizers` made.
+        fake_quantized: What `place_activation_quantizers` made.
         points: Names of all activation points.
     """
     names = {fake_quantize_name(point): point for point in points}
-    groups = ([node.get_friendly_name() for node in group] for group in concat_groups(placed))
+    groups = ([node.get_friendly_name() for node in group] for group in concat_groups(fake_quantized))
     found = (tuple(names[name] for name in group if name in names) for group in groups)
     return tuple(group for group in found if len(group) > 1)
 
 
-def asymmetric_points(placed: ov.Model, points: Iterable[str]) -> frozenset[str]:
+def asymmetric_points(fake_quantized: ov.Model, points: Iterable[str]) -> frozenset[str]:
     """Names of activation points whose grid may have a zero point of its own: see `grids_at_sums`.
 
     Args:
-        placed: What `place_activation_quantizers` made.
+        fake_quantized: What `place_activation_quantizers` made.
         points: Names of all activation points.
     """
-    at_sums = grids_at_sums(placed)
+    at_sums = grids_at_sums(fake_quantized)
     return frozenset(point for point in points if fake_quantize_name(point) not in at_sums)
 
 
 def build_template(
-    placed: ov.Model, activation_ranges: Mapping[str, ValueRange], activation_bits: Mapping[str, int]
+    fake_quantized: ov.Model, activation_ranges: Mapping[str, ValueRange], activation_bits: Mapping[str, int]
 ) -> ov.Model:
     """Puts exact grids in the place of NNCF's FakeQuantize nodes.
 
     Args:
-        placed: What `place_activation_quantizers` made; not edited.
+        fake_quantized: What `place_activation_quantizers` made; not edited.
         activation_ranges: Range of every activation point.
         activation_bits: Width of every activation point.
 
@@ -80,7 +80,7 @@ def build_template(
     Raises:
         QuantizationError: A FakeQuantize stands where no activation point is, or the other way round.
     """
-    template = placed.clone()
+    template = fake_quantized.clone()
     found = {
         node.get_friendly_name()
         for node in template.get_ops()

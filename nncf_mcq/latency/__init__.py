@@ -4,14 +4,14 @@ from nncf_mcq.latency.cache import check_precision, default_file, find_table, la
 from nncf_mcq.latency.clock import TimedModel, measure_in_turns, measure_ratio
 from nncf_mcq.latency.measure import measure_table
 from nncf_mcq.latency.models import LatencyModels
-from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, Switch
+from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, PrecisionConversion
 
 __all__ = [
     "LatencyKey",
     "LatencyModels",
     "LatencyTable",
     "LayerLatency",
-    "Switch",
+    "PrecisionConversion",
     "TimedModel",
     "check_precision",
     "default_file",

@@ -45,14 +45,14 @@ def latency_budget(config: Config) -> LatencyBudget | None:
 
 
 def table_for(
-    budget: LatencyBudget, quantizable: QuantizableModel, placed: ov.Model, threads: int, stages: Stages
+    budget: LatencyBudget, quantizable: QuantizableModel, fake_quantized: ov.Model, threads: int, stages: Stages
 ) -> LatencyTable:
     """The table that a budget is reckoned with: the given file, or that of this machine.
 
     Args:
         budget: The budget.
         quantizable: The model.
-        placed: The model with quantizers.
+        fake_quantized: The model with quantizers.
         threads: Inference threads.
         stages: Reports the progress.
 
@@ -61,7 +61,7 @@ def table_for(
     """
     if budget.table is None:
         check_precision(budget.precision, f"{_PATH}.precision")
-        return find_table(quantizable, threads, budget.precision, stages, placed=placed)[0]
+        return find_table(quantizable, threads, budget.precision, stages, fake_quantized=fake_quantized)[0]
     table = LatencyTable.load(Path(budget.table), f"{_PATH}.table")
     if table.key.model != latency_key(quantizable, threads, budget.precision).model:
         raise ConfigError(f"{_PATH}.table", budget.table, "a table of this model, with the same layers and input size")
@@ -76,8 +76,8 @@ class LatencyCheck:
 
     Attributes:
         limit: What was asked for.
-        bound: What the search reckoned: every float layer with switches of precision on all its sides.
-        predicted: With the switches that the policy really has.
+        bound: What the search assumed: every float layer with precision conversions on all its sides.
+        predicted: With the conversions that the policy really has.
         measured: In turns with the int8 model; None where the table is of another machine or number of threads.
         precision: What float layers run in.
     """
@@ -103,7 +103,7 @@ def check_latency(
     quantized: ov.Model,
     policy: Policy,
     quantizable: QuantizableModel,
-    placed: ov.Model,
+    fake_quantized: ov.Model,
     table: LatencyTable,
     budget: LatencyBudget,
     threads: int,
@@ -114,7 +114,7 @@ def check_latency(
         quantized: As it ships.
         policy: Its policy.
         quantizable: The float model and its layers.
-        placed: The same with quantizers.
+        fake_quantized: The same with quantizers.
         table: What the search reckoned with.
         budget: What was asked for.
         threads: Inference threads.
@@ -122,11 +122,11 @@ def check_latency(
     groups = {layer.group for layer in quantizable.layers if layer.name in policy.float_layers}
     measured = None
     if table.key == latency_key(quantizable, threads, budget.precision):
-        models = {"int8": LatencyModels(quantizable, placed).build(), "policy": quantized}
+        models = {"int8": LatencyModels(quantizable, fake_quantized).build(), "policy": quantized}
         measured = measure_ratio(models, "int8", threads, budget.precision, _SECONDS)["policy"]
     return LatencyCheck(
         limit=budget.ratio_to_int8,
-        bound=table.bound(groups) / table.int8_ms,
+        bound=table.upper_bound(groups) / table.int8_ms,
         predicted=table.predict(groups) / table.int8_ms,
         measured=measured,
         precision=budget.precision,

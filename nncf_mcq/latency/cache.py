@@ -89,7 +89,7 @@ def find_table(
     precision: FloatPrecision,
     stages: Stages,
     *,
-    placed: ov.Model | None = None,
+    fake_quantized: ov.Model | None = None,
     refresh: bool = False,
 ) -> tuple[LatencyTable, Path | None]:
     """The table of a model on this machine, from the cache or measured now.
@@ -101,7 +101,7 @@ def find_table(
         threads: Inference threads.
         precision: What float layers run in.
         stages: Reports the progress.
-        placed: The model with quantizers, where it is known already.
+        fake_quantized: The model with quantizers, where it is known already.
         refresh: Measure even where there is a table.
 
     Returns:
@@ -118,7 +118,7 @@ def find_table(
             # Not there, or of another version of this package.
             pass
     with stages.stage(f"latency table {precision}", count_variants(quantizable)) as advance:
-        models = LatencyModels(quantizable, placed or place_activation_quantizers(quantizable))
+        models = LatencyModels(quantizable, fake_quantized or place_activation_quantizers(quantizable))
         table = measure_table(models, key, progress=advance)
     try:
         write_text_atomically(file, table.to_json())

@@ -12,7 +12,7 @@ from scipy.optimize import lsq_linear
 from nncf_mcq.latency.clock import TimedModel, measure_in_turns
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.profile import time_shares
-from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, Switch
+from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, PrecisionConversion
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.model.nodes import operations_by_name
 
@@ -28,7 +28,7 @@ _FEWEST_PAIRS = 8
 _ENDS = 3
 """So often the int8 and the float model are compiled: one in memory that suits it may be some percent faster."""
 
-_SWITCH_DAMPING = 3.0
+_CONVERSION_DAMPING = 3.0
 """How many measurements must speak for a switch that takes longer for each element than others, about the square."""
 
 _KERNEL_DAMPING = 0.5
@@ -46,8 +46,8 @@ def measure_table(
 
     One variant says little of one layer: the same model, compiled twice, may differ by some percent, as much as a layer
     makes. In this way every variant says something of every layer. They come in pairs, of which one has in float what
-    the other has in int8: both have the same switches of precision, so their difference tells the kernels and their sum
-    the switches.
+    the other has in int8: both have the same precision conversions, so their difference tells the kernels and their sum
+    the conversions.
 
     Args:
         models: The model's variants.
@@ -74,7 +74,9 @@ def measure_table(
     members = models.quantizable.groups
     portions = np.array([sum(shares[layer.name] for layer in members[name]) for name in groups])
     pairs = [(groups.index(source), groups.index(target)) for source, target in edges]
-    int8, extra, switches = fit(chosen, np.array(times), pairs, np.array(list(edges.values()), dtype=float), portions)
+    int8, extra, conversions = fit(
+        chosen, np.array(times), pairs, np.array(list(edges.values()), dtype=float), portions
+    )
     return LatencyTable(
         key=key,
         int8_ms=int8,
@@ -83,9 +85,9 @@ def measure_table(
             name: LayerLatency(int8_ms=int8 * float(portions[index]), extra_ms=float(extra[index]))
             for index, name in enumerate(groups)
         },
-        switches=tuple(
-            Switch(source=source, target=target, ms=float(ms))
-            for (source, target), ms in zip(edges, switches, strict=True)
+        precision_conversions=tuple(
+            PrecisionConversion(source=source, target=target, ms=float(ms))
+            for (source, target), ms in zip(edges, conversions, strict=True)
         ),
     )
 
@@ -120,7 +122,7 @@ def design(groups: int, seed: int = 0) -> NDArray[np.bool_]:
 def fit(
     chosen: NDArray[np.bool_], times: Floats, edges: Sequence[tuple[int, int]], sizes: Floats, portions: Floats
 ) -> tuple[float, Floats, Floats]:
-    """What each group's kernel and each switch add, by least squares of relative errors; switches are never a gain.
+    """What each group and each conversion add, by least squares of relative errors; conversions are never a gain.
 
     A switch is a pass over a tensor: it takes a time for each element, the same for all, and more where measurements
     say so clearly. Layers are expected to become slower by the factor of the whole model, which tells the small ones
@@ -143,12 +145,12 @@ def fit(
     shares = sizes / max(sizes.max(initial=0.0), 1.0)
     # All in units of int8. Unknown: int8 itself, kernels, the largest switch, what each takes above its share of it.
     measured = np.column_stack([np.ones(variants), chosen, switched @ shares, switched]) * (int8 / times)[:, None]
-    kernels, switches = np.eye(groups), np.eye(len(edges))
+    kernels, conversions = np.eye(groups), np.eye(len(edges))
     rows = np.block(
         [
             [measured],
             [np.zeros((groups, 1)), _KERNEL_DAMPING * kernels, np.zeros((groups, 1 + len(edges)))],
-            [np.zeros((len(edges), 2 + groups)), _SWITCH_DAMPING * switches],
+            [np.zeros((len(edges), 2 + groups)), _CONVERSION_DAMPING * conversions],
         ]
     )
     expected = _KERNEL_DAMPING * (slowest / int8 - 1) * portions
@@ -163,7 +165,7 @@ def neighbours(quantizable: QuantizableModel) -> dict[tuple[str, str], int]:
     """Pairs of groups of layers, one of which reads what the other one yields with no further layer in between.
 
     Behind an addition the way ends where its operand is quantized for another layer already: only one of the two
-    precisions switches there.
+    precisions converts there.
 
     Args:
         quantizable: The model.

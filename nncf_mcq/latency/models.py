@@ -36,14 +36,14 @@ class LatencyModels:
 
     Args:
         quantizable: The float model and its layers.
-        placed: The same with NNCF's quantizers in their places, see `place_activation_quantizers`.
+        fake_quantized: The same with NNCF's quantizers in their places, see `place_activation_quantizers`.
     """
 
-    def __init__(self, quantizable: QuantizableModel, placed: ov.Model) -> None:
+    def __init__(self, quantizable: QuantizableModel, fake_quantized: ov.Model) -> None:
         self.quantizable = quantizable
         self._operations = operations_by_name(quantizable.model)
         bits = {point.name: _BITS for point in quantizable.activation_points}
-        self._int8 = build_template(placed, self._ranges(), bits)
+        self._int8 = build_template(fake_quantized, self._ranges(), bits)
         operations = operations_by_name(self._int8)
         for members in quantizable.groups.values():
             weight = self._int8_weight(members[0])

@@ -1,4 +1,4 @@
-"""The latency of a policy, as the sum of what its float layers and its switches of precision add to int8."""
+"""The latency of a policy, as the sum of what its float layers and its precision conversions add to int8."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from nncf_mcq.errors import ConfigError
 
@@ -41,7 +41,7 @@ class LayerLatency(BaseModel):
 
     Attributes:
         int8_ms: Its share of the int8 model's time, in milliseconds.
-        extra_ms: What it takes longer in floating point, without switches of precision.
+        extra_ms: What it takes longer in floating point, without precision conversions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class LayerLatency(BaseModel):
     extra_ms: float
 
 
-class Switch(BaseModel):
+class PrecisionConversion(BaseModel):
     """Two groups of layers, one of which reads what the other one yields.
 
     Attributes:
@@ -74,7 +74,7 @@ class LatencyTable(BaseModel):
         int8_ms: All layers in int8.
         float_ms: All layers in floating point.
         layers: By group of layers.
-        switches: Between groups.
+        precision_conversions: Between groups; tables of older versions call them `switches`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +83,9 @@ class LatencyTable(BaseModel):
     int8_ms: float
     float_ms: float
     layers: Mapping[str, LayerLatency]
-    switches: tuple[Switch, ...]
+    precision_conversions: tuple[PrecisionConversion, ...] = Field(
+        validation_alias=AliasChoices("precision_conversions", "switches")
+    )
 
     def predict(self, float_groups: Collection[str]) -> float:
         """Milliseconds of the model with these groups in floating point.
@@ -93,20 +95,24 @@ class LatencyTable(BaseModel):
         """
         chosen = frozenset(float_groups)
         extra = sum(self.layers[name].extra_ms for name in chosen)
-        switching = sum(item.ms for item in self.switches if (item.source in chosen) != (item.target in chosen))
-        return self.int8_ms + extra + switching
+        converting = sum(
+            item.ms for item in self.precision_conversions if (item.source in chosen) != (item.target in chosen)
+        )
+        return self.int8_ms + extra + converting
 
     def alone(self, group: str) -> float:
-        """What a group adds in floating point between int8 neighbours, switches included; at least 0.
+        """What a group adds in floating point between int8 neighbours, conversions included; at least 0.
 
         The sum of these over a policy's float groups is at least what `predict` says, since neighbours that are both in
         floating point do not switch.
         """
-        switching = sum(item.ms for item in self.switches if (item.source == group) != (item.target == group))
-        return max(self.layers[group].extra_ms + switching, 0.0)
+        converting = sum(
+            item.ms for item in self.precision_conversions if (item.source == group) != (item.target == group)
+        )
+        return max(self.layers[group].extra_ms + converting, 0.0)
 
-    def bound(self, float_groups: Collection[str]) -> float:
-        """What a search reckons with, in milliseconds: all switches of each float group, also between two of them.
+    def upper_bound(self, float_groups: Collection[str]) -> float:
+        """What a search assumes, in milliseconds: all conversions of each float group, also between two of them.
 
         Args:
             float_groups: Names of groups.

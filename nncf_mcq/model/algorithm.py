@@ -77,7 +77,7 @@ class ActivationPoint:
 
 
 @dataclass(frozen=True)
-class Placement:
+class QuantizerPlacement:
     """Where NNCF would put quantizers.
 
     Attributes:
@@ -190,7 +190,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
             return Tensor(torch.from_numpy(np.array(values, dtype=np.float32)))
         return Tensor(np.array(values, dtype=np.float32))
 
-    def find_placement(self, model: Any) -> Placement:
+    def find_placement(self, model: Any) -> QuantizerPlacement:
         """Solves the placement for a model without touching it.
 
         Raises:
@@ -222,10 +222,10 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
             for identifiers in setup.unified_scale_groups.values()
         )
         self._reset_cache()
-        return Placement(tuple(weights), tuple(activations), unified)
+        return QuantizerPlacement(tuple(weights), tuple(activations), unified)
 
 
-def find_placement(model: Any, ignored_scope: nncf.IgnoredScope | None = None) -> Placement:
+def find_placement(model: Any, ignored_scope: nncf.IgnoredScope | None = None) -> QuantizerPlacement:
     """Where NNCF would quantize a model (`openvino.Model` or a torch module wrapped by NNCF)."""
     return MixedClippingQuantization(Policy({}), ignored_scope=ignored_scope).find_placement(model)
 

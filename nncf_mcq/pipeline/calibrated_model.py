@@ -42,22 +42,22 @@ _TEMPLATES = 8
 
 
 @dataclass
-class Workspace:
+class CalibratedModel:
     """A float model with its calibration statistics; makes weight tables and the models of policies.
 
     Attributes:
         quantizable: The float model and its layers.
-        placed: The same model with NNCF's quantizers in their places, their ranges and bits still open.
+        fake_quantized: The same model with NNCF's quantizers in their places, their ranges and bits still open.
         statistics: Of the calibration images.
         config: The configuration.
         ranges: The configured clipping rule of each layer.
         calibration: (N, ...) the calibration images.
-        purpose: Appended to the names of the stages, where a second workspace is made.
+        purpose: Appended to the names of the stages, where a second calibrated model is made.
         latency: Times of the layers, where there is a budget of latency.
     """
 
     quantizable: QuantizableModel
-    placed: ov.Model = field(repr=False)
+    fake_quantized: ov.Model = field(repr=False)
     statistics: ModelStatistics
     config: Config
     ranges: RangeSelection
@@ -77,7 +77,7 @@ class Workspace:
         config: Config,
         stages: Stages,
         check: Check = lambda costs, choices: None,
-    ) -> Workspace:
+    ) -> CalibratedModel:
         """Finds the layers and collects the statistics.
 
         Args:
@@ -95,23 +95,23 @@ class Workspace:
             quantizable = find_layers(
                 model, config.compression.ignored_scopes, config.compression.activations.per_channel
             )
-            placed = place_activation_quantizers(quantizable)
+            fake_quantized = place_activation_quantizers(quantizable)
             if len(config.compression.activations.widths) > 1:
                 # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
                 points = [point.name for point in quantizable.activation_points]
-                quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(placed, points))
+                quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(fake_quantized, points))
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
         budget, latency = latency_budget(config), None
         if budget is not None:
-            latency = table_for(budget, quantizable, placed, config.runtime.threads, stages)
+            latency = table_for(budget, quantizable, fake_quantized, config.runtime.threads, stages)
         activation_bits = _activation_bits(quantizable, config)
         check(CostModel(quantizable, activation_bits, None, latency), _choices(quantizable, config))
         statistics = _observe(quantizable, calibration, config, stages, "statistics")
-        return cls(quantizable, placed, statistics, config, ranges, calibration, latency=latency)
+        return cls(quantizable, fake_quantized, statistics, config, ranges, calibration, latency=latency)
 
-    def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> Workspace:
-        """A second workspace for the same layers, with the statistics of other images.
+    def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> CalibratedModel:
+        """A second calibrated model for the same layers, with the statistics of other images.
 
         Args:
             calibration: (N, ...) images.
@@ -119,8 +119,15 @@ class Workspace:
             purpose: Appended to the names of the stages.
         """
         statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
-        return Workspace(
-            self.quantizable, self.placed, statistics, self.config, self.ranges, calibration, purpose, self.latency
+        return CalibratedModel(
+            self.quantizable,
+            self.fake_quantized,
+            statistics,
+            self.config,
+            self.ranges,
+            calibration,
+            purpose,
+            self.latency,
         )
 
     def weight_table(
@@ -221,7 +228,7 @@ class Workspace:
 
     @cached_property
     def _asymmetric_points(self) -> frozenset[str]:
-        return asymmetric_points(self.placed, [point.name for point in self.quantizable.activation_points])
+        return asymmetric_points(self.fake_quantized, [point.name for point in self.quantizable.activation_points])
 
     def _is_asymmetric(self, bits: int) -> bool:
         mode = self.config.compression.activations.mode
@@ -247,7 +254,7 @@ class Workspace:
                 self._templates.move_to_end(key)
             else:
                 ranges = {name: self._ranges(bits)[name] for name, bits in policy.activation_bits.items()}
-                self._templates[key] = build_template(self.placed, ranges, policy.activation_bits)
+                self._templates[key] = build_template(self.fake_quantized, ranges, policy.activation_bits)
                 if len(self._templates) > _TEMPLATES:
                     self._templates.popitem(last=False)
             return self._templates[key]

@@ -57,18 +57,18 @@ def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluat
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
     """
-    table, searched, workspace = prepared.table, prepared.searched, prepared.workspace
+    table, search_model, calibrated = prepared.table, prepared.search_model, prepared.calibrated
     found = FinalWeights(table)
     if prepared.sequential:
         table_score = evaluator.score(policy)
-        tried = searched.requantize_sequentially(policy, table, stages)
-        sequential_score = evaluator.score_model(searched.build(policy, tried))
+        tried = search_model.requantize_sequentially(policy, table, stages)
+        sequential_score = evaluator.score_model(search_model.build(policy, tried))
         found = FinalWeights(table, table_score, sequential_score)
         if found.sequential:
             found = dataclasses.replace(found, table=tried)
-    if searched is workspace:
+    if search_model is calibrated:
         return found
-    final = workspace.weight_table(workspace.ranges, policy.weight_bits, stages)
+    final = calibrated.weight_table(calibrated.ranges, policy.weight_bits, stages)
     if found.sequential:
-        final = workspace.requantize_sequentially(policy, final, stages)
+        final = calibrated.requantize_sequentially(policy, final, stages)
     return dataclasses.replace(found, table=final)

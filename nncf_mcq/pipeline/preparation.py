@@ -16,7 +16,7 @@ from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import Config
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model.inference import run
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
@@ -33,8 +33,9 @@ class Preparation:
     """All that is computed before the first policy is scored.
 
     Attributes:
-        workspace: The model with the statistics of all calibration images: the final weights are made from it.
-        searched: The workspace of the search: `workspace` itself, or that of one half of the calibration images.
+        calibrated: The model with the statistics of all calibration images: the final weights are made from it.
+        search_model: The calibrated model of the search: `calibrated` itself, or that of one half of the calibration
+            images.
         table: The weight table of the search.
         images: (N, ...) images that policies are scored on.
         reference: (N, ...) outputs of the float model on them.
@@ -43,8 +44,8 @@ class Preparation:
         score: Distance of outputs from the reference; `default_score` if None.
     """
 
-    workspace: Workspace
-    searched: Workspace
+    calibrated: CalibratedModel
+    search_model: CalibratedModel
     table: WeightTable
     images: NDArray[np.float32] = field(repr=False)
     reference: NDArray[np.float32] = field(repr=False)
@@ -55,7 +56,7 @@ class Preparation:
     @property
     def config(self) -> Config:
         """The configuration."""
-        return self.workspace.config
+        return self.calibrated.config
 
     @property
     def subject(self) -> Subject:
@@ -68,10 +69,10 @@ class Preparation:
         settings: dict[str, Any] = {"compression": compression}
         if self.score is not None:
             settings["score"] = getattr(self.score, "__qualname__", type(self.score).__qualname__)
-        quantizable = self.searched.quantizable
+        quantizable = self.search_model.quantizable
         return Subject(
             model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
-            images_digest([self.workspace.calibration, self.searched.calibration, self.images]),
+            images_digest([self.calibrated.calibration, self.search_model.calibration, self.images]),
             settings,
         )
 
@@ -80,7 +81,7 @@ class Preparation:
         stages: Stages | None = None,
         *,
         threads: int | None = None,
-        known: MutableMapping[PolicyKey, float] | None = None,
+        shared_scores: MutableMapping[PolicyKey, float] | None = None,
         storage: StudyStorage | None = None,
     ) -> PrecisionTask:
         """A task whose evaluator has scored nothing yet, or what a storage holds.
@@ -88,36 +89,36 @@ class Preparation:
         Args:
             stages: Reports the progress of the search.
             threads: Inference threads; the configured number by default.
-            known: See `Evaluator`.
+            shared_scores: See `Evaluator`.
             storage: Where the search is kept; by default in memory only.
 
         Raises:
             ConfigError: The storage holds a search of another subject, or a worker finds none to join.
         """
-        runtime, quantizable = self.config.runtime, self.searched.quantizable
+        runtime, quantizable = self.config.runtime, self.search_model.quantizable
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
-            lambda policy: self.searched.build(policy, self.table, packed=False),
+            lambda policy: self.search_model.build(policy, self.table, packed=False),
             self.images,
             self.reference,
             threads=threads or runtime.threads,
             batch_size=runtime.batch_size,
             score=self.score,
-            known=known,
+            shared_scores=shared_scores,
             memo=None if stored is None else stored.memo,
             random_order=stored is not None and stored.mode == "join",
         )
         task = PrecisionTask(
             quantizable=quantizable,
-            choices=self.searched.choices,
+            choices=self.search_model.choices,
             activation_bits=self.config.compression.activations.largest,
             errors={group: self.table.errors(group) | {FLOAT: 0.0} for group in quantizable.groups}
-            | self.searched.activation_errors,
+            | self.search_model.activation_errors,
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
             second_order=lambda kind, progress: second_order_sensitivities(
-                quantizable, self.table, self.searched.curvature(kind, progress)
+                quantizable, self.table, self.search_model.curvature(kind, progress)
             ),
         )
         if stages is None:
@@ -155,8 +156,8 @@ def prepare(
     """
     shape = tuple(model.input(0).get_shape())
     calibration = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
-    workspace = Workspace.prepare(model, calibration, config, stages, initializer.check)
-    searched, images = workspace, calibration
+    calibrated = CalibratedModel.prepare(model, calibration, config, stages, initializer.check)
+    search_model, images = calibrated, calibration
     bits = initializer.required_bits(tuple(config.compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
     sequential = config.compression.correction.sequential and min(bits) < 8
@@ -169,9 +170,9 @@ def prepare(
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
         half = len(calibration) // 2
         images = calibration[half:]
-        searched = workspace.observe(calibration[:half], stages, " for search")
-    table = searched.weight_table(searched.ranges, bits, stages)
+        search_model = calibrated.observe(calibration[:half], stages, " for search")
+    table = search_model.weight_table(search_model.ranges, bits, stages)
     runtime = config.runtime
     with stages.stage("float reference"):
         reference = run(model, images, threads=runtime.threads, batch_size=runtime.batch_size)
-    return Preparation(workspace, searched, table, images, reference, searched.costs(table), sequential, score)
+    return Preparation(calibrated, search_model, table, images, reference, search_model.costs(table), sequential, score)

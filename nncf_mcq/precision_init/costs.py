@@ -163,7 +163,7 @@ class CostModel:
     ) -> Constraint:
         """A sum over layers, which is what a search can keep exactly.
 
-        Each float layer is charged for switches of precision on all its sides. Neighbours that both are float do not
+        Each float layer is charged for precision conversions on all its sides. Neighbours that both are float do not
         switch: the true time is less, never more, as far as the table tells.
         """
         cost = {

@@ -38,8 +38,8 @@ class Evaluator:
         threads: Inference threads; policies are scored side by side, one thread each.
         batch_size: Images per inference.
         score: Distance of outputs from the reference, lower is better; `default_score` if not given.
-        known: Scores that other searches of the same model and images found, and where new ones go. Asking for one
-            of them takes no time, but counts as an evaluation.
+        shared_scores: Scores that other searches of the same model and images found, and where new ones go. Asking
+            for one of them takes no time, but counts as an evaluation.
         memo: Where scores are kept as soon as they are known. Those that it holds count, and are not run again.
         random_order: Score many policies in random order: processes that share a memo then share the work.
     """
@@ -53,7 +53,7 @@ class Evaluator:
         threads: int,
         batch_size: int,
         score: Score | None = None,
-        known: MutableMapping[PolicyKey, float] | None = None,
+        shared_scores: MutableMapping[PolicyKey, float] | None = None,
         memo: ScoreMemo | None = None,
         random_order: bool = False,
     ) -> None:
@@ -63,7 +63,7 @@ class Evaluator:
         self._threads = threads
         self._batch_size = batch_size
         self._score = score or default_score
-        self._known = {} if known is None else known
+        self._shared_scores = {} if shared_scores is None else shared_scores
         self._scores: dict[PolicyKey, float] = {}
         self._memo = memo
         self._random_order = random_order
@@ -143,9 +143,9 @@ class Evaluator:
 
     def _run(self, policy: Policy, threads: int) -> float:
         key = policy.key
-        if key not in self._known:
-            self._known[key] = self._distance(self._build(policy), threads)
-        return self._known[key]
+        if key not in self._shared_scores:
+            self._shared_scores[key] = self._distance(self._build(policy), threads)
+        return self._shared_scores[key]
 
     def _distance(self, model: ov.Model, threads: int) -> float:
         outputs = run(model, self._images, threads=threads, batch_size=self._batch_size)

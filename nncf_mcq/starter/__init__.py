@@ -1,5 +1,5 @@
 """A first configuration from what a newcomer has: a model and a folder of images. Nothing is guessed in silence."""
 
-from nncf_mcq.starter.configuration import Starter, make_starter
+from nncf_mcq.starter.configuration import InitialConfig, make_initial_config
 
-__all__ = ["Starter", "make_starter"]
+__all__ = ["InitialConfig", "make_initial_config"]

@@ -17,7 +17,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
-from nncf_mcq.starter.preprocessing import Preparation, by_answers, guessed, of_graph, of_torchvision
+from nncf_mcq.starter.preprocessing import RecognizedPreprocessing, by_accuracy, default, from_graph, from_torchvision
 
 AVERAGE_BITS: Final = 4
 CALIBRATION: Final = 128
@@ -25,7 +25,7 @@ _GREY_SIDE: Final = 28
 
 
 @dataclass(frozen=True)
-class Starter:
+class InitialConfig:
     """A first configuration.
 
     Attributes:
@@ -37,7 +37,7 @@ class Starter:
     notes: Sequence[str]
 
 
-def make_starter(
+def make_initial_config(
     reference: str,
     data: Path,
     target: Path,
@@ -45,7 +45,7 @@ def make_starter(
     shape: Sequence[int] | None = None,
     pretrained: bool = False,
     checkpoint: Path | None = None,
-) -> Starter:
+) -> InitialConfig:
     """Looks at a model and a folder of images.
 
     Args:
@@ -60,7 +60,7 @@ def make_starter(
         ConfigError: The model or the images cannot be used.
     """
     folder = Path.cwd()
-    documented = of_torchvision(reference)
+    documented = from_torchvision(reference)
     side = USUAL_SIDE if documented is None else int(documented.values["crop"])
     usual = [1, 1, _GREY_SIDE, _GREY_SIDE] if holds_idx_files(data) else [1, 3, side, side]
     found = read_model_input(
@@ -99,11 +99,11 @@ def make_starter(
     precision = {"type": "ilp", "budget": {"weight_size": {"average_bits": AVERAGE_BITS}}}
     config["compression"] = {"initializer": {"precision": precision}}
     load_config(config)
-    return Starter(_to_text(config), notes)
+    return InitialConfig(_to_text(config), notes)
 
 
 def _dataset(
-    data: Path, found: ModelInput, images: FoundImages, documented: Preparation | None
+    data: Path, found: ModelInput, images: FoundImages, documented: RecognizedPreprocessing | None
 ) -> tuple[dict[str, Any], str | None, list[str]]:
     """The section `dataset`, the metric, and what was assumed."""
     _, channels, height, width = found.shape
@@ -131,13 +131,13 @@ def _dataset(
         values = {**section, "root": str(data.resolve()), "preprocessing": dict(preprocessing)}
         return build_dataset(values, Path.cwd()).calibration
 
-    preparation = documented if documented is not None and documented.values["crop"] == height else None
-    preparation = preparation or of_graph(found.model, height)
-    if preparation is None and images.kind == "imagenet":
-        preparation = by_answers(found.model, height, images.classes, load)
-    preparation = preparation or guessed(height)
-    section["preprocessing"] = dict(preparation.values)
-    return section, "top1" if images.kind == "imagenet" else None, [*notes, preparation.note]
+    preprocessing = documented if documented is not None and documented.values["crop"] == height else None
+    preprocessing = preprocessing or from_graph(found.model, height)
+    if preprocessing is None and images.kind == "imagenet":
+        preprocessing = by_accuracy(found.model, height, images.classes, load)
+    preprocessing = preprocessing or default(height)
+    section["preprocessing"] = dict(preprocessing.values)
+    return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note]
 
 
 def _classes(model: ov.Model) -> int | None:

@@ -34,7 +34,7 @@ USUAL: Final = next(iter(CANDIDATES))
 
 
 @dataclass(frozen=True)
-class Preparation:
+class RecognizedPreprocessing:
     """The section `preprocessing`, and how it was found."""
 
     values: Mapping[str, Any]
@@ -46,7 +46,7 @@ def geometry(side: int) -> dict[str, Any]:
     return {"resize": round(side * RESIZE_TO_CROP), "crop": side}
 
 
-def of_torchvision(reference: str) -> Preparation | None:
+def from_torchvision(reference: str) -> RecognizedPreprocessing | None:
     """What torchvision says of its own model; None for other models.
 
     Args:
@@ -73,10 +73,12 @@ def of_torchvision(reference: str) -> Preparation | None:
         return None
     if values["interpolation"] not in INTERPOLATIONS:
         return None
-    return Preparation(values, f"preprocessing: as torchvision documents it for the default weights of {name}")
+    return RecognizedPreprocessing(
+        values, f"preprocessing: as torchvision documents it for the default weights of {name}"
+    )
 
 
-def of_graph(model: ov.Model, side: int) -> Preparation | None:
+def from_graph(model: ov.Model, side: int) -> RecognizedPreprocessing | None:
     """For a model that normalizes its input itself; None for others.
 
     Args:
@@ -102,14 +104,14 @@ def of_graph(model: ov.Model, side: int) -> Preparation | None:
     # A mean, deviation or divisor above 2, or a factor below one fiftieth, is for pixels up to 255.
     large = any(value < 0.02 if kind == "Multiply" else value > 2 for kind, value in constants)
     name = "pixels from 0 to 255" if large else "pixels from 0 to 1"
-    return Preparation(
+    return RecognizedPreprocessing(
         {**geometry(side), **CANDIDATES[name]}, f"preprocessing: {name}, since the model normalizes its input itself"
     )
 
 
-def by_answers(
+def by_accuracy(
     model: ov.Model, side: int, classes: int, load: Callable[[Mapping[str, Any]], ImageDataset]
-) -> Preparation:
+) -> RecognizedPreprocessing:
     """The usual preprocessing with which the model answers best on some labelled images.
 
     Args:
@@ -135,15 +137,15 @@ def by_answers(
             f"{100 * accuracy[best]:.0f} % of {count} images rightly; are its weights and the "
             "order of its classes what you think?"
         )
-        return Preparation({**geometry(side), **CANDIDATES[USUAL]}, note)
+        return RecognizedPreprocessing({**geometry(side), **CANDIDATES[USUAL]}, note)
     others = ", ".join(f"{name} {100 * value:.0f} %" for name, value in accuracy.items() if name != best)
     note = f"preprocessing: {best}, right on {100 * accuracy[best]:.0f} % of {count} images (others: {others})"
-    return Preparation({**geometry(side), **CANDIDATES[best]}, note)
+    return RecognizedPreprocessing({**geometry(side), **CANDIDATES[best]}, note)
 
 
-def guessed(side: int) -> Preparation:
+def default(side: int) -> RecognizedPreprocessing:
     """What most classifiers are trained with."""
-    return Preparation(
+    return RecognizedPreprocessing(
         {**geometry(side), **CANDIDATES[USUAL]},
         f"preprocessing: {USUAL}, a guess that labels could check; correct it where the model was trained otherwise",
     )

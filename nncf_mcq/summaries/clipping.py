@@ -14,7 +14,7 @@ from rich.table import Table
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.job import Job
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
@@ -125,8 +125,8 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
         compression.initializer.num_init_samples,
         tuple(model.input(0).get_shape()),
     )
-    workspace = Workspace.prepare(model, calibration, job.config, stages)
-    table = workspace.weight_table(workspace.ranges, compression.weights.bits, stages)
+    calibrated = CalibratedModel.prepare(model, calibration, job.config, stages)
+    table = calibrated.weight_table(calibrated.ranges, compression.weights.bits, stages)
     records = []
     for name, entries in table.entries.items():
         for bits, entry in sorted(entries.items()):
@@ -139,7 +139,7 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
     return ClippingReport(compression.initializer.model_dump()["range"], len(calibration), records)
 
 
-def layer_table(report: ClippingReport) -> Table:
+def clipping_table(report: ClippingReport) -> Table:
     """One row a layer and width."""
     table = _table(f"Clipping of {len({record.layer for record in report.records})} layers", report, "layer")
     for record in report.records:

@@ -81,7 +81,7 @@ def make_report(job: Job, precisions: Sequence[str], stages: Stages, *, refresh:
     return LatencyReport(quantizable, [table for table, _ in found], [file for _, file in found])
 
 
-def layer_table(report: LatencyReport) -> Table:
+def latency_table(report: LatencyReport) -> Table:
     """Each layer in int8 and in floating point, and what it costs that it alone is float.
 
     Args:
@@ -94,7 +94,7 @@ def layer_table(report: LatencyReport) -> Table:
     shown.add_column("int8", justify="right")
     for table in report.tables:
         shown.add_column(table.key.precision, justify="right")
-        shown.add_column("switches", justify="right")
+        shown.add_column("conversions", justify="right")
     for name, members in report.quantizable.groups.items():
         cells = []
         for table in report.tables:

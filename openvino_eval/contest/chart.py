@@ -46,7 +46,7 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
         figure = Figure(figsize=(10, 6), layout="constrained")
         axes = figure.subplots()
         for position, standing in enumerate(standings):
-            index = names.index(standing.entrant.method)
+            index = names.index(standing.competitor.method)
             spreads = [standing.score_after(count) for count in counts]
             medians = [_or_gap(spread.median) for spread in spreads]
             style: dict[str, Any] = {"color": _COLOURS[index], "drawstyle": "steps-post"}
@@ -55,11 +55,11 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
             axes.plot(
                 counts,
                 medians,
-                label=str(standing.entrant),
-                linestyle=_LINES[standing.entrant.arm],
+                label=str(standing.competitor),
+                linestyle=_LINES[standing.competitor.arm],
                 linewidth=1.6,
                 marker=_MARKERS[index],
-                markerfacecolor="white" if standing.entrant.arm is Arm.COLD else _COLOURS[index],
+                markerfacecolor="white" if standing.competitor.arm is Arm.COLD else _COLOURS[index],
                 markersize=7,
                 markevery=_marked(medians, position, len(standings)),
                 **style,
@@ -86,11 +86,11 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
     return stream.getvalue()
 
 
-def _marked(values: Sequence[float], position: int, entrants: int) -> list[int]:
-    """Where the markers of a curve are: shifted by entrant, so that curves which coincide can be told apart."""
+def _marked(values: Sequence[float], position: int, competitors: int) -> list[int]:
+    """Where the markers of a curve are: shifted by competitor, so that curves which coincide can be told apart."""
     first = next(index for index, value in enumerate(values) if not math.isnan(value))
     step = max((len(values) - first) // _MARKS, 1)
-    shifted = range(first + step * position // max(entrants, 1), len(values), step)
+    shifted = range(first + step * position // max(competitors, 1), len(values), step)
     return sorted({first, *shifted})
 
 

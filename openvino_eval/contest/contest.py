@@ -16,13 +16,13 @@ from nncf_mcq.result import versions
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.progress import Stages
 from openvino_eval.accuracy import check_metrics
-from openvino_eval.contest.arena import FLOAT, Arena, run_parameters
 from openvino_eval.contest.chart import draw
-from openvino_eval.contest.methods import Entrant, Run, entrants
+from openvino_eval.contest.methods import Competitor, ContestRun, competitors
 from openvino_eval.contest.progress import ContestProgress
 from openvino_eval.contest.record import RunRecord, RunStore
+from openvino_eval.contest.runner import FLOAT, ContestRunner, run_parameters
 from openvino_eval.contest.settings import ContestSettings
-from openvino_eval.contest.standings import Standing, protagonist, rank, rival_record, verdict
+from openvino_eval.contest.standings import Standing, rank, reference_method, rival_record, verdict
 from openvino_eval.contest.tables import markdown, terminal_table
 from openvino_eval.contest.workers import Workers, make_workers
 from openvino_eval.errors import EvaluationError
@@ -90,7 +90,7 @@ def summary_table(standings: list[Standing], settings: ContestSettings) -> Any:
 
 class _Contest:
     def __init__(
-        self, settings: ContestSettings, store: RunStore, records: dict[Run, RunRecord], setup: dict[str, Any]
+        self, settings: ContestSettings, store: RunStore, records: dict[ContestRun, RunRecord], setup: dict[str, Any]
     ) -> None:
         self._settings = settings
         self._store = store
@@ -98,21 +98,21 @@ class _Contest:
         self._setup = setup
 
     @property
-    def missing(self) -> list[Run]:
+    def missing(self) -> list[ContestRun]:
         return [run for run in self._settings.runs if run not in self._records]
 
     @property
-    def unreported(self) -> list[Run]:
+    def unreported(self) -> list[ContestRun]:
         return [run for run, record in self._records.items() if record.report is None]
 
     @property
     def standings(self) -> list[Standing]:
-        by_entrant: dict[Entrant, dict[int, RunRecord]] = {
-            entrant: {} for entrant in entrants(self._settings.methods, self._settings.arms)
+        by_competitor: dict[Competitor, dict[int, RunRecord]] = {
+            competitor: {} for competitor in competitors(self._settings.methods, self._settings.arms)
         }
         for run, record in sorted(self._records.items(), key=lambda item: item[0].seed):
-            by_entrant[run.entrant][run.seed] = record
-        return rank(by_entrant, self._settings.seeds)
+            by_competitor[run.competitor][run.seed] = record
+        return rank(by_competitor, self._settings.seeds)
 
     def search(self, workers: Workers, progress: ContestProgress) -> None:
         alone = self._settings.jobs == 1
@@ -149,7 +149,7 @@ class _Contest:
         if not standings:
             return
         settings, shown = self._settings, checkpoints(self._settings.evaluations)
-        ours = protagonist(standings)
+        ours = reference_method(standings)
         text = verdict(standings)
         comparison = {
             "setup": self._setup,
@@ -169,24 +169,24 @@ class _Contest:
         for name, content in contents.items():
             _write(settings.output / name, content)
 
-    def _keep(self, run: Run, record: RunRecord) -> None:
+    def _keep(self, run: ContestRun, record: RunRecord) -> None:
         self._store.save(run, record)
         self._records[run] = record
 
 
-def _search(arena: Arena, run: Run) -> RunRecord:
-    return arena.search(run)
+def _search(runner: ContestRunner, run: ContestRun) -> RunRecord:
+    return runner.search(run)
 
 
-def _search_visibly(progress: ContestProgress, arena: Arena, run: Run) -> RunRecord:
-    progress.start(str(run), arena.settings.evaluations)
-    return arena.search(run, progress.update_run)
+def _search_visibly(progress: ContestProgress, runner: ContestRunner, run: ContestRun) -> RunRecord:
+    progress.start(str(run), runner.settings.evaluations)
+    return runner.search(run, progress.update_run)
 
 
-def _report(arena: Arena, policies: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+def _report(runner: ContestRunner, policies: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Metrics of the float model, then of each policy."""
     named = {str(index): Policy.from_dict(policy) for index, policy in enumerate(policies)}
-    measured = arena.report(named)
+    measured = runner.report(named)
     return [measured[name] for name in (FLOAT, *named)]
 
 

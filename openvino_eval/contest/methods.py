@@ -58,7 +58,7 @@ METHODS: Final[Mapping[str, Method]] = {
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Competitor:
     """A method with one of its arms.
 
     Attributes:
@@ -74,25 +74,27 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One search of an entrant.
+class ContestRun:
+    """One search of a competitor.
 
     Attributes:
-        entrant: Who searches.
+        competitor: Who searches.
         seed: Of its randomness.
     """
 
-    entrant: Entrant
+    competitor: Competitor
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.entrant} seed {self.seed}" if METHODS[self.entrant.method].searches else str(self.entrant)
+        return (
+            f"{self.competitor} seed {self.seed}" if METHODS[self.competitor.method].searches else str(self.competitor)
+        )
 
     @property
     def name(self) -> str:
         """The name of its file."""
-        arm = [] if self.entrant.arm is Arm.NONE else [str(self.entrant.arm)]
-        return "-".join([self.entrant.method, *arm, str(self.seed)])
+        arm = [] if self.competitor.arm is Arm.NONE else [str(self.competitor.arm)]
+        return "-".join([self.competitor.method, *arm, str(self.seed)])
 
     def parameters(self, budget: Mapping[str, Any], evaluations: int) -> dict[str, Any]:
         """JSON values of its precision initializer.
@@ -101,13 +103,13 @@ class Run:
             budget: Of the policies.
             evaluations: Unique scored policies, for a method that takes a number.
         """
-        method = METHODS[self.entrant.method]
+        method = METHODS[self.competitor.method]
         found = {**method.parameters, "budget": dict(budget)}
         if method.searches:
             found |= {
                 "evaluations": evaluations,
                 "seed": self.seed,
-                "warm_start": _WARM_STARTS[self.entrant.arm],
+                "warm_start": _WARM_STARTS[self.competitor.arm],
             }
         return found
 
@@ -126,7 +128,7 @@ def parse_arms(text: str) -> tuple[Arm, ...]:
     return tuple(Arm(name) for name in _parse("--arms", text, [str(arm) for arm in CHOSEN_ARMS]))
 
 
-def entrants(methods: Sequence[str], arms: Sequence[Arm]) -> list[Entrant]:
+def competitors(methods: Sequence[str], arms: Sequence[Arm]) -> list[Competitor]:
     """Everyone who takes part, in the order of the methods.
 
     Args:
@@ -134,14 +136,14 @@ def entrants(methods: Sequence[str], arms: Sequence[Arm]) -> list[Entrant]:
         arms: For the methods that know both; the others run with their only one.
     """
     return [
-        Entrant(name, arm)
+        Competitor(name, arm)
         for name in methods
         for arm in METHODS[name].arms
         if arm in arms or len(METHODS[name].arms) == 1
     ]
 
 
-def plan(competitors: Sequence[Entrant], seeds: int) -> list[Run]:
+def plan(competitors: Sequence[Competitor], seeds: int) -> list[ContestRun]:
     """All runs, in the order in which they are best begun.
 
     Seed after seed, so that a contest that is not finished compares everyone. Processes that run side by side should
@@ -152,16 +154,16 @@ def plan(competitors: Sequence[Entrant], seeds: int) -> list[Run]:
         competitors: Who takes part.
         seeds: How many seeds each gets that takes one.
     """
-    measuring = [entrant for entrant in competitors if entrant.arm is not Arm.COLD]
-    others = [entrant for entrant in competitors if entrant.arm is Arm.COLD]
+    measuring = [competitor for competitor in competitors if competitor.arm is not Arm.COLD]
+    others = [competitor for competitor in competitors if competitor.arm is Arm.COLD]
     # Those that do not search are the shortest.
-    measuring.sort(key=lambda entrant: entrant.arm is not Arm.NONE)
+    measuring.sort(key=lambda competitor: competitor.arm is not Arm.NONE)
     order = [*measuring[:1], *others, *measuring[1:]]
     return [
-        Run(entrant, seed)
+        ContestRun(competitor, seed)
         for seed in range(seeds)
-        for entrant in order
-        if seed == 0 or METHODS[entrant.method].searches
+        for competitor in order
+        if seed == 0 or METHODS[competitor.method].searches
     ]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nncf_mcq import Policy
 from nncf_mcq.utils.files import write_text_atomically
-from openvino_eval.contest.methods import Arm, Entrant, Run
+from openvino_eval.contest.methods import Arm, Competitor, ContestRun
 from openvino_eval.errors import EvaluationError
 
 RUNS_FOLDER: Final = "runs"
@@ -77,7 +77,7 @@ class RunStore:
     def __init__(self, output: Path) -> None:
         self._folder = output / RUNS_FOLDER
 
-    def load(self, run: Run, parameters: dict[str, Any]) -> RunRecord | None:
+    def load(self, run: ContestRun, parameters: dict[str, Any]) -> RunRecord | None:
         """The record of a run, if it is finished.
 
         Args:
@@ -96,23 +96,23 @@ class RunStore:
             raise EvaluationError(f"{path}: not a run of a contest: delete it to repeat the run") from error
         return record if record.parameters == parameters else None
 
-    def load_all(self) -> dict[Entrant, dict[int, RunRecord]]:
+    def load_all(self) -> dict[Competitor, dict[int, RunRecord]]:
         """Every finished run, by who searched and the seed.
 
         Raises:
             EvaluationError: A file is no record.
         """
-        found: dict[Entrant, dict[int, RunRecord]] = {}
+        found: dict[Competitor, dict[int, RunRecord]] = {}
         for path in sorted(self._folder.glob("*-*.json")):
             method, *arm, seed = path.stem.split("-")
             try:
-                entrant = Entrant(method, Arm(arm[0]) if arm else Arm.NONE)
-                found.setdefault(entrant, {})[int(seed)] = RunRecord.model_validate_json(path.read_bytes())
+                competitor = Competitor(method, Arm(arm[0]) if arm else Arm.NONE)
+                found.setdefault(competitor, {})[int(seed)] = RunRecord.model_validate_json(path.read_bytes())
             except ValueError as error:  # pydantic's are among them
                 raise EvaluationError(f"{path}: not a run of a contest") from error
         return found
 
-    def save(self, run: Run, record: RunRecord) -> None:
+    def save(self, run: ContestRun, record: RunRecord) -> None:
         """Keeps a record.
 
         Raises:
@@ -124,5 +124,5 @@ class RunStore:
         except OSError as error:
             raise EvaluationError(f"{path}: cannot be written: {error.strerror}") from error
 
-    def _path(self, run: Run) -> Path:
+    def _path(self, run: ContestRun) -> Path:
         return self._folder / f"{run.name}.json"

@@ -14,7 +14,7 @@ from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.job import Job
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.json_values import differences
-from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, Run, entrants, plan
+from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, ContestRun, competitors, plan
 from openvino_eval.errors import EvaluationError
 
 SETTINGS_FILE: Final = "contest.json"
@@ -46,9 +46,9 @@ class ContestSettings:
     jobs: int = 1
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[ContestRun]:
         """All searches, in order."""
-        return plan(entrants(self.methods, self.arms), self.seeds)
+        return plan(competitors(self.methods, self.arms), self.seeds)
 
     def read_job(self) -> Job:
         """The configuration, prepared for any method rather than for the one that it names.

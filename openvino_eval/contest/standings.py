@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openvino_eval.contest.methods import METHODS, Entrant
+from openvino_eval.contest.methods import METHODS, Competitor
 from openvino_eval.contest.record import RunRecord
 
 
@@ -36,20 +36,20 @@ class Spread:
 
 @dataclass(frozen=True)
 class Standing:
-    """One entrant.
+    """One competitor.
 
     Attributes:
-        entrant: Who.
+        competitor: Who.
         records: Finished runs by seed; at least one.
         seeds: How many runs there will be.
         rival: The best of the others, if another has finished a run.
         rival_score: Its median final score.
     """
 
-    entrant: Entrant
+    competitor: Competitor
     records: Mapping[int, RunRecord] = field(repr=False)
     seeds: int
-    rival: Entrant | None = None
+    rival: Competitor | None = None
     rival_score: float = math.nan
 
     @property
@@ -110,8 +110,8 @@ class Standing:
         to_rival = self.evaluations_to_rival
         final = self.final.to_dict()
         return {
-            "method": self.entrant.method,
-            "arm": str(self.entrant.arm),
+            "method": self.competitor.method,
+            "arm": str(self.competitor.arm),
             "seeds": self.seeds,
             "finished": len(self.records),
             "median_final_score": final["median"],
@@ -140,25 +140,25 @@ def rival_record(standing: Standing) -> dict[str, Any] | None:
     }
 
 
-def rank(records: Mapping[Entrant, Mapping[int, RunRecord]], seeds: int) -> list[Standing]:
-    """The standings, in the order of the entrants.
+def rank(records: Mapping[Competitor, Mapping[int, RunRecord]], seeds: int) -> list[Standing]:
+    """The standings, in the order of the competitors.
 
     Args:
-        records: Finished runs by entrant and seed; entrants without any are left out.
-        seeds: Searches of each entrant that takes a seed.
+        records: Finished runs by competitor and seed; competitors without any are left out.
+        seeds: Searches of each competitor that takes a seed.
     """
     found = [
-        Standing(entrant, finished, seeds if METHODS[entrant.method].searches else 1)
-        for entrant, finished in records.items()
+        Standing(competitor, finished, seeds if METHODS[competitor.method].searches else 1)
+        for competitor, finished in records.items()
         if finished
     ]
     return [_with_rival(standing, found) for standing in found]
 
 
-def protagonist(standings: Sequence[Standing]) -> Standing | None:
+def reference_method(standings: Sequence[Standing]) -> Standing | None:
     """Whom the verdict is about: RL where it takes part, otherwise the best."""
     for standing in standings:
-        if standing.entrant.method == "rl":
+        if standing.competitor.method == "rl":
             return standing
     return min(standings, key=lambda standing: standing.final.median, default=None)
 
@@ -169,20 +169,23 @@ def verdict(standings: Sequence[Standing]) -> str:
     Args:
         standings: All of them.
     """
-    ours = protagonist(standings)
+    ours = reference_method(standings)
     if ours is None or ours.rival is None:
         return ""
-    theirs = next(standing for standing in standings if standing.entrant == ours.rival)
+    theirs = next(standing for standing in standings if standing.competitor == ours.rival)
     begin = "" if all(standing.complete for standing in standings) else "So far: "
     score, other = ours.final.median, ours.rival_score
     if score == other:
-        text = f"{ours.entrant} and its best rival {theirs.entrant} tie: both have the median final score {score:.4g}."
+        text = (
+            f"{ours.competitor} and its best rival {theirs.competitor} tie: "
+            f"both have the median final score {score:.4g}."
+        )
     else:
         outcome, side = ("wins", "below") if score < other else ("loses", "above")
         share = f"{100 * abs(score / other - 1):.1f} % " if other > 0 and math.isfinite(score) else ""
         text = (
-            f"{ours.entrant} {outcome}: its median final score {score:.4g} is {share}{side} the {other:.4g} of "
-            f"{theirs.entrant}, its best rival."
+            f"{ours.competitor} {outcome}: its median final score {score:.4g} is {share}{side} the {other:.4g} of "
+            f"{theirs.competitor}, its best rival."
         )
     spreads = (ours.final, theirs.final)
     if score != other and max(spread.low for spread in spreads) <= min(spread.high for spread in spreads):
@@ -195,11 +198,11 @@ def verdict(standings: Sequence[Standing]) -> str:
 
 
 def _with_rival(standing: Standing, everyone: Sequence[Standing]) -> Standing:
-    others = [other for other in everyone if other.entrant != standing.entrant]
+    others = [other for other in everyone if other.competitor != standing.competitor]
     best = min(others, key=lambda other: other.final.median, default=None)
     if best is None:
         return standing
-    return Standing(standing.entrant, standing.records, standing.seeds, best.entrant, best.final.median)
+    return Standing(standing.competitor, standing.records, standing.seeds, best.competitor, best.final.median)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -15,7 +15,7 @@ _TEXT_COLUMNS = 2
 
 LEGEND = (
     "score: on the search images, lower is better; best policy within the budget, median and quartiles over the seeds. "
-    "to rival: evaluations until a seed is as good as the median final score of the best other entrant, median over "
+    "to rival: evaluations until a seed is as good as the median final score of the best other competitor, median over "
     "the seeds; in brackets how many get there. top-1, agreement, KL: of the policies found, on images that no search "
     "saw. time: of one run alone, without the preparation; own: share of it that is not scoring."
 )
@@ -43,8 +43,8 @@ def rows(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[list
     metrics = _metrics(standings)
     return [
         [
-            standing.entrant.method,
-            str(standing.entrant.arm),
+            standing.competitor.method,
+            str(standing.competitor.arm),
             str(standing.seeds) if standing.complete else f"{len(standing.records)} of {standing.seeds}",
             *(_spread(standing.score_after(count)) for count in checkpoints),
             _score(standing.final.median),

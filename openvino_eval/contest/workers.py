@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from nncf_mcq import NncfMcqError
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.progress import SilentProgress, Stages
-from openvino_eval.contest.arena import Arena
+from openvino_eval.contest.runner import ContestRunner
 from openvino_eval.contest.settings import ContestSettings
 from openvino_eval.errors import EvaluationError
 
@@ -26,7 +26,9 @@ Result = TypeVar("Result")
 class Workers(Protocol):
     """Whoever does the work."""
 
-    def map(self, function: Callable[[Arena, Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    def map(
+        self, function: Callable[[ContestRunner, Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
         """Items with their results, in the order in which they are done."""
 
 
@@ -41,14 +43,16 @@ class ThisProcess:
     def __init__(self, settings: ContestSettings, stages: Stages) -> None:
         self._settings = settings
         self._stages = stages
-        self._arena: Arena | None = None
+        self._runner: ContestRunner | None = None
 
-    def map(self, function: Callable[[Arena, Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    def map(
+        self, function: Callable[[ContestRunner, Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
         """Items with their results, in their order."""
         for item in items:
-            if self._arena is None:
-                self._arena = Arena.prepare(self._settings, self._stages)
-            yield item, function(self._arena, item)
+            if self._runner is None:
+                self._runner = ContestRunner.prepare(self._settings, self._stages)
+            yield item, function(self._runner, item)
 
 
 class Processes:
@@ -61,7 +65,9 @@ class Processes:
     def __init__(self, executor: ProcessPoolExecutor) -> None:
         self._executor = executor
 
-    def map(self, function: Callable[[Arena, Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    def map(
+        self, function: Callable[[ContestRunner, Item], Result], items: Sequence[Item]
+    ) -> Iterator[tuple[Item, Result]]:
         """Items with their results as they come.
 
         Raises:
@@ -102,7 +108,7 @@ def make_workers(settings: ContestSettings, stages: Stages) -> Iterator[Workers]
 
 
 _settings: ContestSettings | None = None
-_arena: Arena | None = None
+_runner: ContestRunner | None = None
 
 
 def _begin(settings: ContestSettings) -> None:
@@ -121,13 +127,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(function: Callable[[Arena, Item], Result], item: Item) -> Result:
-    global _arena
+def _work(function: Callable[[ContestRunner, Item], Result], item: Item) -> Result:
+    global _runner
     assert _settings is not None
     try:
-        if _arena is None:
-            _arena = Arena.prepare(_settings, Stages(SilentProgress()))
-        return function(_arena, item)
+        if _runner is None:
+            _runner = ContestRunner.prepare(_settings, Stages(SilentProgress()))
+        return function(_runner, item)
     except NncfMcqError as error:
         # Some of these cannot be sent to another process.
         raise EvaluationError(str(error)) from None

@@ -69,7 +69,7 @@ def prepared(job_file: Path) -> Comparison:
 
 def autoq_result(compared: Comparison, bits: tuple[tuple[int, ...], ...], policies: tuple[str, ...]) -> AutoqResult:
     """A result as AutoQ's process writes it, with outputs of the float model and made-up scores."""
-    outputs = compared._outputs(compared.preparation.workspace.quantizable.model)
+    outputs = compared._outputs(compared.preparation.calibrated.quantizable.model)
     evaluations = tuple(AutoqEvaluation(0.5 * (i + 1), 1 / (i + 1), item, (8,)) for i, item in enumerate(bits))
     return AutoqResult(
         layers=MODULES,
@@ -257,7 +257,7 @@ def test_policies_go_there_and_back(prepared: Comparison) -> None:
     policy = prepared.policy(bits)
     assert prepared.module_bits(policy) == bits
     weights = {
-        group: members[0].weights for group, members in prepared.preparation.workspace.quantizable.groups.items()
+        group: members[0].weights for group, members in prepared.preparation.calibrated.quantizable.groups.items()
     }
     assert sorted(policy.weight_bits.items()) == sorted((group, bits[name]) for group, name in prepared.modules.items())
     assert weights[next(group for group, name in prepared.modules.items() if name == "2")] == 1000

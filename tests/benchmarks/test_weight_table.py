@@ -8,16 +8,16 @@ from rich.console import Console
 from benchmarks import weight_table
 from benchmarks.weight_table import COMPENSATED, Subject
 from nncf_mcq.policy import SUPPORTED_BITS
-from tests.models import small_workspace
+from tests.models import small_calibrated_model
 
 
 @pytest.fixture(params=["asymmetric", "symmetric"])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    workspace, _ = small_workspace()
-    compression = workspace.config.compression
+    calibrated, _ = small_calibrated_model()
+    compression = calibrated.config.compression
     weights = compression.weights.model_copy(update={"mode": request.param})
-    config = workspace.config.model_copy(update={"compression": compression.model_copy(update={"weights": weights})})
-    return Subject(workspace.quantizable, workspace.statistics.layers, config)
+    config = calibrated.config.model_copy(update={"compression": compression.model_copy(update={"weights": weights})})
+    return Subject(calibrated.quantizable, calibrated.statistics.layers, config)
 
 
 def test_the_plain_loop_yields_the_same_weights(subject: Subject) -> None:

@@ -15,7 +15,7 @@ from nncf_mcq import ConfigError, QuantizationError, quantize
 from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.model.inference import run
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import as_dataset, convolution, make_model, random_constant, random_images
 
@@ -119,13 +119,13 @@ def test_every_rule_and_rounding_stays_finite_at_two_bits(name: str) -> None:
     model = MODELS[name]()
     stages = Stages(SilentProgress())
     images = random_images(4, tuple(model.input(0).get_shape()))
-    workspace = Workspace.prepare(model, images, load_config(settings("max", "nearest", 2)), stages)
+    calibrated = CalibratedModel.prepare(model, images, load_config(settings("max", "nearest", 2)), stages)
     for rule in RULES:
         initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
         for rounding, per_channel in itertools.product(ROUNDINGS, (True, False)):
-            workspace.config = load_config(settings(rule, rounding, 2, per_channel=per_channel))
-            table = workspace.weight_table(initializer, (2,), stages)
-            for layer in workspace.quantizable.layers:
+            calibrated.config = load_config(settings(rule, rounding, 2, per_channel=per_channel))
+            table = calibrated.weight_table(initializer, (2,), stages)
+            for layer in calibrated.quantizable.layers:
                 entry = table[layer.name, 2]
                 assert np.isfinite(entry.scale).all()
                 assert (entry.scale > 0).all()

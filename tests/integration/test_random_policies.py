@@ -15,14 +15,14 @@ from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.ir.export import export
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import core, run
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
 
 IMAGES = 16
 BYTES_OF_A_SCALE_AND_A_BIAS = 8
-Prepared = tuple[Workspace, WeightTable, np.ndarray]
+Prepared = tuple[CalibratedModel, WeightTable, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def prepared() -> Prepared:
     dataset = job.load_dataset().calibration
     images = collect_images([dataset[index][0][None] for index in range(IMAGES)], None, (1, 1, 28, 28))
     stages = Stages(SilentProgress())
-    workspace = Workspace.prepare(job.openvino_model(), images, job.config, stages)
+    calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config, stages)
     rule = RANGE_INITIALIZERS["max"]
-    return workspace, workspace.weight_table(rule(rule.Parameters()), SUPPORTED_BITS, stages), images
+    return calibrated, calibrated.weight_table(rule(rule.Parameters()), SUPPORTED_BITS, stages), images
 
 
 @settings(max_examples=6)
@@ -41,29 +41,35 @@ def prepared() -> Prepared:
 def test_any_policy_runs_in_int8_and_equals_the_scored_model(
     data: st.DataObject, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    workspace, table, images = prepared
+    calibrated, table, images = prepared
     widths = st.sampled_from(SUPPORTED_BITS)
     policy = Policy(
-        {layer.name: data.draw(widths) for layer in workspace.quantizable.layers},
-        {point.name: data.draw(widths) for point in workspace.quantizable.activation_points},
+        {layer.name: data.draw(widths) for layer in calibrated.quantizable.layers},
+        {point.name: data.draw(widths) for point in calibrated.quantizable.activation_points},
     )
     names = list(policy.weight_bits)
     # Raises when a layer is not on an int8 kernel, or an output differs in one bit.
     exported = export(
-        workspace.build(policy, table), tmp_path_factory.mktemp("ir"), "model", names, images, information={}, threads=1
+        calibrated.build(policy, table),
+        tmp_path_factory.mktemp("ir"),
+        "model",
+        names,
+        images,
+        information={},
+        threads=1,
     )
     assert set(exported.runtime_precisions) >= set(names)
     # Searches score a form of the weights that is compiled faster.
-    scored = run(workspace.build(policy, table, packed=False), images, threads=1, batch_size=1)
+    scored = run(calibrated.build(policy, table, packed=False), images, threads=1, batch_size=1)
     shipped = run(core().read_model(exported.xml), images, threads=1, batch_size=1)
     np.testing.assert_array_equal(scored, shipped)
 
 
 @pytest.mark.parametrize("bits", SUPPORTED_BITS)
 def test_the_file_is_as_small_as_its_bits(bits: int, prepared: Prepared, tmp_path: Path) -> None:
-    workspace, table, images = prepared
-    layers = workspace.quantizable.layers
-    model = workspace.build(Policy({layer.name: bits for layer in layers}, workspace.activation_bits), table)
+    calibrated, table, images = prepared
+    layers = calibrated.quantizable.layers
+    model = calibrated.build(Policy({layer.name: bits for layer in layers}, calibrated.activation_bits), table)
     xml = export(model, tmp_path, "model", [], images[:1], information={}, threads=1).xml
     expected = sum(layer.weights * bits / 8 + layer.output_channels * BYTES_OF_A_SCALE_AND_A_BIAS for layer in layers)
     assert xml.with_suffix(".bin").stat().st_size == pytest.approx(expected, rel=0.05)

@@ -10,18 +10,18 @@ from nncf_mcq.ir.float_layers import float_weight
 from nncf_mcq.model.inference import run
 from nncf_mcq.model.nodes import operations_by_name, source
 from nncf_mcq.policy import FLOAT, Policy
-from tests.models import random_images, small_workspace
+from tests.models import random_images, small_calibrated_model
 
 
 def test_float_layers_read_what_is_not_quantized() -> None:
     """What remains of the error are the quantizers of the residual addition."""
-    workspace, table = small_workspace()
-    layers = workspace.quantizable.layers
+    calibrated, table = small_calibrated_model()
+    layers = calibrated.quantizable.layers
     images = random_images(4)
-    expected = run(workspace.quantizable.model, images, threads=1, batch_size=4)
+    expected = run(calibrated.quantizable.model, images, threads=1, batch_size=4)
     errors = {}
     for bits in (8, FLOAT):
-        model = workspace.build(Policy({layer.name: bits for layer in layers}, workspace.activation_bits), table)
+        model = calibrated.build(Policy({layer.name: bits for layer in layers}, calibrated.activation_bits), table)
         operations = operations_by_name(model)
         sources = {source(operations[layer.name], layer.data_port).get_type_name() for layer in layers}
         assert ("FakeQuantize" in sources) == (bits == 8)
@@ -31,23 +31,23 @@ def test_float_layers_read_what_is_not_quantized() -> None:
 
 
 def test_a_float_layer_ships_as_f16_beside_int8_layers(tmp_path: Path) -> None:
-    workspace, table = small_workspace()
-    names = [layer.name for layer in workspace.quantizable.layers]
+    calibrated, table = small_calibrated_model()
+    names = [layer.name for layer in calibrated.quantizable.layers]
     kept = names[2]
     sizes = {}
     for bits in (8, FLOAT):
-        policy = Policy({name: bits if name == kept else 4 for name in names}, workspace.activation_bits)
+        policy = Policy({name: bits if name == kept else 4 for name in names}, calibrated.activation_bits)
         integer = [name for name in names if policy.weight_bits[name] != FLOAT]
         # The outputs of the file must be those of the model that was scored, bit for bit.
-        scored = workspace.build(policy, table, packed=False)
+        scored = calibrated.build(policy, table, packed=False)
         found = export(scored, tmp_path / "scored", "model", integer, random_images(3), information={}, threads=1)
         shipped = export(
-            workspace.build(policy, table), tmp_path, "model", integer, random_images(3), information={}, threads=1
+            calibrated.build(policy, table), tmp_path, "model", integer, random_images(3), information={}, threads=1
         )
         assert shipped.runtime_precisions == found.runtime_precisions
         assert shipped.runtime_precisions[kept] == ("f32" if bits == FLOAT else shipped.runtime_precisions[names[1]])
         sizes[bits] = shipped.xml.with_suffix(".bin").stat().st_size
-    layer = workspace.quantizable.layer(kept)
+    layer = calibrated.quantizable.layer(kept)
     # Scales, one a channel, and the range of the quantizer are saved.
     assert 0 < sizes[FLOAT] - sizes[8] <= layer.weights
     constants = [node for node in ov.Core().read_model(shipped.xml).get_ops() if node.get_type_name() == "Constant"]

@@ -56,8 +56,8 @@ def test_at_eight_bits_the_grids_are_what_nncf_would_write(quantizable: Quantiza
 
 
 def test_every_point_needs_a_range(quantizable: QuantizableModel) -> None:
-    placed = place_activation_quantizers(quantizable)
+    fake_quantized = place_activation_quantizers(quantizable)
     ranges = ranges_of(quantizable)
     ranges.pop(quantizable.activation_points[-1].name)
     with pytest.raises(QuantizationError, match="activation quantizers: found "):
-        build_template(placed, ranges, dict.fromkeys(ranges, 8))
+        build_template(fake_quantized, ranges, dict.fromkeys(ranges, 8))

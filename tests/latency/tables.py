@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from nncf_mcq.latency import LatencyKey, LatencyTable, LayerLatency, Switch
+from nncf_mcq.latency import LatencyKey, LatencyTable, LayerLatency, PrecisionConversion
 
 
 def make_table(
@@ -23,7 +23,8 @@ def make_table(
         int8_ms=int8,
         float_ms=int8 + sum(extra.values()),
         layers={name: LayerLatency(int8_ms=int8 / len(extra), extra_ms=value) for name, value in extra.items()},
-        switches=tuple(
-            Switch(source=source, target=target, ms=value) for (source, target), value in (switches or {}).items()
+        precision_conversions=tuple(
+            PrecisionConversion(source=source, target=target, ms=value)
+            for (source, target), value in (switches or {}).items()
         ),
     )

@@ -13,17 +13,17 @@ from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
-from tests.models import SAMPLE_SIZE, convolution_model, shared_weights_model, small_network, small_workspace
+from tests.models import SAMPLE_SIZE, convolution_model, shared_weights_model, small_calibrated_model, small_network
 
 
 @pytest.fixture(scope="module")
 def quantizable() -> QuantizableModel:
-    return small_workspace()[0].quantizable
+    return small_calibrated_model()[0].quantizable
 
 
 @pytest.fixture(scope="module")
 def models(quantizable: QuantizableModel) -> LatencyModels:
-    return LatencyModels(quantizable, small_workspace()[0].placed)
+    return LatencyModels(quantizable, small_calibrated_model()[0].fake_quantized)
 
 
 def test_only_the_chosen_layers_are_float(models: LatencyModels, quantizable: QuantizableModel) -> None:
@@ -50,8 +50,8 @@ def test_every_layer_and_switch_is_measured(models: LatencyModels, quantizable: 
     table = measure_table(models, key, seconds=0.001, progress=lambda: steps.append(1))
     assert len(steps) == count_variants(quantizable)
     assert list(table.layers) == list(quantizable.groups)
-    assert {(item.source, item.target) for item in table.switches} == set(neighbours(quantizable))
-    assert all(item.ms >= 0.0 for item in table.switches)
+    assert {(item.source, item.target) for item in table.precision_conversions} == set(neighbours(quantizable))
+    assert all(item.ms >= 0.0 for item in table.precision_conversions)
     assert table.predict(table.layers) == pytest.approx(table.float_ms, rel=0.2)
 
 

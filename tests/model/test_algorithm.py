@@ -21,7 +21,7 @@ from nncf.torch.quantization.layers import BaseQuantizer
 from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
 
 from nncf_mcq import MixedClippingQuantization, Policy
-from nncf_mcq.model.algorithm import Placement, ValueRange, find_placement, ignored_scope, run_pipeline
+from nncf_mcq.model.algorithm import QuantizerPlacement, ValueRange, find_placement, ignored_scope, run_pipeline
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.range_init.grid import QuantizationMode, grid_from_range
@@ -48,7 +48,7 @@ def network() -> ov.Model:
     return to_openvino(small_network(), SAMPLE_SIZE)
 
 
-def policy_of(placement: Placement) -> Policy:
+def policy_of(placement: QuantizerPlacement) -> Policy:
     weights = {point.operation: bits for point, bits in zip(placement.weights, WIDTHS, strict=True)}
     return Policy(weights, {point.name: 2 + index for index, point in enumerate(placement.activations)})
 

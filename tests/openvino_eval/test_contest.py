@@ -13,7 +13,7 @@ from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.cli import main
-from openvino_eval.contest.arena import Arena
+from openvino_eval.contest.runner import ContestRunner
 from openvino_eval.contest.scores import ScoreFile
 from openvino_eval.contest.settings import ContestSettings
 from tests.openvino_eval.contests import (
@@ -125,7 +125,7 @@ def test_the_results_say_who_is_best(finished: Path, config: Path, capsys: pytes
 def test_a_finished_contest_prepares_and_computes_nothing(
     finished: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Arena, "prepare", None)
+    monkeypatch.setattr(ContestRunner, "prepare", None)
     before = load_comparison(finished)
     assert contest(config, finished) == 0
     assert load_comparison(finished) == before

@@ -3,32 +3,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
-from tests.models import make_evaluator, small_workspace
+from tests.models import make_evaluator, small_calibrated_model
 
 STAGES = Stages(SilentProgress())
 
 
-def policy_of(workspace: Workspace) -> Policy:
-    return Policy({layer.name: 2 for layer in workspace.quantizable.layers}, workspace.activation_bits)
+def policy_of(calibrated: CalibratedModel) -> Policy:
+    return Policy({layer.name: 2 for layer in calibrated.quantizable.layers}, calibrated.activation_bits)
 
 
-def prepared(workspace: Workspace, searched: Workspace, table: WeightTable) -> Preparation:
+def prepared(calibrated: CalibratedModel, search_model: CalibratedModel, table: WeightTable) -> Preparation:
     nothing = np.empty((0, 0), dtype=np.float32)
-    return Preparation(workspace, searched, table, nothing, nothing, searched.costs(table), sequential=True)
+    return Preparation(calibrated, search_model, table, nothing, nothing, search_model.costs(table), sequential=True)
 
 
 @pytest.mark.parametrize("wins", [True, False])
 def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
-    workspace, table = small_workspace()
+    calibrated, table = small_calibrated_model()
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores))
-    final = make_final_weights(policy_of(workspace), prepared(workspace, workspace, table), evaluator, STAGES)
+    final = make_final_weights(policy_of(calibrated), prepared(calibrated, calibrated, table), evaluator, STAGES)
     assert (final.table_score, final.sequential_score, final.sequential) == (0.5, 0.4 if wins else 0.6, wins)
     assert (final.table is table) != wins
     assert final.to_dict()["kept"] == ("sequential" if wins else "table")
@@ -37,27 +37,27 @@ def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
 
 @pytest.mark.parametrize("wins", [True, False])
 def test_what_won_on_one_half_is_repeated_with_all_images(wins: bool) -> None:
-    workspace, _ = small_workspace()
-    half = workspace.observe(workspace.calibration[:6], STAGES, " for search")
+    calibrated, _ = small_calibrated_model()
+    half = calibrated.observe(calibrated.calibration[:6], STAGES, " for search")
     table = half.weight_table(half.ranges, (2,), STAGES)
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores), build=lambda policy: half.build(policy, table))
-    final = make_final_weights(policy_of(half), prepared(workspace, half, table), evaluator, STAGES)
-    expected = workspace.weight_table(workspace.ranges, policy_of(half).weight_bits, STAGES)
+    final = make_final_weights(policy_of(half), prepared(calibrated, half, table), evaluator, STAGES)
+    expected = calibrated.weight_table(calibrated.ranges, policy_of(half).weight_bits, STAGES)
     if wins:
-        expected = workspace.requantize_sequentially(policy_of(half), expected, STAGES)
+        expected = calibrated.requantize_sequentially(policy_of(half), expected, STAGES)
     for name in table.entries:
         np.testing.assert_array_equal(final.table[name, 2].levels, expected[name, 2].levels)
         np.testing.assert_allclose(final.table[name, 2].scale, expected[name, 2].scale, rtol=1e-5)
 
 
 def test_without_scores_the_weights_are_those_of_the_table() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     final = FinalWeights(table)
     assert not final.sequential
     assert final.to_dict() == {"table_score": None, "sequential_score": None, "kept": "table"}
 
 
 def test_a_score_that_is_not_a_number_does_not_win() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     assert not FinalWeights(table, 0.1, float("nan")).sequential

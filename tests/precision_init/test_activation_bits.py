@@ -225,12 +225,12 @@ def test_a_relative_error_is_that_of_the_grid() -> None:
     config = config_of(precision)
     initializer = PRECISION_INITIALIZERS.create(config.compression.initializer.precision)
     model = to_openvino(small_network(), SAMPLE_SIZE)
-    workspace = prepare(model, as_dataset(random_images(8)), config, initializer, Stages(SilentProgress())).workspace
-    for point in workspace.quantizable.activation_points:
-        statistics = workspace.statistics.activations[point.name]
+    calibrated = prepare(model, as_dataset(random_images(8)), config, initializer, Stages(SilentProgress())).calibrated
+    for point in calibrated.quantizable.activation_points:
+        statistics = calibrated.statistics.activations[point.name]
         values = statistics.samples.double().numpy().ravel()
         for bits in WIDTHS:
-            value_range = workspace._ranges(bits)[point.name]
+            value_range = calibrated._ranges(bits)[point.name]
             grid = ActivationGrid.from_thresholds(value_range.low, value_range.high, bits)
             levels = np.clip(np.rint((values - grid.low) / grid.step), 0, 2**bits - 1)
             expected = np.square(grid.low + levels * grid.step - values).sum() / np.square(values).sum()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nncf_mcq import Policy
 from nncf_mcq.metrics.scores import default_score
 from nncf_mcq.policy import PolicyKey
-from tests.models import make_evaluator, make_task, small_workspace
+from tests.models import make_evaluator, make_task, small_calibrated_model
 
 TASK = make_task()
 GROUPS = list(TASK.quantizable.groups)
@@ -23,8 +23,8 @@ def test_a_policy_is_built_and_scored_once() -> None:
 
     def build(policy: Policy) -> ov.Model:
         built.append(policy)
-        workspace, table = small_workspace()
-        return workspace.build(policy, table)
+        calibrated, table = small_calibrated_model()
+        return calibrated.build(policy, table)
 
     evaluator = make_evaluator(build=build)
     score = evaluator.score(uniform(4))
@@ -42,15 +42,15 @@ def test_what_another_search_scored_is_not_run_again_but_counts() -> None:
 
     def build(policy: Policy) -> ov.Model:
         built.append(policy)
-        workspace, table = small_workspace()
-        return workspace.build(policy, table)
+        calibrated, table = small_calibrated_model()
+        return calibrated.build(policy, table)
 
-    known: dict[PolicyKey, float] = {}
-    first, second = (make_evaluator(build=build, known=known) for _ in range(2))
+    shared_scores: dict[PolicyKey, float] = {}
+    first, second = (make_evaluator(build=build, shared_scores=shared_scores) for _ in range(2))
     score = first.score(uniform(4))
     assert (second.score(uniform(4)), len(built)) == (score, 1)
     assert (first.evaluations, second.evaluations) == (1, 1)
-    assert known == {uniform(4).key: score}
+    assert shared_scores == {uniform(4).key: score}
 
 
 def test_other_activation_bits_are_another_policy() -> None:

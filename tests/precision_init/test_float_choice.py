@@ -23,9 +23,9 @@ from tests.models import (
     as_dataset,
     make_task,
     random_images,
+    small_calibrated_model,
     small_config,
     small_network,
-    small_workspace,
 )
 
 METHODS = {
@@ -88,7 +88,7 @@ def test_a_limit_below_int8_is_out_of_reach() -> None:
 def test_the_whole_way(tmp_path: Path) -> None:
     """With a table of a file: the product holds float layers, is verified, and says that it was not measured here."""
     model = to_openvino(small_network(), SAMPLE_SIZE)
-    quantizable = small_workspace()[0].quantizable
+    quantizable = small_calibrated_model()[0].quantizable
     table = make_table(
         dict.fromkeys(quantizable.groups, 1.0), model=latency_key(quantizable, 1, "f32").model, precision="f32"
     )

@@ -15,7 +15,7 @@ from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision
 from nncf_mcq.precision_init.second_order import collect_hessian_traces, second_order_sensitivities
-from tests.models import TABLE_BITS, make_task, random_images, shared_weights_model, small_workspace
+from tests.models import TABLE_BITS, make_task, random_images, shared_weights_model, small_calibrated_model
 
 
 def exact_traces(quantizable: QuantizableModel, image: np.ndarray) -> dict[str, float]:
@@ -36,7 +36,7 @@ def exact_traces(quantizable: QuantizableModel, image: np.ndarray) -> dict[str, 
 
 
 def test_traces_are_those_of_the_divergence() -> None:
-    quantizable, image = small_workspace()[0].quantizable, random_images(1)
+    quantizable, image = small_calibrated_model()[0].quantizable, random_images(1)
     # Each image is one probe.
     found = collect_hessian_traces(quantizable, np.repeat(image, 400, axis=0), threads=1)
     for name, expected in exact_traces(quantizable, image).items():
@@ -44,7 +44,7 @@ def test_traces_are_those_of_the_divergence() -> None:
 
 
 def test_traces_do_not_depend_on_the_threads() -> None:
-    quantizable, images = small_workspace()[0].quantizable, random_images(5)
+    quantizable, images = small_calibrated_model()[0].quantizable, random_images(5)
     one, three = (collect_hessian_traces(quantizable, images, threads=threads) for threads in (1, 3))
     assert one == three
     assert one != collect_hessian_traces(quantizable, images, threads=1, seed=1)
@@ -61,12 +61,12 @@ def test_layers_with_one_constant_share_the_trace() -> None:
 
 def test_no_image_is_an_error() -> None:
     with pytest.raises(QuantizationError, match="at least one image"):
-        collect_hessian_traces(small_workspace()[0].quantizable, random_images(1)[:0], threads=1)
+        collect_hessian_traces(small_calibrated_model()[0].quantizable, random_images(1)[:0], threads=1)
 
 
 def test_sensitivities_are_curvature_times_squared_change() -> None:
-    workspace, table = small_workspace()
-    quantizable = workspace.quantizable
+    calibrated, table = small_calibrated_model()
+    quantizable = calibrated.quantizable
     fisher = collect_fisher(quantizable, random_images(4), threads=1)
     found = second_order_sensitivities(quantizable, table, fisher)
     operations = operations_by_name(quantizable.model)

@@ -24,7 +24,7 @@ from nncf_mcq.range_init.activation import (
 )
 from nncf_mcq.range_init.activation.base import asymmetric_grid
 from nncf_mcq.utils.progress import SilentProgress, Stages
-from tests.models import small_workspace
+from tests.models import small_calibrated_model
 
 NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
 every_rule = pytest.mark.parametrize("name", NAMES)
@@ -305,14 +305,14 @@ def test_ranges_are_searched_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
         return activation_ranges(*arguments)
 
     monkeypatch.setattr("nncf_mcq.pipeline.calibrated_model.activation_ranges", record)
-    known, table = small_workspace()
+    known, table = small_calibrated_model()
     # Another one, which has no ranges yet.
-    workspace = known.observe(known.calibration, Stages(SilentProgress()), "")
+    calibrated = known.observe(known.calibration, Stages(SilentProgress()), "")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        workspace.build(
-            Policy({layer.name: 4 for layer in workspace.quantizable.layers}, workspace.activation_bits), table
+        calibrated.build(
+            Policy({layer.name: 4 for layer in calibrated.quantizable.layers}, calibrated.activation_bits), table
         )
         assert torch.get_num_threads() == 2
     finally:

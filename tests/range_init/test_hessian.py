@@ -14,8 +14,8 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline import calibrated_model as workspace_module
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline import calibrated_model as calibrated_model_module
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.range_init import HessianRange, MaxRange, MixedClippingRange, MseRange, RangeTask
 from nncf_mcq.range_init.grid import Grid
@@ -140,22 +140,22 @@ def section(rule: Any, **compression: Any) -> dict[str, Any]:
     }
 
 
-def small_workspace_of(rule: Any, stages: Stages, images: int = 8) -> Workspace:
+def small_workspace_of(rule: Any, stages: Stages, images: int = 8) -> CalibratedModel:
     model = to_openvino(small_network(), SAMPLE_SIZE)
-    return Workspace.prepare(model, random_images(images), load_config(section(rule)), stages)
+    return CalibratedModel.prepare(model, random_images(images), load_config(section(rule)), stages)
 
 
 def test_the_weight_table_is_built_with_the_fisher_of_the_calibration_images() -> None:
     stages = Stages(SilentProgress())
-    workspace = small_workspace_of("hessian", stages)
-    table = workspace.weight_table(workspace.ranges, (3,), stages)
-    fisher = collect_fisher(workspace.quantizable, random_images(8), threads=1)
-    other = workspace.weight_table(MSE, (3,), stages)
-    operations = operations_by_name(workspace.quantizable.model)
+    calibrated = small_workspace_of("hessian", stages)
+    table = calibrated.weight_table(calibrated.ranges, (3,), stages)
+    fisher = collect_fisher(calibrated.quantizable, random_images(8), threads=1)
+    other = calibrated.weight_table(MSE, (3,), stages)
+    operations = operations_by_name(calibrated.quantizable.model)
     moved = 0
-    for layer in workspace.quantizable.layers:
+    for layer in calibrated.quantizable.layers:
         weights = weight_matrices(layer, operations[layer.name])
-        statistics = workspace.statistics.layers[layer.name]
+        statistics = calibrated.statistics.layers[layer.name]
         task = RangeTask(weights, 3, "asymmetric", True, statistics, lambda grid: grid.scale, fisher[layer.name])
         grid = HESSIAN.find_range(task).grid
         clip = table[layer.name, 3].clip
@@ -172,17 +172,17 @@ def test_is_computed_once_and_only_where_a_rule_needs_it(monkeypatch: pytest.Mon
         calls.append(images)
         return collect_fisher(quantizable, images, **options)
 
-    monkeypatch.setattr(workspace_module, "collect_fisher", collect)
+    monkeypatch.setattr(calibrated_model_module, "collect_fisher", collect)
     stages = Stages(SilentProgress())
-    workspace = small_workspace_of("mse", stages)
-    workspace.weight_table(workspace.ranges, (3,), stages)
+    calibrated = small_workspace_of("mse", stages)
+    calibrated.weight_table(calibrated.ranges, (3,), stages)
     assert not calls
     assert not any("fisher" in stage for stage in stages.seconds)
-    workspace.weight_table(HESSIAN, (3,), stages)
-    workspace.weight_table(MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"])), (4,), stages)
+    calibrated.weight_table(HESSIAN, (3,), stages)
+    calibrated.weight_table(MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"])), (4,), stages)
     assert [len(images) for images in calls] == [8]
     assert "fisher information" in stages.seconds
-    halved = workspace.observe(random_images(4, seed=1), stages, " for search")
+    halved = calibrated.observe(random_images(4, seed=1), stages, " for search")
     halved.weight_table(HESSIAN, (3,), stages)
     np.testing.assert_array_equal(calls[1], random_images(4, seed=1))
     assert "fisher information for search" in stages.seconds
@@ -195,21 +195,21 @@ def test_many_calibration_images_are_thinned_out_evenly(monkeypatch: pytest.Monk
         seen.append(images)
         return {layer.name: torch.ones(layer.groups, layer.rows, layer.columns) for layer in quantizable.layers}
 
-    monkeypatch.setattr(workspace_module, "collect_fisher", collect)
+    monkeypatch.setattr(calibrated_model_module, "collect_fisher", collect)
     stages = Stages(SilentProgress())
-    workspace = small_workspace_of("hessian", stages, images=2 * FISHER_IMAGES)
-    workspace.weight_table(workspace.ranges, (3,), stages)
+    calibrated = small_workspace_of("hessian", stages, images=2 * FISHER_IMAGES)
+    calibrated.weight_table(calibrated.ranges, (3,), stages)
     np.testing.assert_array_equal(seen[0], random_images(2 * FISHER_IMAGES)[::2])
 
 
 def test_the_sequential_pass_has_it_too() -> None:
     stages = Stages(SilentProgress())
-    workspace = small_workspace_of("mse", stages)
-    names = [layer.name for layer in workspace.quantizable.layers]
-    policy = Policy(dict.fromkeys(names, 3), workspace.activation_bits)
-    table = workspace.weight_table(workspace.ranges, (3,), stages)
-    workspace.ranges = HESSIAN
-    found = workspace.requantize_sequentially(policy, table, stages)
+    calibrated = small_workspace_of("mse", stages)
+    names = [layer.name for layer in calibrated.quantizable.layers]
+    policy = Policy(dict.fromkeys(names, 3), calibrated.activation_bits)
+    table = calibrated.weight_table(calibrated.ranges, (3,), stages)
+    calibrated.ranges = HESSIAN
+    found = calibrated.requantize_sequentially(policy, table, stages)
     assert {found[name, 3].rule for name in names} == {"hessian"}
 
 

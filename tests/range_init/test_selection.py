@@ -12,7 +12,7 @@ from nncf_mcq.model.layers import QuantizableLayer, find_layers
 from nncf_mcq.range_init import MaxRange, MixedClippingRange
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
 from nncf_mcq.weights.weight_table import build_weight_table
-from tests.models import as_dataset, layer, random_images, shared_weights_model, small_workspace
+from tests.models import as_dataset, layer, random_images, shared_weights_model, small_calibrated_model
 
 PATH = "compression.initializer.range"
 LAYERS = (layer("stem/conv", 9), layer("body/conv", 9), layer("body/again", 9, group="body/conv"), layer("head", 9))
@@ -99,14 +99,14 @@ def test_a_scope_that_matches_nothing_is_an_error(entries: list[Any], path: str,
 
 
 def test_the_weight_table_clips_each_layer_by_its_rule() -> None:
-    workspace, _ = small_workspace()
-    first, second, *_ = [item.name for item in workspace.quantizable.layers]
+    calibrated, _ = small_calibrated_model()
+    first, second, *_ = [item.name for item in calibrated.quantizable.layers]
     value = [{"type": "max", "target_scopes": [first]}, {"type": "kl", "target_scopes": [second]}, "mse"]
 
     def build(rule: Any) -> Any:
-        ranges = select(rule, workspace.quantizable.layers)
-        compression = workspace.config.compression
-        return build_weight_table(workspace.quantizable, workspace.statistics.layers, compression, ranges, bits=(3,))
+        ranges = select(rule, calibrated.quantizable.layers)
+        compression = calibrated.config.compression
+        return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, compression, ranges, bits=(3,))
 
     table = build(value)
     assert [table[name, 3].rule for name in table.entries] == ["max", "kl", "mse", "mse"]

@@ -16,7 +16,7 @@ from PIL import Image
 from nncf_mcq import ConfigError
 from nncf_mcq.cli import main
 from nncf_mcq.job import Job
-from nncf_mcq.starter import make_starter
+from nncf_mcq.starter import make_initial_config
 from tests.models import convolution, make_model, random_constant
 
 SIDE = 16
@@ -67,7 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
     write_images(tmp_path / "images", (0.7, 0.85))
-    starter = make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
+    starter = make_initial_config(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
     config = json.loads(starter.text)
     preprocessing = config["dataset"]["preprocessing"]
     assert preprocessing == {"resize": 18, "crop": SIDE, "scale": "0-1", "mean": [0.0] * 3, "std": [1.0] * 3}
@@ -80,7 +80,7 @@ def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
 
 def test_a_model_that_answers_badly_is_said_to(tmp_path: Path) -> None:
     write_images(tmp_path / "images", (0.1, 0.12))
-    starter = make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
+    starter = make_initial_config(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")
     assert any("a guess: with every usual preprocessing" in note for note in starter.notes), starter.notes
 
 
@@ -102,7 +102,7 @@ def test_a_graph_that_normalizes_tells_the_preprocessing(
 
     write_images(tmp_path / "images", (0.5,))
     ov.save_model(make_model(build, (1, 3, SIDE, SIDE)), tmp_path / "m.xml", compress_to_fp16=False)
-    starter = make_starter(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
     dataset = json.loads(starter.text)["dataset"]
     assert dataset["preprocessing"]["scale"] == scale
     assert (dataset["type"], dataset["split"]) == ("image_folder", {"calibration": 4})
@@ -112,7 +112,7 @@ def test_a_graph_that_normalizes_tells_the_preprocessing(
 
 def test_torchvision_says_how_its_images_are_prepared(tmp_path: Path) -> None:
     write_images(tmp_path / "images", (0.5,))
-    starter = make_starter("torchvision.models:squeezenet1_1", tmp_path / "images", tmp_path / "c.json")
+    starter = make_initial_config("torchvision.models:squeezenet1_1", tmp_path / "images", tmp_path / "c.json")
     config = json.loads(starter.text)
     assert config["model"] == "torchvision.models:squeezenet1_1"
     assert config["input_info"] == {"sample_size": [1, 3, 224, 224]}
@@ -173,10 +173,10 @@ def test_inputs_that_no_data_set_fits_are_named(
 
     ov.save_model(make_model(build, shape), tmp_path / "m.xml", compress_to_fp16=False)
     with pytest.raises(ConfigError, match=message):
-        make_starter(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json", **arguments)
+        make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json", **arguments)
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="allowed: a folder with images in it or below it"):
-        make_starter(str(write_model(tmp_path / "m.xml")), tmp_path / "empty", tmp_path / "c.json")
+        make_initial_config(str(write_model(tmp_path / "m.xml")), tmp_path / "empty", tmp_path / "c.json")

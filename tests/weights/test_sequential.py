@@ -13,7 +13,7 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline.calibrated_model import Workspace
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.utils.torch_threads import TorchPool
@@ -23,23 +23,23 @@ from tests.models import (
     correlated_data,
     random_images,
     shared_weights_model,
+    small_calibrated_model,
     small_config,
-    small_workspace,
 )
 
 STAGES = Stages(SilentProgress())
 
 
-def uniform(workspace: Workspace, bits: int) -> Policy:
-    return Policy({layer.name: bits for layer in workspace.quantizable.layers}, workspace.activation_bits)
+def uniform(calibrated: CalibratedModel, bits: int) -> Policy:
+    return Policy({layer.name: bits for layer in calibrated.quantizable.layers}, calibrated.activation_bits)
 
 
 @cache
-def two_bits() -> tuple[Workspace, Policy, WeightTable, WeightTable]:
+def two_bits() -> tuple[CalibratedModel, Policy, WeightTable, WeightTable]:
     """The small network at 2 bits: its table before and after the pass."""
-    workspace, table = small_workspace()
-    policy = uniform(workspace, 2)
-    return workspace, policy, table, workspace.requantize_sequentially(policy, table, STAGES)
+    calibrated, table = small_calibrated_model()
+    policy = uniform(calibrated, 2)
+    return calibrated, policy, table, calibrated.requantize_sequentially(policy, table, STAGES)
 
 
 def inputs_of(model: ov.Model, name: str, port: int, images: np.ndarray) -> np.ndarray:
@@ -49,9 +49,9 @@ def inputs_of(model: ov.Model, name: str, port: int, images: np.ndarray) -> np.n
 
 
 def test_the_shift_tells_both_means_and_the_moments_of_what_the_layer_gets() -> None:
-    workspace, policy, table, _ = two_bits()
-    layer = next(layer for layer in workspace.quantizable.layers if layer.kind == "matmul")
-    float_model, quantized_model = workspace.quantizable.model, workspace.build(policy, table)
+    calibrated, policy, table, _ = two_bits()
+    layer = next(layer for layer in calibrated.quantizable.layers if layer.kind == "matmul")
+    float_model, quantized_model = calibrated.quantizable.model, calibrated.build(policy, table)
     images = random_images(11)  # Neither a multiple of the batch nor of the pieces.
     with TorchPool(2) as pool:
         shift = observe_shift(layer, float_model, quantized_model, images, pool, 2)
@@ -94,9 +94,9 @@ def test_the_covariance_of_independent_vectors_is_shrunk_to_its_diagonal_and_a_c
 def test_positions_of_convolutions_are_the_same_in_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nncf_mcq.calibration.unfolding.POSITIONS_PER_IMAGE", 5)
     monkeypatch.setattr("nncf_mcq.calibration.unfolding.SMALLEST_POSITIONS_PER_IMAGE", 5)
-    workspace, _, _, _ = two_bits()
-    layer = next(layer for layer in workspace.quantizable.layers if layer.kind == "depthwise_convolution")
-    model = workspace.quantizable.model
+    calibrated, _, _, _ = two_bits()
+    layer = next(layer for layer in calibrated.quantizable.layers if layer.kind == "depthwise_convolution")
+    model = calibrated.quantizable.model
     with TorchPool(1) as pool:
         shift = observe_shift(layer, model, model, random_images(9), pool, 1)
     # Against itself there is no difference, whatever positions are sampled.
@@ -132,23 +132,23 @@ def test_weights_stay_where_both_networks_give_the_same_or_inputs_never_vary() -
 
 
 def test_the_pass_brings_the_outputs_closer_on_other_images() -> None:
-    workspace, policy, table, refined = two_bits()
+    calibrated, policy, table, refined = two_bits()
     images = random_images(64, seed=5)
-    expected = run(workspace.quantizable.model, images, threads=1, batch_size=16)
+    expected = run(calibrated.quantizable.model, images, threads=1, batch_size=16)
     before, after = (
-        float(np.square(run(workspace.build(policy, item), images, threads=1, batch_size=16) - expected).sum())
+        float(np.square(run(calibrated.build(policy, item), images, threads=1, batch_size=16) - expected).sum())
         for item in (table, refined)
     )
     assert after < 0.95 * before
 
 
 def test_the_pass_keeps_the_mean_of_each_layers_output() -> None:
-    workspace, policy, _, refined = two_bits()
-    operations = operations_by_name(workspace.quantizable.model)
-    model = workspace.build(policy, refined)
-    for layer in workspace.quantizable.layers:
+    calibrated, policy, _, refined = two_bits()
+    operations = operations_by_name(calibrated.quantizable.model)
+    model = calibrated.build(policy, refined)
+    for layer in calibrated.quantizable.layers:
         with TorchPool(1) as pool:
-            shift = observe_shift(layer, workspace.quantizable.model, model, workspace.calibration, pool, 1)
+            shift = observe_shift(layer, calibrated.quantizable.model, model, calibrated.calibration, pool, 1)
         entry = refined[layer.name, 2]
         weights = weight_matrices(layer, operations[layer.name])
         expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
@@ -157,8 +157,8 @@ def test_the_pass_keeps_the_mean_of_each_layers_output() -> None:
 
 
 def test_only_the_policys_entries_change_and_levels_keep_their_width() -> None:
-    workspace, _, table, refined = two_bits()
-    for layer in workspace.quantizable.layers:
+    calibrated, _, table, refined = two_bits()
+    for layer in calibrated.quantizable.layers:
         assert refined[layer.name, 4] is table[layer.name, 4]
         assert refined[layer.name, 2] is not table[layer.name, 2]
         assert refined[layer.name, 2].levels.max() <= 3
@@ -167,10 +167,10 @@ def test_only_the_policys_entries_change_and_levels_keep_their_width() -> None:
 def test_layers_that_share_their_weights_stay_as_they_are() -> None:
     config = small_config()
     images = random_images(6, (1, 4, 6, 6))
-    workspace = Workspace.prepare(shared_weights_model(), images, config, STAGES)
-    table = workspace.weight_table(workspace.ranges, (3,), STAGES)
-    refined = workspace.requantize_sequentially(uniform(workspace, 3), table, STAGES)
-    assert workspace.quantizable.layer("second").group == "first"
+    calibrated = CalibratedModel.prepare(shared_weights_model(), images, config, STAGES)
+    table = calibrated.weight_table(calibrated.ranges, (3,), STAGES)
+    refined = calibrated.requantize_sequentially(uniform(calibrated, 3), table, STAGES)
+    assert calibrated.quantizable.layer("second").group == "first"
     assert {name: refined[name, 3] is table[name, 3] for name in table.entries} == {
         "first": True,
         "second": True,
@@ -179,10 +179,17 @@ def test_layers_that_share_their_weights_stay_as_they_are() -> None:
 
 
 def test_the_number_of_threads_does_not_matter() -> None:
-    workspace, policy, table, refined = two_bits()
-    config = workspace.config.model_copy(update={"runtime": workspace.config.runtime.model_copy(update={"threads": 2})})
-    again = Workspace(
-        workspace.quantizable, workspace.placed, workspace.statistics, config, workspace.ranges, workspace.calibration
+    calibrated, policy, table, refined = two_bits()
+    config = calibrated.config.model_copy(
+        update={"runtime": calibrated.config.runtime.model_copy(update={"threads": 2})}
+    )
+    again = CalibratedModel(
+        calibrated.quantizable,
+        calibrated.fake_quantized,
+        calibrated.statistics,
+        config,
+        calibrated.ranges,
+        calibrated.calibration,
     ).requantize_sequentially(policy, table, STAGES)
     for name in table.entries:
         np.testing.assert_array_equal(again[name, 2].levels, refined[name, 2].levels)

@@ -13,7 +13,7 @@ from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layer
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.weights.moments import output_error, output_variance
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
-from tests.models import random_images, shared_weights_model, small_workspace
+from tests.models import random_images, shared_weights_model, small_calibrated_model
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
 
@@ -23,9 +23,9 @@ def compression(weights: dict[str, Any] | None = None, correction: dict[str, Any
 
 
 def build(config: CompressionConfig, bits: tuple[int, ...] = BITS, rule: str = "mixed_clipping") -> WeightTable:
-    workspace, _ = small_workspace()
+    calibrated, _ = small_calibrated_model()
     initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
-    return build_weight_table(workspace.quantizable, workspace.statistics.layers, config, initializer, bits=bits)
+    return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, config, initializer, bits=bits)
 
 
 def float_matrices(quantizable: QuantizableModel, layer: QuantizableLayer) -> np.ndarray:
@@ -34,10 +34,10 @@ def float_matrices(quantizable: QuantizableModel, layer: QuantizableLayer) -> np
 
 
 def layers_and_statistics() -> list[tuple[QuantizableLayer, np.ndarray, LayerStatistics]]:
-    workspace, _ = small_workspace()
-    quantizable = workspace.quantizable
+    calibrated, _ = small_calibrated_model()
+    quantizable = calibrated.quantizable
     return [
-        (layer, float_matrices(quantizable, layer), workspace.statistics.layers[layer.name])
+        (layer, float_matrices(quantizable, layer), calibrated.statistics.layers[layer.name])
         for layer in quantizable.layers
     ]
 
@@ -66,7 +66,7 @@ def test_every_layer_and_width_has_levels_of_its_width(mode: str, per_channel: b
 
 
 def test_values_are_what_the_levels_stand_for() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     for entries in table.entries.values():
         for entry in entries.values():
             expected = (entry.levels.astype(int) - entry.zero_point.astype(int)[..., None]) * entry.scale[..., None]
@@ -74,7 +74,7 @@ def test_values_are_what_the_levels_stand_for() -> None:
 
 
 def test_eight_bits_are_close_to_the_weights() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     for layer, weights, _ in layers_and_statistics():
         np.testing.assert_allclose(table[layer.name, 8].values, weights, atol=0.02 * np.abs(weights).max())
 
@@ -94,7 +94,7 @@ def test_the_relative_error_is_that_of_the_values_and_falls_with_the_bits() -> N
 
 
 def test_the_bias_shift_keeps_the_mean_of_the_output() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     for layer, weights, statistics in layers_and_statistics():
         entry = table[layer.name, 2]
         expected = np.einsum("grc,gc->gr", weights - entry.values, statistics.mean.numpy())
@@ -175,7 +175,7 @@ def test_rounding_to_nearest_can_be_chosen_and_leaves_more_error() -> None:
 
 
 def test_the_rule_of_a_layer_is_counted_and_compared() -> None:
-    _, table = small_workspace()
+    _, table = small_calibrated_model()
     rules = {"max", "percentile", "mse", "output_mse"}
     for layer, _, _ in layers_and_statistics():
         entry = table[layer.name, 2]
@@ -210,10 +210,10 @@ def test_layers_that_share_a_constant_have_the_same_levels_and_their_own_bias_sh
 
 
 def test_the_number_of_threads_does_not_matter() -> None:
-    workspace, table = small_workspace()
-    initializer = RANGE_INITIALIZERS.create(workspace.config.compression.initializer.range)
+    calibrated, table = small_calibrated_model()
+    initializer = RANGE_INITIALIZERS.create(calibrated.config.compression.initializer.range)
     again = build_weight_table(
-        workspace.quantizable, workspace.statistics.layers, workspace.config.compression, initializer, threads=2
+        calibrated.quantizable, calibrated.statistics.layers, calibrated.config.compression, initializer, threads=2
     )
     assert list(again.entries) == list(table.entries)
     for name, entries in table.entries.items():

@@ -16,7 +16,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "triangle
 
 
 def curves_figure(name: str, standings: Sequence[Standing]) -> Figure | None:
-    """Best score by evaluations of all entrants of a contest: medians, and the range between the quartiles."""
+    """Best score by evaluations of all competitors of a contest: medians, and the range between the quartiles."""
     traces: list[Trace] = []
     rows = []
     for index, standing in enumerate(standings):
@@ -25,11 +25,11 @@ def curves_figure(name: str, standings: Sequence[Standing]) -> Figure | None:
         counts = sorted({*counts, int(max(record.evaluations for record in standing.records.values()))})
         spreads = [(count, standing.score_after(count)) for count in counts]
         points = [(count, spread) for count, spread in spreads if math.isfinite(spread.median)]
-        rows.append([str(standing.entrant), f"{standing.evaluations:g}", format_number(standing.final.median)])
+        rows.append([str(standing.competitor), f"{standing.evaluations:g}", format_number(standing.final.median)])
         if not points:
             continue
         finite = [(count, spread) for count, spread in points if math.isfinite(spread.low + spread.high)]
-        colour, group = series(index), str(standing.entrant)
+        colour, group = series(index), str(standing.competitor)
         if len(standing.records) > 1 and finite:
             traces.append(
                 {
@@ -52,7 +52,7 @@ def curves_figure(name: str, standings: Sequence[Standing]) -> Figure | None:
                 "name": group,
                 "x": [count for count, _ in points],
                 "y": [spread.median for _, spread in points],
-                "line": {"color": colour, "width": 2, "shape": "hv", "dash": _dash(str(standing.entrant.arm))},
+                "line": {"color": colour, "width": 2, "shape": "hv", "dash": _dash(str(standing.competitor.arm))},
                 "marker": {"color": colour, "size": 5, "symbol": _SYMBOLS[index % len(_SYMBOLS)]},
                 "legendgroup": group,
                 "hovertemplate": f"{group}<br>after %{{x}} policies: %{{y:.4g}}<extra></extra>",
@@ -65,7 +65,7 @@ def curves_figure(name: str, standings: Sequence[Standing]) -> Figure | None:
         name="curves",
         title=f"Search curves: {name}",
         description=f"Median best score by number of scored policies, and the range between the quartiles of the "
-        f"seeds; lower is better. Best in the end: {best.entrant}, {format_number(best.final.median)}.",
+        f"seeds; lower is better. Best in the end: {best.competitor}, {format_number(best.final.median)}.",
         data=traces,
         layout=_curve_layout(),
         height=380,

@@ -122,9 +122,9 @@ class Planner:
         if self._has_products:
             # Their steps are only those around one choice.
             return [0] * len(steps)
-        dearest = np.where(steps <= CELLS, steps, 0).max(axis=1)
+        most_expensive = np.where(steps <= CELLS, steps, 0).max(axis=1)
         # What is left is rounded once, the steps one by one: they may differ by half a cell for each group.
-        spent = np.concatenate([[0], np.cumsum(dearest + 1)[:-1]]) + 1
+        spent = np.concatenate([[0], np.cumsum(most_expensive + 1)[:-1]]) + 1
         found: list[int] = np.maximum(CELLS - spent, 0).tolist()
         return found
 

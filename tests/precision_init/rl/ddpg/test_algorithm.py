@@ -20,7 +20,7 @@ from nncf_mcq.precision_init.rl.ddpg.replay import Replay
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem, SearchSpace, quiet_optuna
 from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
 from nncf_mcq.utils.torch_threads import one_torch_thread
-from tests.models import countable_model, layer, make_task, small_workspace
+from tests.models import countable_model, layer, make_task, small_calibrated_model
 from tests.precision_init.rl.ddpg.problems import FINE_WIDTHS, counted_problem
 
 ScoreOf = Callable[[NDArray[np.int64]], float]
@@ -331,7 +331,7 @@ def test_the_features_are_those_of_the_layers() -> None:
         "weights": [216, 72, 64, 40],
         "positions": [64, 16, 16, 1],
     }
-    quantizable = small_workspace()[0].quantizable
+    quantizable = small_calibrated_model()[0].quantizable
     features = group_features(quantizable, tuple(quantizable.groups))
     assert features.shape == (4, 9)
     for (name, values), column in zip(columns.items(), features.T[:-1], strict=True):

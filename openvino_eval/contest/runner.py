@@ -21,7 +21,7 @@ from nncf_mcq.result import label_free_metrics
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
 from openvino_eval.accuracy import predict, score
-from openvino_eval.contest.methods import Arm, Run, entrants
+from openvino_eval.contest.methods import Arm, ContestRun, competitors
 from openvino_eval.contest.record import RunRecord
 from openvino_eval.contest.scores import SCORES_FILE, ScoreFile
 from openvino_eval.contest.settings import ContestSettings
@@ -38,7 +38,7 @@ _OWN_DETAILS = ("curve", "seconds", "interrupted", "sensitivities")
 
 
 @dataclass
-class Arena:
+class ContestRunner:
     """A prepared model, and the scores that are known of it.
 
     Attributes:
@@ -55,7 +55,7 @@ class Arena:
     _stages: Stages = field(repr=False)
 
     @classmethod
-    def prepare(cls, settings: ContestSettings, stages: Stages) -> Arena:
+    def prepare(cls, settings: ContestSettings, stages: Stages) -> ContestRunner:
         """Collects statistics, builds the weight table and opens the scores.
 
         With the configured number of threads, also where several processes do it: with fewer, sums of floating point
@@ -70,22 +70,22 @@ class Arena:
         """
         job = settings.read_job()
         preparation = job.prepare(stages)
-        quantizable, subject = preparation.workspace.quantizable, preparation.subject
+        quantizable, subject = preparation.calibrated.quantizable, preparation.subject
         scores = ScoreFile(
             settings.output / SCORES_FILE,
             {"model": subject.model, "images": subject.images},
             [layer.name for layer in quantizable.layers],
             [point.name for point in quantizable.activation_points],
         )
-        arena = cls(job, preparation, scores, settings, stages)
-        arena._check_evaluations()
-        return arena
+        runner = cls(job, preparation, scores, settings, stages)
+        runner._check_evaluations()
+        return runner
 
-    def parameters(self, run: Run) -> dict[str, Any]:
+    def parameters(self, run: ContestRun) -> dict[str, Any]:
         """All parameters of a run's precision initializer."""
         return run_parameters(self.job, run, self.settings.evaluations)
 
-    def search(self, run: Run, progress: Callable[[int, int], None] = lambda done, total: None) -> RunRecord:
+    def search(self, run: ContestRun, progress: Callable[[int, int], None] = lambda done, total: None) -> RunRecord:
         """Runs a search to its end.
 
         What it returns is judged here, not by the method: whether policies keep the budget, what they score, and how
@@ -131,10 +131,10 @@ class Arena:
         Returns:
             Metrics of each, and of the float model.
         """
-        workspace, runtime = self.preparation.workspace, self.job.config.runtime
-        models = {name: workspace.build(policy, self._final_table) for name, policy in policies.items()}
+        calibrated, runtime = self.preparation.calibrated, self.job.config.runtime
+        models = {name: calibrated.build(policy, self._final_table) for name, policy in policies.items()}
         found = predict(
-            {FLOAT: workspace.quantizable.model, **models},
+            {FLOAT: calibrated.quantizable.model, **models},
             self._splits.report,
             batch_size=runtime.batch_size,
             threads=max(1, runtime.threads // self.settings.jobs),
@@ -153,10 +153,10 @@ class Arena:
     @cached_property
     def _final_table(self) -> WeightTable:
         """Weights of every layer and width from all calibration images; one table serves all policies."""
-        workspace = self.preparation.workspace
-        if self.preparation.searched is workspace:
+        calibrated = self.preparation.calibrated
+        if self.preparation.search_model is calibrated:
             return self.preparation.table
-        return workspace.weight_table(workspace.ranges, self.job.config.compression.weights.bits, self._stages)
+        return calibrated.weight_table(calibrated.ranges, self.job.config.compression.weights.bits, self._stages)
 
     @property
     def _budget(self) -> Budget:
@@ -164,25 +164,25 @@ class Arena:
         return budget
 
     def _task(self, progress: Callable[[int, int, str], None]) -> PrecisionTask:
-        task = self.preparation.task(threads=_SCORING_THREADS, known=self.scores)
+        task = self.preparation.task(threads=_SCORING_THREADS, shared_scores=self.scores)
         return dataclasses.replace(task, progress=progress)
 
     def _check_evaluations(self) -> None:
         task = self._task(lambda done, total, what: None)
-        for entrant in entrants(self.settings.methods, self.settings.arms):
-            if entrant.arm is not Arm.WARM:
+        for competitor in competitors(self.settings.methods, self.settings.arms):
+            if competitor.arm is not Arm.WARM:
                 continue
-            parameters = self.parameters(Run(entrant, 0))
+            parameters = self.parameters(ContestRun(competitor, 0))
             widths = parameters.get("measured_widths")
             passes = count_sensitivity_passes(task, widths if isinstance(widths, int) else None)
             if self.settings.evaluations <= passes:
                 raise EvaluationError(
                     f"--evaluations: found {self.settings.evaluations}, allowed: {passes + 1} or more, since the "
-                    f"sensitivities that {entrant} starts with take {passes}"
+                    f"sensitivities that {competitor} starts with take {passes}"
                 )
 
 
-def run_parameters(job: Job, run: Run, evaluations: int) -> dict[str, Any]:
+def run_parameters(job: Job, run: ContestRun, evaluations: int) -> dict[str, Any]:
     """All parameters of a run's precision initializer, the defaults written out.
 
     Args:
