@@ -10,7 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import nncf_mcq.calibration.shrinkage
 import nncf_mcq.calibration.statistics
+import nncf_mcq.calibration.unfolding
 from nncf_mcq import QuantizationError
 from nncf_mcq.calibration.shrinkage import INDEPENDENCE, shrink_covariance
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
@@ -155,7 +157,7 @@ def test_weight_matrices_times_the_mean_are_the_mean_output(model: ov.Model) -> 
 
 
 def test_sampled_positions_tell_the_same_as_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nncf_mcq.calibration.statistics, "POSITIONS_PER_IMAGE", 16)
+    monkeypatch.setattr(nncf_mcq.calibration.unfolding, "POSITIONS_PER_IMAGE", 16)
     shape = (1, 2, 16, 16)
     # A gradient over the image: positions from one side only would be far off.
     gradient = np.linspace(-2, 2, 16, dtype=np.float32)
@@ -170,10 +172,8 @@ def test_sampled_positions_tell_the_same_as_all_of_them(monkeypatch: pytest.Monk
 
 
 def test_at_least_as_many_positions_are_sampled_as_there_are_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nncf_mcq.calibration.statistics, "POSITIONS_PER_IMAGE", 1)
-    monkeypatch.setattr(
-        nncf_mcq.calibration.statistics, "INDEPENDENCE", 20.0
-    )  # So many samples that nothing is shrunk.
+    monkeypatch.setattr(nncf_mcq.calibration.unfolding, "POSITIONS_PER_IMAGE", 1)
+    monkeypatch.setattr(nncf_mcq.calibration.shrinkage, "INDEPENDENCE", 20.0)  # So many samples that nothing is shrunk.
     quantizable = find_layers(convolution_model((1, 3, 8, 8), (2, 3, 3, 3), pad=1))
     covariance = collect(quantizable, random_images(1)).layers["layer"].covariance
     # 27 samples have a covariance of rank 26; fewer would have less.

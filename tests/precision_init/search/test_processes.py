@@ -35,7 +35,7 @@ def config(tmp_path: Path) -> Path:
     for index in range(40):
         Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{index:02}.png")
     data = {
-        "model": f"{Path(__file__).resolve().parent / 'models.py'}:small_network",
+        "model": f"{Path(__file__).resolve().parents[2] / 'models.py'}:small_network",
         "input_info": {"sample_size": [1, 3, 8, 8]},
         "dataset": {
             "type": "image_folder",
