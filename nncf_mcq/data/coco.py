@@ -119,14 +119,29 @@ def _read_text(path: Path) -> Boxes:
     """Labels of one image; none where there is no such file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        values = np.array([line.split() for line in lines if line.strip()], dtype=np.float64).reshape(-1, 5)
-    except (OSError, ValueError) as error:
-        raise ConfigError("dataset.root", str(path), "lines of a class index and four numbers") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("dataset.root", str(path), f"a readable text file ({error})") from error
+    rows = [_read_line(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1) if line.strip()]
+    values = np.array(rows, dtype=np.float64).reshape(-1, 5)
     classes, sizes = values[:, 0].astype(np.int64), values[:, 3:]
-    if (classes != values[:, 0]).any() or (values < 0).any() or (values[:, 1:] > 1).any():
-        raise ConfigError("dataset.root", str(path), "class indices from 0, and boxes between 0 and 1")
     corners = np.concatenate([values[:, 1:3] - sizes / 2, values[:, 1:3] + sizes / 2], axis=1)
     return Boxes(np.clip(corners, 0.0, 1.0), classes, np.zeros(len(classes), dtype=np.bool_), relative=True)
+
+
+def _read_line(line: str, place: str) -> list[float]:
+    """Class index, centre x, y, width and height of one object."""
+    allowed = "a class index, a whole number from 0, and centre x, y, width and height, all from 0 to 1"
+    try:
+        values = [float(item) for item in line.split()]
+    except ValueError as error:
+        raise ConfigError("dataset.root", f"{place}: {line.strip()}", allowed) from error
+    # Comparisons with NaN are false.
+    is_valid = (
+        len(values) == 5 and values[0].is_integer() and values[0] >= 0 and all(0 <= item <= 1 for item in values[1:])
+    )
+    if not is_valid:
+        raise ConfigError("dataset.root", f"{place}: {line.strip()}", allowed)
+    return values
 
 
 def _read_annotations(path: Path, root: Path) -> LabelledImages:
@@ -144,7 +159,7 @@ def _read_annotations(path: Path, root: Path) -> LabelledImages:
             records[record["image_id"]].append(record)
         images = sorted(content["images"], key=lambda image: image["file_name"])
         files = [root / image["file_name"] for image in images]
-        boxes = [_boxes(records[image["id"]], indices) for image in images]
+        boxes = [_boxes(records[image["id"]], indices, path) for image in images]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError("dataset.annotations", str(path), f"COCO's layout ({error!r})") from error
     missing = next((file for file in files if not file.is_file()), None)
@@ -157,8 +172,15 @@ def _ids(categories: list[Mapping[str, Any]]) -> set[int]:
     return {category["id"] for category in categories}
 
 
-def _boxes(records: list[Mapping[str, Any]], indices: Mapping[int, int]) -> Boxes:
+def _boxes(records: list[Mapping[str, Any]], indices: Mapping[int, int], path: Path) -> Boxes:
     values = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
+    is_wrong = ~np.isfinite(values).all(axis=1) | (values[:, 2:] < 0).any(axis=1)
+    if is_wrong.any():
+        record = records[int(is_wrong.argmax())]
+        found = f"bbox {record['bbox']} of annotation {record.get('id')} in {path}"
+        raise ConfigError(
+            "dataset.annotations", found, "finite x, y, width and height in pixels, none of the sizes negative"
+        )
     return Boxes(
         np.concatenate([values[:, :2], values[:, :2] + values[:, 2:]], axis=1),
         np.array([indices[record["category_id"]] for record in records], dtype=np.int64),

@@ -20,6 +20,18 @@ SOURCE = (
 )
 
 
+class Label(NamedTuple):
+    """What a line of the labels says of an image.
+
+    Attributes:
+        text: A class index or a WordNet id.
+        place: File and line, for messages.
+    """
+
+    text: str
+    place: str
+
+
 class LabelledFiles(NamedTuple):
     """Image files and the class index of each."""
 
@@ -84,26 +96,26 @@ def _class_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _read_lines(path: Path) -> dict[str, str]:
-    """Image name to what stands behind it."""
+def _read_lines(path: Path) -> dict[str, Label]:
+    """Image name to its label."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("dataset.labels", str(path), f"a readable text file ({error})") from error
-    found: dict[str, str] = {}
+    found: dict[str, Label] = {}
     for number, line in enumerate(lines, start=1):
         parts = line.rsplit(maxsplit=1)
         if len(parts) == 1 or (parts and parts[0] in found):
             allowed = "the name of an image, a space, and its class index or WordNet id; every image once"
             raise ConfigError("dataset.labels", f"line {number} of {path}: {line.strip()}", allowed)
         if parts:
-            found[parts[0]] = parts[1]
+            found[parts[0]] = Label(parts[1], f"line {number} of {path}")
     if not found:
         raise ConfigError("dataset.labels", str(path), "a line for each image")
     return found
 
 
-def _class_indices(root: Path, folders: list[Path], lines: dict[str, str]) -> dict[str, int]:
+def _class_indices(root: Path, folders: list[Path], lines: dict[str, Label]) -> dict[str, int]:
     """Class index of each WordNet id."""
     class_list = root / CLASS_LIST
     if class_list.is_file():
@@ -113,21 +125,36 @@ def _class_indices(root: Path, folders: list[Path], lines: dict[str, str]) -> di
             raise ConfigError("dataset.root", f"{repeated} twice in {class_list}", "every class once")
     else:
         in_folders = {path.name for folder in folders for path in _class_folders(folder)}
-        names = sorted(in_folders | {label for label in lines.values() if not label.isdecimal()})
+        names = sorted(in_folders | {label.text for label in lines.values() if not _is_number(label.text)})
     return {name: index for index, name in enumerate(names)}
 
 
-def _listed(folder: Path, lines: dict[str, str], class_indices: dict[str, int]) -> LabelledFiles:
+def _listed(folder: Path, lines: dict[str, Label], class_indices: dict[str, int]) -> LabelledFiles:
     """The images of the lines, in the order of their names."""
     files = [folder / name for name in sorted(lines)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
         raise ConfigError("dataset.labels", str(missing), f"images that are there, their paths below {folder}")
-    labels = [lines[name] for name in sorted(lines)]
-    unknown = next((label for label in labels if not label.isdecimal() and label not in class_indices), None)
-    if unknown is not None:
-        raise ConfigError("dataset.labels", unknown, f"a class index from 0, or a line of {CLASS_LIST}")
-    return LabelledFiles(files, [int(label) if label.isdecimal() else class_indices[label] for label in labels])
+    return LabelledFiles(files, [_class_index(lines[name], class_indices) for name in sorted(lines)])
+
+
+def _class_index(label: Label, class_indices: dict[str, int]) -> int:
+    text = label.text
+    if text.isdecimal():
+        return int(text)
+    if _is_number(text) or text not in class_indices:
+        found = f"{label.place}: {text}"
+        raise ConfigError("dataset.labels", found, f"a class index, a whole number from 0, or a line of {CLASS_LIST}")
+    return class_indices[text]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a label is a number of any kind, be it one that no class can have: -1, 2.5, nan."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:

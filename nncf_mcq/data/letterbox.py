@@ -11,10 +11,13 @@ from PIL import Image
 from pydantic import Field
 from torchvision.transforms import v2
 
-from nncf_mcq.data.preprocessing import INTERPOLATIONS
+from nncf_mcq.data.decoding import WHITE, Channels, decode, to_array
 from nncf_mcq.data.splits import Count, DatasetParameters
 
-WHITE = 255
+Interpolation = Literal["bilinear", "bicubic"]
+Layout = Literal["NCHW", "NHWC"]
+
+INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
 
 
 class LetterboxParameters(DatasetParameters):
@@ -23,10 +26,16 @@ class LetterboxParameters(DatasetParameters):
     size: list[Count] = Field(
         min_length=2, max_length=2, description="Height and width of the network's input in pixels."
     )
-    interpolation: Literal["bilinear", "bicubic"] = Field(
+    interpolation: Interpolation = Field(
         default="bilinear", description="Interpolation of the resize, antialiased as torchvision does for PIL images."
     )
     fill: Annotated[float, Field(ge=0, le=1)] = Field(default=0.5, description="Grey of the padding, 0 to 1.")
+    channels: Channels = Field(
+        default=3, description="What the images are read as: 1 grey, 3 red, green, blue, 4 these and alpha."
+    )
+    layout: Layout = Field(
+        default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
+    )
 
 
 @dataclass(frozen=True)
@@ -84,17 +93,48 @@ class Letterbox:
     """Applies `LetterboxParameters` to PIL images."""
 
     def __init__(self, parameters: LetterboxParameters) -> None:
-        height, width = parameters.size
-        self._size = (height, width)
-        self._interpolation = INTERPOLATIONS[parameters.interpolation]
-        self._fill = parameters.fill
+        self._parameters = parameters
 
     def __call__(self, image: Image.Image) -> tuple[npt.NDArray[np.float32], Placement]:
-        """Returns the input, float32 (3, height, width), and where the image lies in it."""
-        placement = Placement.fit((image.height, image.width), self._size)
-        resize = v2.Resize(list(placement.resized), self._interpolation, antialias=True)
-        pixels = np.asarray(resize(image.convert("RGB")), dtype=np.float32) / WHITE
-        (top, left), (height, width) = placement.offset, placement.resized
-        result = np.full((3, *self._size), self._fill, dtype=np.float32)
-        result[:, top : top + height, left : left + width] = pixels.transpose(2, 0, 1)
-        return result, placement
+        """Input of the network from 0 to 1 and where the image lies in it.
+
+        The input is float32 (channels, height, width), or (height, width, channels) for NHWC.
+
+        Raises:
+            ConfigError: The range of the pixels cannot be told.
+        """
+        parameters = self._parameters
+        height, width = parameters.size
+        decoded = decode(image, parameters.channels)
+        pixels, placement = letterboxed(
+            decoded, parameters.channels, (height, width), parameters.interpolation, WHITE * parameters.fill
+        )
+        return arrange(pixels / np.float32(WHITE), parameters.layout), placement
+
+
+def letterboxed(
+    image: Image.Image, channels: Channels, size: tuple[int, int], interpolation: Interpolation, fill: float
+) -> tuple[npt.NDArray[np.float32], Placement]:
+    """Image in the middle of a canvas, its aspect ratio kept.
+
+    Args:
+        image: As `decode` returns it.
+        channels: How many the network reads.
+        size: Height and width of the canvas.
+        interpolation: Of the resize.
+        fill: Pixels around the image, 0 to 255.
+
+    Returns:
+        float32 (channels, height, width) from 0 to 255, and where the image lies in it.
+    """
+    placement = Placement.fit((image.height, image.width), size)
+    resize = v2.Resize(list(placement.resized), INTERPOLATIONS[interpolation], antialias=True)
+    (top, left), (height, width) = placement.offset, placement.resized
+    canvas = np.full((channels, *size), fill, dtype=np.float32)
+    canvas[:, top : top + height, left : left + width] = to_array(resize(image), channels)
+    return canvas, placement
+
+
+def arrange(pixels: npt.NDArray[np.float32], layout: Layout) -> npt.NDArray[np.float32]:
+    """Pixels (channels, height, width) in the order of a layout, contiguous."""
+    return np.ascontiguousarray(pixels if layout == "NCHW" else pixels.transpose(1, 2, 0))

@@ -2,62 +2,112 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torchvision.transforms import v2
 
-from nncf_mcq.data.splits import Count, DatasetParameters
-
-RGB_CHANNELS = 3
-INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
+from nncf_mcq.data.decoding import MODES, WHITE, Channels, decode, to_array
+from nncf_mcq.data.letterbox import INTERPOLATIONS, Interpolation, Layout, arrange, letterboxed
+from nncf_mcq.data.splits import Count, DatasetParameters, Size
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 PositiveNumber = Annotated[float, Field(allow_inf_nan=False, gt=0)]
 
 
 class PreprocessingParameters(DatasetParameters):
-    """Resize, centre crop, then `(pixel - mean) / std` for each of the channels red, green, blue."""
+    """Resize, centre crop or letterbox, then `(pixel - mean) / std` for each channel.
 
-    resize: Count | None = Field(default=None, description="Length of the shorter side in pixels; null keeps the size.")
-    crop: Count | None = Field(
-        default=None, description="Side of the square centre crop in pixels; null crops nothing."
+    One mean and deviation read the images as grey, three as red, green, blue, four as these and alpha.
+    """
+
+    resize: Size = Field(
+        default=None,
+        description="Length of the shorter side in pixels, or height and width; null keeps the size.",
     )
-    interpolation: Literal["bilinear", "bicubic"] = Field(
+    crop: Size = Field(
+        default=None,
+        description="Side of the square centre crop in pixels, or its height and width; null crops nothing.",
+    )
+    letterbox: list[Count] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="Height and width that each image is resized to fit into, its aspect ratio kept, and padded to, in "
+        "the place of `resize` and `crop`.",
+    )
+    fill: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="Grey of the letterbox's padding: 0 is black, 1 is white."
+    )
+    interpolation: Interpolation = Field(
         default="bilinear", description="Interpolation of the resize, antialiased as torchvision does for PIL images."
     )
     scale: Literal["0-1", "0-255"] = Field(description="Range of the pixels that `mean` and `std` are meant for.")
     mean: list[FiniteNumber] = Field(
-        min_length=RGB_CHANNELS, max_length=RGB_CHANNELS, description="Mean of each channel, in the unit of `scale`."
+        min_length=1, max_length=4, description="Mean of each channel, in the unit of `scale`: 1, 3 or 4 numbers."
     )
     std: list[PositiveNumber] = Field(
-        min_length=RGB_CHANNELS, max_length=RGB_CHANNELS, description="Deviation of each channel, same unit."
+        min_length=1, max_length=4, description="Standard deviation of each channel, same unit."
     )
+    layout: Layout = Field(
+        default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
+    )
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _channels(cls, values: list[float]) -> list[float]:
+        if len(values) not in MODES:
+            raise ValueError("a number for each of 1, 3 or 4 channels")
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"as many numbers in std as in mean; there are {len(self.std)} and {len(self.mean)}")
+        if self.letterbox is not None and (self.resize is not None or self.crop is not None):
+            raise ValueError("either letterbox, or resize and crop")
+        return self
+
+    @property
+    def channels(self) -> Channels:
+        """How many channels the network reads."""
+        return {1: 1, 3: 3, 4: 4}[len(self.mean)]  # type: ignore[return-value]
 
 
 class Preprocessor:
     """Applies `PreprocessingParameters` to PIL images."""
 
     def __init__(self, parameters: PreprocessingParameters) -> None:
-        steps = []
+        self._parameters = parameters
+        steps: list[v2.Transform] = []
+        interpolation = INTERPOLATIONS[parameters.interpolation]
         if parameters.resize is not None:
-            steps.append(v2.Resize(parameters.resize, INTERPOLATIONS[parameters.interpolation], antialias=True))
+            steps.append(v2.Resize(parameters.resize, interpolation, antialias=True))
         if parameters.crop is not None:
             steps.append(v2.CenterCrop(parameters.crop))
         self._geometry = v2.Compose(steps) if steps else None
-        unit = 255.0 if parameters.scale == "0-1" else 1.0
+        unit = WHITE if parameters.scale == "0-1" else 1.0
         # One multiplication and one subtraction of the 0-255 pixels, folded in float64.
         std = np.asarray(parameters.std, dtype=np.float64)
         self._factor = (1.0 / (unit * std)).astype(np.float32)[:, None, None]
         self._offset = (np.asarray(parameters.mean, dtype=np.float64) / std).astype(np.float32)[:, None, None]
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """Returns the preprocessed image, float32 (3, height, width); grey and palette images become RGB first."""
-        converted = image.convert("RGB")
-        if self._geometry is not None:
-            converted = self._geometry(converted)
-        pixels = np.asarray(converted, dtype=np.float32).transpose(2, 0, 1)
-        return np.ascontiguousarray(pixels * self._factor - self._offset)
+        """Preprocessed image, float32 (channels, height, width), or (height, width, channels) for NHWC.
+
+        Raises:
+            ConfigError: The range of the pixels cannot be told.
+        """
+        channels, size = self._parameters.channels, self._parameters.letterbox
+        decoded = decode(image, channels)
+        if size is not None:
+            height, width = size
+            pixels, _ = letterboxed(
+                decoded, channels, (height, width), self._parameters.interpolation, WHITE * self._parameters.fill
+            )
+        else:
+            pixels = to_array(decoded if self._geometry is None else self._geometry(decoded), channels)
+        return arrange(pixels * self._factor - self._offset, self._parameters.layout)

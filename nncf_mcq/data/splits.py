@@ -61,6 +61,13 @@ def _one_message(allowed: str) -> WrapValidator:
     return WrapValidator(validate)
 
 
+Size = Annotated[
+    Count | Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
+    _one_message("a positive number of pixels, or [height, width]"),
+]
+"""Of an image: one side, or height and width."""
+
+
 class SplitParameters(DatasetParameters):
     """How many images each part gets; they are drawn in a seeded random order."""
 

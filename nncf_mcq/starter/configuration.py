@@ -17,7 +17,15 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
-from nncf_mcq.starter.preprocessing import RecognizedPreprocessing, by_accuracy, default, from_graph, from_torchvision
+from nncf_mcq.starter.preprocessing import (
+    COLOURS,
+    ImageInput,
+    RecognizedPreprocessing,
+    by_accuracy,
+    default,
+    from_graph,
+    from_torchvision,
+)
 
 AVERAGE_BITS: Final = 4
 CALIBRATION: Final = 128
@@ -106,17 +114,12 @@ def _dataset(
     data: Path, found: ModelInput, images: FoundImages, documented: RecognizedPreprocessing | None
 ) -> tuple[dict[str, Any], str | None, list[str]]:
     """The section `dataset`, the metric, and what was assumed."""
-    _, channels, height, width = found.shape
+    image_input = found.images
     if images.kind == "fashion_mnist":
-        if channels != 1:
-            raise ConfigError("--data", str(data), f"colour images: the model's input has {channels} channels")
+        if image_input.channels != 1:
+            allowed = f"colour images: the model's input has {image_input.channels} channels"
+            raise ConfigError("--data", str(data), allowed)
         return {"type": "fashion_mnist", "root": ""}, "top1", []
-    if channels != 3:
-        raise ConfigError(
-            "MODEL", f"an input of {channels} channel", "3 channels: image files are read as red, green, blue"
-        )
-    if height != width:
-        raise ConfigError("MODEL", f"an input of {height} x {width}", "a square input, which images are cropped to")
     section: dict[str, Any] = {"type": images.kind, "root": ""}
     notes = []
     if images.count < CALIBRATION + (0 if images.report_is_apart else CALIBRATION // 4):
@@ -131,11 +134,15 @@ def _dataset(
         values = {**section, "root": str(data.resolve()), "preprocessing": dict(preprocessing)}
         return build_dataset(values, Path.cwd()).calibration
 
-    preprocessing = documented if documented is not None and documented.values["crop"] == height else None
-    preprocessing = preprocessing or from_graph(found.model, height)
+    side = None if documented is None else documented.values["crop"]
+    fits = image_input == ImageInput(COLOURS, side or 0, side or 0)
+    preprocessing = documented if fits else from_graph(found.model, image_input)
     if preprocessing is None and images.kind == "imagenet":
-        preprocessing = by_accuracy(found.model, height, images.classes, load)
-    preprocessing = preprocessing or default(height)
+        preprocessing = by_accuracy(found.model, image_input, images.classes, load)
+    preprocessing = preprocessing or default(image_input)
+    if image_input.height != image_input.width:
+        size = [image_input.height, image_input.width]
+        notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} in the place of resize pads them')
     section["preprocessing"] = dict(preprocessing.values)
     return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note]
 

@@ -11,12 +11,13 @@ import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.starter.preprocessing import ImageInput
 
 if TYPE_CHECKING:
     import torch
 
 USUAL_SIDE = 224
-_CHANNELS = (1, 3)
+_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class ModelInput:
 
     Attributes:
         model: The model, of batch size 1.
-        shape: (1, channels, height, width).
+        shape: (1, channels, height, width), or (1, height, width, channels).
+        images: The same, told apart.
         is_stated: Whether the configuration must give the shape, since the model does not say it.
         notes: What was assumed.
     """
 
     model: ov.Model
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
+    images: ImageInput
     is_stated: bool
     notes: tuple[str, ...]
 
@@ -56,7 +59,7 @@ def read_model_input(
         checkpoint: As in a configuration.
 
     Raises:
-        ConfigError: The model cannot be loaded, or its input is not (1, 1 or 3, height, width).
+        ConfigError: The model cannot be loaded, or its input is none of images of 1, 3 or 4 channels.
     """
     loaded = load_model(reference, base_directory=folder, pretrained=pretrained, checkpoint=checkpoint)
     notes: list[str] = []
@@ -73,7 +76,9 @@ def read_model_input(
     else:
         full = list(usual_shape)
         notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
-    return ModelInput(_converted(loaded, full), _checked(full), shape is not None or open_sides, tuple(notes))
+    return ModelInput(
+        _converted(loaded, full), tuple(full), _checked(full), shape is not None or open_sides, tuple(notes)
+    )
 
 
 def _stated_shape(loaded: torch.nn.Module | ov.Model) -> list[int | None] | None:
@@ -96,19 +101,14 @@ def _converted(loaded: torch.nn.Module | ov.Model, shape: list[int]) -> ov.Model
         raise ConfigError("--shape", shape, allowed) from error
 
 
-def _checked(shape: list[int]) -> tuple[int, int, int, int]:
+def _checked(shape: list[int]) -> ImageInput:
     if len(shape) != 4:
         raise ConfigError("--shape", shape, "four numbers: 1, channels, height, width")
-    _, channels, height, width = shape
-    if channels not in _CHANNELS and width in _CHANNELS:
-        raise ConfigError(
-            "MODEL",
-            f"an input of shape {shape}, channels last",
-            "channels first, as the data sets yield images; openvino.preprocess.PrePostProcessor converts a model",
-        )
-    if channels not in _CHANNELS:
-        raise ConfigError("MODEL", f"an input of {channels} channels", "1 or 3 channels")
-    return (1, channels, height, width)
+    if shape[1] in _CHANNELS:
+        return ImageInput(shape[1], shape[2], shape[3])
+    if shape[3] in _CHANNELS:
+        return ImageInput(shape[3], shape[1], shape[2], "NHWC")
+    raise ConfigError("MODEL", f"an input of shape {shape}", "images of 1, 3 or 4 channels, first or last")
 
 
 def _as_text(shape: Sequence[int | None]) -> str:

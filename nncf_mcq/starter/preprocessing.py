@@ -10,27 +10,19 @@ import numpy as np
 import openvino as ov
 from openvino import op
 
-from nncf_mcq.data.preprocessing import INTERPOLATIONS
+from nncf_mcq.data.letterbox import INTERPOLATIONS, Layout
 from nncf_mcq.data.splits import ImageDataset
 from nncf_mcq.model.inference import compile_model
 
 RESIZE_TO_CROP: Final = 256 / 224
+COLOURS: Final = 3
 TRIED_IMAGES: Final = 48
 _BETTER_THAN_CHANCE: Final = 4.0
+_PASSED: Final = ("Convert", "Transpose")
 
-CANDIDATES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "ImageNet's mean and deviation": {
-        "scale": "0-1",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-    },
-    "pixels from -1 to 1": {"scale": "0-255", "mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]},
-    "pixels from 0 to 1": {"scale": "0-1", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-    "pixels from 0 to 255": {"scale": "0-255", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-}
-"""What networks are usually trained with; the first is taken where nothing tells."""
-
-USUAL: Final = next(iter(CANDIDATES))
+IMAGENET: Final = "ImageNet's mean and deviation"
+UNIT: Final = "pixels from 0 to 1"
+RAW: Final = "pixels from 0 to 255"
 
 
 @dataclass(frozen=True)
@@ -41,9 +33,43 @@ class RecognizedPreprocessing:
     note: str
 
 
-def geometry(side: int) -> dict[str, Any]:
-    """Resize and crop in the usual proportion."""
-    return {"resize": round(side * RESIZE_TO_CROP), "crop": side}
+@dataclass(frozen=True)
+class ImageInput:
+    """Shape of the images that a network reads.
+
+    Attributes:
+        channels: 1, 3 or 4.
+        height: In pixels.
+        width: In pixels.
+        layout: Channels first or last.
+    """
+
+    channels: int
+    height: int
+    width: int
+    layout: Layout = "NCHW"
+
+    def geometry(self) -> dict[str, Any]:
+        """Keys of `preprocessing`: resize and crop in the usual proportion; for inputs that are not square, resize."""
+        last = {} if self.layout == "NCHW" else {"layout": self.layout}
+        if self.height != self.width:
+            return {"resize": [self.height, self.width], **last}
+        return {"resize": round(self.height * RESIZE_TO_CROP), "crop": self.height, **last}
+
+    def candidates(self) -> dict[str, dict[str, Any]]:
+        """What networks are usually trained with, by name; the first is taken where nothing tells."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.channels == COLOURS:
+            found[IMAGENET] = {"scale": "0-1", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+            found["pixels from -1 to 1"] = self._normalization("0-255", 127.5, 127.5)
+        found[UNIT] = self._normalization("0-1", 0.0, 1.0)
+        if self.channels != COLOURS:
+            found["pixels from -1 to 1"] = self._normalization("0-255", 127.5, 127.5)
+        found[RAW] = self._normalization("0-255", 0.0, 1.0)
+        return found
+
+    def _normalization(self, scale: str, mean: float, std: float) -> dict[str, Any]:
+        return {"scale": scale, "mean": [mean] * self.channels, "std": [std] * self.channels}
 
 
 def from_torchvision(reference: str) -> RecognizedPreprocessing | None:
@@ -78,21 +104,24 @@ def from_torchvision(reference: str) -> RecognizedPreprocessing | None:
     )
 
 
-def from_graph(model: ov.Model, side: int) -> RecognizedPreprocessing | None:
-    """For a model that normalizes its input itself; None for others.
+def from_graph(model: ov.Model, images: ImageInput) -> RecognizedPreprocessing | None:
+    """Preprocessing of a model that normalizes its input itself, or that takes whole numbers; None for others.
 
     Args:
         model: The model.
-        side: Of its input.
+        images: Its input.
     """
+    if model.input(0).get_element_type().is_integral():
+        note = f"preprocessing: {RAW}, since the model takes whole numbers"
+        return RecognizedPreprocessing({**images.geometry(), **images.candidates()[RAW]}, note)
     node = model.input(0).get_node()
     constants = []
     while True:
         readers = [target.get_node() for target in node.output(0).get_target_inputs()]
-        if len(readers) != 1 or readers[0].get_type_name() not in ("Convert", "Subtract", "Add", "Multiply", "Divide"):
+        if len(readers) != 1 or readers[0].get_type_name() not in (*_PASSED, "Subtract", "Add", "Multiply", "Divide"):
             break
         node = readers[0]
-        if node.get_type_name() == "Convert":
+        if node.get_type_name() in _PASSED:
             continue
         values = [source.get_node() for source in node.input_values()]
         constant = next((item for item in values if isinstance(item, op.Constant)), None)
@@ -103,49 +132,49 @@ def from_graph(model: ov.Model, side: int) -> RecognizedPreprocessing | None:
         return None
     # A mean, deviation or divisor above 2, or a factor below one fiftieth, is for pixels up to 255.
     large = any(value < 0.02 if kind == "Multiply" else value > 2 for kind, value in constants)
-    name = "pixels from 0 to 255" if large else "pixels from 0 to 1"
-    return RecognizedPreprocessing(
-        {**geometry(side), **CANDIDATES[name]}, f"preprocessing: {name}, since the model normalizes its input itself"
-    )
+    name = RAW if large else UNIT
+    note = f"preprocessing: {name}, since the model normalizes its input itself"
+    return RecognizedPreprocessing({**images.geometry(), **images.candidates()[name]}, note)
 
 
 def by_accuracy(
-    model: ov.Model, side: int, classes: int, load: Callable[[Mapping[str, Any]], ImageDataset]
+    model: ov.Model, images: ImageInput, classes: int, load: Callable[[Mapping[str, Any]], ImageDataset]
 ) -> RecognizedPreprocessing:
     """The usual preprocessing with which the model answers best on some labelled images.
 
     Args:
         model: The float model.
-        side: Of its input.
+        images: Its input.
         classes: Number of classes.
         load: From a section `preprocessing` to labelled images.
     """
     compiled = compile_model(model, 1)
     accuracy: dict[str, float] = {}
-    for name, values in CANDIDATES.items():
-        images = load({**geometry(side), **values})
-        count = min(len(images), TRIED_IMAGES)
+    candidates = {name: {**images.geometry(), **values} for name, values in images.candidates().items()}
+    for name, values in candidates.items():
+        samples = load(values)
+        count = min(len(samples), TRIED_IMAGES)
         right = 0
         for index in range(count):
-            image, target = images[index]
+            image, target = samples[index]
             right += int(np.array(compiled(image[None])[0]).argmax() == target)
         accuracy[name] = right / max(count, 1)
     best = max(accuracy, key=accuracy.__getitem__)
     if accuracy[best] < min(_BETTER_THAN_CHANCE / classes, 0.9):
+        usual = next(iter(candidates))
         note = (
-            f"preprocessing: {USUAL}, a guess: with every usual preprocessing the model answers at most "
+            f"preprocessing: {usual}, a guess: with every usual preprocessing the model answers at most "
             f"{100 * accuracy[best]:.0f} % of {count} images rightly; are its weights and the "
             "order of its classes what you think?"
         )
-        return RecognizedPreprocessing({**geometry(side), **CANDIDATES[USUAL]}, note)
+        return RecognizedPreprocessing(candidates[usual], note)
     others = ", ".join(f"{name} {100 * value:.0f} %" for name, value in accuracy.items() if name != best)
     note = f"preprocessing: {best}, right on {100 * accuracy[best]:.0f} % of {count} images (others: {others})"
-    return RecognizedPreprocessing({**geometry(side), **CANDIDATES[best]}, note)
+    return RecognizedPreprocessing(candidates[best], note)
 
 
-def default(side: int) -> RecognizedPreprocessing:
-    """What most classifiers are trained with."""
-    return RecognizedPreprocessing(
-        {**geometry(side), **CANDIDATES[USUAL]},
-        f"preprocessing: {USUAL}, a guess that labels could check; correct it where the model was trained otherwise",
-    )
+def default(images: ImageInput) -> RecognizedPreprocessing:
+    """Preprocessing that most networks with such an input are trained with."""
+    usual, values = next(iter(images.candidates().items()))
+    note = f"preprocessing: {usual}, a guess that labels could check; correct it where the model was trained otherwise"
+    return RecognizedPreprocessing({**images.geometry(), **values}, note)

@@ -96,12 +96,34 @@ def test_missing_data_says_what_to_fetch_and_where_to_put_it(tmp_path: Path):
         build_dataset(section(annotations="nowhere.json"), tmp_path)
 
 
-@pytest.mark.parametrize("line", ["3 0.5 0.5 0.5", "cat 0.5 0.5 0.5 0.5", "1.5 0.5 0.5 0.5 0.5", "1 0.5 0.5 20 10"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3 0.5 0.5 0.5",
+        "cat 0.5 0.5 0.5 0.5",
+        "1.5 0.5 0.5 0.5 0.5",
+        "1 0.5 0.5 20 10",
+        "-1 .5 .5 .1 .1",
+        "nan .5 .5 .1 .1",
+        "1 nan .5 .1 .1",
+    ],
+)
 def test_damaged_labels_name_the_file(tmp_path: Path, line: str):
     write_text_layout(tmp_path / "data", "")
-    (tmp_path / "data" / "labels" / "a.txt").write_text(line)
-    with pytest.raises(ConfigError, match=r"^dataset\.root: found '.*a\.txt'"):
+    (tmp_path / "data" / "labels" / "a.txt").write_text(f"0 0.5 0.5 0.5 0.5\n{line}")
+    with pytest.raises(ConfigError, match=r"^dataset\.root: found 'line 2 of .*a\.txt: "):
         build_dataset(section(), tmp_path)
+
+
+@pytest.mark.parametrize("box", [[0, 0, -1, 2], [0, float("nan"), 1, 1]])
+def test_impossible_boxes_name_the_annotation(tmp_path: Path, box: list[float]):
+    write_annotations(tmp_path / "data")
+    path = tmp_path / "data" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0] |= {"bbox": box, "id": 77}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"annotation 77 in .*instances\.json"):
+        build_dataset(section(annotations="data/instances.json"), tmp_path)
 
 
 def test_no_labels_at_all(tmp_path: Path):

@@ -213,7 +213,10 @@ def test_labelled_images_beside_class_folders_serve_the_report(tmp_path: Path):
         ("a.JPEG\n", "line 1 of .*: a.JPEG", "the name of an image, a space"),
         ("a.JPEG 0\na.JPEG 1\n", "line 2 of .*: a.JPEG 1", "every image once"),
         ("b.JPEG 0\n", ".*b.JPEG", "images that are there"),
-        ("a.JPEG n99\n", "n99", r"a class index from 0, or a line of wnids\.txt"),
+        ("a.JPEG n99\n", "line 1 of .*: n99", r"a class index, a whole number from 0, or a line of wnids\.txt"),
+        ("\na.JPEG -1\n", "line 2 of .*: -1", "a class index, a whole number from 0"),
+        ("a.JPEG 0.5\n", r"line 1 of .*: 0\.5", "a class index, a whole number from 0"),
+        ("a.JPEG nan\n", "line 1 of .*: nan", "a class index, a whole number from 0"),
         ("\n", ".*", "a line for each image"),
     ],
 )

@@ -72,7 +72,10 @@ def test_other_modes_become_rgb(image: Image.Image, mode: str):
         ("crop", -1),
         ("interpolation", "nearest"),
         ("scale", "0-2"),
-        ("mean", [0.5]),
+        ("mean", [0.5, 0.5]),
+        ("resize", [32]),
+        ("crop", [8, 0]),
+        ("layout", "CHW"),
         ("mean", [0.5, 0.5, float("nan")]),
         ("std", [1, 1, 0]),
         ("colour", "RGB"),
@@ -82,3 +85,32 @@ def test_impossible_values_are_errors(key: str, value: object):
     with pytest.raises(ValidationError) as caught:
         PreprocessingParameters.model_validate({"scale": "0-1", "mean": MEAN, "std": STD, key: value})
     assert caught.value.errors()[0]["loc"][0] == key
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: str):
+    values = {"scale": "0-1", "mean": [0.25] * channels, "std": [0.5] * channels, "layout": layout}
+    stretched = Preprocessor(PreprocessingParameters(resize=[20, 50], **values))(image)
+    cropped = Preprocessor(PreprocessingParameters(crop=[20, 50], **values))(image)
+    boxed = Preprocessor(PreprocessingParameters(letterbox=[20, 50], fill=0.25, **values))(image)
+    for found in (stretched, cropped, boxed):
+        assert found.shape == ((channels, 20, 50) if layout == "NCHW" else (20, 50, channels))
+        assert found.flags.c_contiguous
+    # 97 x 61 pixels become 32 x 20, with 9 columns of padding on each side, which the mean makes zero.
+    columns = boxed if layout == "NCHW" else boxed.transpose(2, 0, 1)
+    assert (columns[:, :, :9] == 0).all()
+    assert (columns[:, :, 41:] == 0).all()
+    assert columns[0, :, 9:41].std() > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mean": [0.5], "std": [1.0] * 3}, "as many numbers in std as in mean"),
+        ({"letterbox": [8, 8], "resize": 8}, "either letterbox, or resize and crop"),
+    ],
+)
+def test_keys_that_do_not_go_together(values: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        PreprocessingParameters.model_validate({"scale": "0-1", "mean": MEAN, "std": STD, **values})

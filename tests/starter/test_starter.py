@@ -150,13 +150,46 @@ def test_from_an_onnx_file_to_a_verified_ir(
     assert run(monkeypatch, *arguments, "--force") == 0
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [(SIDE, SIDE), (SIDE, 2 * SIDE)])
+def test_any_image_input_gets_a_configuration_that_fits(
+    channels: int, layout: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", (0.5,))
+
+    def build(data: ov.Node) -> ov.Node:
+        if layout == "NHWC":
+            data = opset.transpose(data, opset.constant(np.array([0, 3, 1, 2])))
+        return convolution(data, random_constant(4, channels, 3, 3), "first")
+
+    shape = (1, channels, *size) if layout == "NCHW" else (1, *size, channels)
+    ov.save_model(make_model(build, shape), tmp_path / "m.xml", compress_to_fp16=False)
+    starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    preprocessing = json.loads(starter.text)["dataset"]["preprocessing"]
+    assert preprocessing.get("layout", "NCHW") == layout
+    assert len(preprocessing["mean"]) == channels
+    assert ("letterbox" in "".join(starter.notes)) == (size[0] != size[1])
+    (tmp_path / "c.json").write_text(starter.text)
+    image, _ = Job.read(tmp_path / "c.json").load_dataset().calibration[0]
+    assert image.shape == shape[1:]
+
+
+def test_a_model_of_whole_numbers_gets_raw_pixels(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.5,))
+    data = opset.parameter([1, SIDE, SIDE, 3], ov.Type.u8, name="image")
+    values = opset.transpose(opset.convert(data, ov.Type.f32), opset.constant(np.array([0, 3, 1, 2])))
+    last = convolution(values, random_constant(4, 3, 3, 3), "first")
+    ov.save_model(ov.Model([opset.result(last)], [data], "raw"), tmp_path / "m.xml", compress_to_fp16=False)
+    starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    preprocessing = json.loads(starter.text)["dataset"]["preprocessing"]
+    assert (preprocessing["scale"], preprocessing["std"], preprocessing["layout"]) == ("0-255", [1.0] * 3, "NHWC")
+
+
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
-        ((1, SIDE, SIDE, 3), {}, "channels last"),
-        ((1, 4, SIDE, SIDE), {}, "an input of 4 channels"),
-        ((1, 1, SIDE, SIDE), {}, "files are read as red, green, blue"),
-        ((1, 3, SIDE, 2 * SIDE), {}, "a square input"),
+        ((1, 5, SIDE, SIDE), {}, "images of 1, 3 or 4 channels"),
         ((1, 3, SIDE), {}, "an input of shape"),
         ((1, 3, SIDE, SIDE), {"shape": [1, 1, SIDE, SIDE]}, "--shape: found"),
     ],
