@@ -13,8 +13,8 @@ from openvino_eval.cli import app
 PROGRAMS = {"nncf-mcq": application, "openvino-eval": app}
 _INTRODUCTION = """# Commands
 
-Every command prints this with `--help`. Bad input is one message on standard error and exit code 2; after Ctrl-C the
-code is 130. Progress goes to standard error, results to standard output.
+`--help` prints the same for each command. Invalid input gives one message on standard error and exit code 2; after
+Ctrl-C the exit code is 130. Progress goes to standard error, results to standard output.
 """
 
 

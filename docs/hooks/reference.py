@@ -18,8 +18,9 @@ _REGISTRIES = {
 }
 _INTRODUCTION = """# Configuration reference
 
-Made from the schema that `nncf-mcq schema` prints, which is what a configuration is checked against. Unknown keys,
-wrong types and impossible values are errors that name the place. Every key may be left out unless it says *required*.
+Generated from the JSON Schema that `nncf-mcq schema` prints and that every configuration is validated against. Unknown
+keys, wrong types and invalid values are errors that name the path in the JSON. Every key is optional unless marked
+*required*.
 """
 
 
@@ -31,7 +32,7 @@ def reference_markdown() -> str:
 
 def _section(path: str, schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
     """Heading and table of an object, then the objects in it."""
-    yield f"## {'The whole' if not path else f'`{path}`'}\n"
+    yield f"## {'Top level' if not path else f'`{path}`'}\n"
     if path and schema.get("description"):
         yield f"{schema['description']}\n"
     yield from _table(schema, definitions)
@@ -49,7 +50,7 @@ def _choices(path: str, schema: dict[str, Any], definitions: dict[str, Any]) -> 
     """One part for each type that may stand in a place."""
     registry = _REGISTRIES[path]
     yield f"## `{path}`\n"
-    yield f"{_text(schema)} A name alone stands for an object with that `type` and no other key.\n"
+    yield f"{_text(schema)} A name alone is short for an object with that `type` and no other key.\n"
     for name in registry:
         parameters = registry[name].Parameters.model_json_schema()
         yield f"### `{name}` {{ #{path.replace('.', '-')}-{name} }}\n"
