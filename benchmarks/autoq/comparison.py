@@ -168,7 +168,7 @@ class Comparison:
         task = dataclasses.replace(
             task,
             choices=task.quantizable.choices(bits, (task.activation_bits,)),
-            progress=lambda done, total, what: self._progress(name, done, total),
+            progress=lambda done, total: self._progress(name, done, total),
         )
         load = [os.getloadavg()[0]]
         cpu, start = time.process_time(), time.perf_counter()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from nncf_mcq.config import parameters
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.model.layers import QuantizableModel
-from nncf_mcq.policy import FLOAT, Policy, PolicyKey
+from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.second_order import SecondOrder
@@ -30,7 +30,7 @@ class PrecisionTask:
             activation itself.
         costs: Size and bit operations of any policy.
         evaluator: Scores policies; every unique score is counted.
-        progress: Called with (done, total, what) as the search goes on.
+        progress: Called with (done, total) as the search goes on.
         stored: Where the search is kept; None keeps it in memory only. The evaluator knows of it already.
         second_order: What is known of groups of layers without scoring policies: from the kind of curvature and a
             function to report progress to group name and width to the predicted score.
@@ -42,7 +42,7 @@ class PrecisionTask:
     errors: Mapping[str, Mapping[int, float]]
     costs: CostModel
     evaluator: Evaluator
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None
+    progress: Callable[[int, int], None] = lambda done, total: None
     stored: StoredSearch | None = None
     second_order: Callable[[SecondOrder, Callable[[int, int], None]], Mapping[str, Mapping[int, float]]] | None = None
 
@@ -54,7 +54,9 @@ class PrecisionTask:
     @property
     def widest_quantized(self) -> dict[str, int]:
         """The largest width of every group, none of them left in floating point."""
-        return {group: max(width for width in widths if width != FLOAT) for group, widths in self.choices.items()}
+        return {
+            group: max(width for width in widths if width != FLOAT_CHOICE) for group, widths in self.choices.items()
+        }
 
     def policy(self, group_bits: Mapping[str, int]) -> Policy:
         """The policy that gives each group its bits, and activations that are in no group the configured ones."""

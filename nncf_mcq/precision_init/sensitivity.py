@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionTask
 
 Sensitivities = Mapping[str, Mapping[int, float]]
@@ -40,22 +40,22 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     total = len(policies) + 1
     base = task.evaluator.score(task.policy(uniform))
     done = 1 + sum(task.evaluator.is_scored(policy) for policy in policies)
-    task.progress(done, total, "sensitivity")
+    task.progress(done, total)
 
     def advance() -> None:
         nonlocal done
         done += 1
-        task.progress(done, total, "sensitivity")
+        task.progress(done, total)
 
     scores = task.evaluator.score_many(policies, advance)
     found: dict[str, dict[int, float]] = {group: {} for group in task.choices}
     for (group, width), score in zip(trials, scores, strict=True):
-        found[group][width] = max(base - score, 0.0) if width == FLOAT else max(score - base, 0.0)
+        found[group][width] = max(base - score, 0.0) if width == FLOAT_CHOICE else max(score - base, 0.0)
     for group, widths in task.choices.items():
-        gain = found[group].pop(FLOAT, 0.0)
+        gain = found[group].pop(FLOAT_CHOICE, 0.0)
         _complete(found[group], _quantized(widths), task.errors[group])
-        if FLOAT in widths:
-            found[group] = {width: loss + gain for width, loss in found[group].items()} | {FLOAT: 0.0}
+        if FLOAT_CHOICE in widths:
+            found[group] = {width: loss + gain for width, loss in found[group].items()} | {FLOAT_CHOICE: 0.0}
     return found
 
 
@@ -77,7 +77,7 @@ def _measured(task: PrecisionTask, measured_widths: int | None) -> dict[str, tup
 
 
 def _quantized(widths: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(width for width in widths if width != FLOAT)
+    return tuple(width for width in widths if width != FLOAT_CHOICE)
 
 
 def _complete(scores: dict[int, float], widths: Sequence[int], errors: Mapping[int, float]) -> None:

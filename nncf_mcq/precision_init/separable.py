@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import ACTIVATION_PREFIX
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint, CostModel
 from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities, to_dict
@@ -51,7 +51,7 @@ class SeparablePrecision(PrecisionInitializer):
         if kind != "measured" and any(group.startswith(ACTIVATION_PREFIX) for group in choices):
             allowed = "measured, where the activations have several widths to choose from"
             raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
-        if kind != "measured" and any(FLOAT in widths for widths in choices.values()):
+        if kind != "measured" and any(FLOAT_CHOICE in widths for widths in choices.values()):
             allowed = "measured with a budget of latency: a layer in floating point also has a float input"
             raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
 
@@ -59,9 +59,7 @@ class SeparablePrecision(PrecisionInitializer):
         if self.parameters.sensitivity == "measured":
             return measure_sensitivities(task, self.parameters.measured_widths)
         assert task.second_order is not None
-        found = task.second_order(
-            self.parameters.sensitivity, lambda done, total: task.progress(done, total, "sensitivity")
-        )
+        found = task.second_order(self.parameters.sensitivity, task.progress)
         # The table may hold more widths than there are to choose from.
         return {group: {bits: found[group][bits] for bits in widths} for group, widths in task.choices.items()}
 

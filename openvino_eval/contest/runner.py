@@ -27,7 +27,7 @@ from openvino_eval.contest.scores import SCORES_FILE, ScoreFile
 from openvino_eval.contest.settings import ContestSettings
 from openvino_eval.errors import EvaluationError
 
-FLOAT: Final = "float"
+FLOAT_MODEL: Final = "float"
 """The float model among those that are reported on."""
 
 _SCORING_THREADS = 1
@@ -101,7 +101,7 @@ class ContestRunner:
         parameters = self.parameters(run)
         checked = load_config({"compression": {"initializer": {"precision": parameters}}})
         initializer = PRECISION_INITIALIZERS.create(checked.compression.initializer.precision)
-        task = self._task(lambda done, total, _: progress(done, total))
+        task = self._task(progress)
         computed, start = self.scores.computed_seconds, time.perf_counter()
         result = initializer.find_policy(task)
         final_score = task.evaluator.score(result.policy)
@@ -126,7 +126,7 @@ class ContestRunner:
         """Measures policies on the report images, with the weights that would ship but for the sequential pass.
 
         Args:
-            policies: By any names but `FLOAT`.
+            policies: By any names but `FLOAT_MODEL`.
 
         Returns:
             Metrics of each, and of the float model.
@@ -134,7 +134,7 @@ class ContestRunner:
         calibrated, runtime = self.preparation.calibrated, self.job.config.runtime
         models = {name: calibrated.build(policy, self._final_table) for name, policy in policies.items()}
         found = predict(
-            {FLOAT: calibrated.quantizable.model, **models},
+            {FLOAT_MODEL: calibrated.quantizable.model, **models},
             self._splits.report,
             batch_size=runtime.batch_size,
             threads=max(1, runtime.threads // self.settings.jobs),
@@ -142,7 +142,7 @@ class ContestRunner:
         metrics = self.job.config.metrics if self._splits.has_targets else []
         return {
             name: score(answers, found.targets, metrics)
-            | ({} if name == FLOAT else label_free_metrics(answers, found.outputs[FLOAT]))
+            | ({} if name == FLOAT_MODEL else label_free_metrics(answers, found.outputs[FLOAT_MODEL]))
             for name, answers in found.outputs.items()
         }
 
@@ -163,12 +163,12 @@ class ContestRunner:
         budget: Budget = self.job.config.compression.initializer.precision.budget
         return budget
 
-    def _task(self, progress: Callable[[int, int, str], None]) -> PrecisionTask:
+    def _task(self, progress: Callable[[int, int], None]) -> PrecisionTask:
         task = self.preparation.task(threads=_SCORING_THREADS, shared_scores=self.scores)
         return dataclasses.replace(task, progress=progress)
 
     def _check_evaluations(self) -> None:
-        task = self._task(lambda done, total, what: None)
+        task = self._task(lambda done, total: None)
         for competitor in competitors(self.settings.methods, self.settings.arms):
             if competitor.arm is not Arm.WARM:
                 continue

@@ -131,7 +131,7 @@ class _Search:
             else:
                 return
             self.take_scores()
-            self._task.progress(evaluator.evaluations, evaluations, "search")
+            self._task.progress(evaluator.evaluations, evaluations)
 
     def _proposed_trial(self) -> bool:
         """Whether the sampler proposed a policy that had no score."""
