@@ -13,10 +13,16 @@ from nncf_mcq.errors import ConfigError
 SUPPORTED_BITS = (2, 3, 4, 5, 6, 7, 8)
 """Widths that weights and activations can have."""
 
-FLOAT = 16
-"""Stands for a layer that is left in floating point: its weights are stored as f16, so it costs 16 bits a weight."""
+INT8_BITS = 8
+"""Width of NNCF's INT8: the largest of them, and that of every kernel."""
 
-FLOAT_NAME = "float"
+FLOAT32_BITS = 32
+"""Width of the float model's weights and activations, which sizes and bit operations are compared with."""
+
+FLOAT_CHOICE = 16
+"""Stands among the widths for a layer left in floating point: its weights are stored as f16, 16 bits a weight."""
+
+FLOAT_CHOICE_NAME = "float"
 """What the JSON calls it."""
 
 PolicyKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]
@@ -28,7 +34,7 @@ class Policy:
     """How many bits each layer's weights and each activation quantizer get.
 
     Attributes:
-        weight_bits: Layer name to the width of its weights, or `FLOAT`.
+        weight_bits: Layer name to the width of its weights, or `FLOAT_CHOICE`.
         activation_bits: Activation quantizer name to its width.
     """
 
@@ -43,11 +49,13 @@ class Policy:
     @property
     def float_layers(self) -> frozenset[str]:
         """Names of the layers that are left in floating point."""
-        return frozenset(name for name, bits in self.weight_bits.items() if bits == FLOAT)
+        return frozenset(name for name, bits in self.weight_bits.items() if bits == FLOAT_CHOICE)
 
     def to_dict(self) -> dict[str, dict[str, int | str]]:
         """The JSON form, read back by `from_dict`."""
-        weight_bits = {name: FLOAT_NAME if bits == FLOAT else bits for name, bits in self.weight_bits.items()}
+        weight_bits = {
+            name: FLOAT_CHOICE_NAME if bits == FLOAT_CHOICE else bits for name, bits in self.weight_bits.items()
+        }
         return {"weight_bits": weight_bits, "activation_bits": dict(self.activation_bits)}
 
     @classmethod
@@ -64,11 +72,13 @@ class Policy:
             widths = data.get(section, {})
             if not isinstance(widths, dict):
                 raise ConfigError(f"{path}.{section}", widths, "an object of names and bits")
-            others = [FLOAT_NAME] if section == "weight_bits" else []
+            others = [FLOAT_CHOICE_NAME] if section == "weight_bits" else []
             for name, bits in widths.items():
                 if isinstance(bits, bool) or bits not in [*SUPPORTED_BITS, *others]:
                     raise ConfigError(f"{path}.{section}[{name!r}]", bits, f"one of {[*SUPPORTED_BITS, *others]}")
-        weight_bits = {name: FLOAT if bits == FLOAT_NAME else bits for name, bits in data["weight_bits"].items()}
+        weight_bits = {
+            name: FLOAT_CHOICE if bits == FLOAT_CHOICE_NAME else bits for name, bits in data["weight_bits"].items()
+        }
         return cls(weight_bits, dict(data.get("activation_bits", {})))
 
     @classmethod

@@ -21,7 +21,7 @@ from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.metrics.metrics import agreement, kl_divergence
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.pipeline.final_weights import FinalWeights
-from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.weights.histograms import WeightHistogram, histogram_json
@@ -146,7 +146,7 @@ def describe_layers(
     records = []
     for layer in quantizable.layers:
         bits = policy.weight_bits[layer.name]
-        is_float = bits == FLOAT
+        is_float = bits == FLOAT_CHOICE
         entry = None if table is None or is_float else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(

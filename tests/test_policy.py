@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_mcq import ConfigError, Policy
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 
 BITS = st.dictionaries(st.text(max_size=5), st.integers(2, 8), max_size=4)
 
 
-WEIGHT_BITS = st.dictionaries(st.text(max_size=5), st.integers(2, 8) | st.just(FLOAT), max_size=4)
+WEIGHT_BITS = st.dictionaries(st.text(max_size=5), st.integers(2, 8) | st.just(FLOAT_CHOICE), max_size=4)
 
 
 @given(WEIGHT_BITS, BITS)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.autoq.environment import AutoqError
-from nncf_mcq.precision_init.costs import FLOAT_BITS
+from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.utils.files import write_text_atomically
 
 BITS = (2, 4, 8)
@@ -66,7 +66,7 @@ class AutoqTask:
     @property
     def compression_ratio(self) -> float:
         """The budget as AutoQ has it: bits of the weights of all quantized layers, relative to 32 bits each."""
-        return self.average_bits / FLOAT_BITS
+        return self.average_bits / FLOAT32_BITS
 
     def write(self, folder: Path, state: Mapping[str, torch.Tensor]) -> Path:
         """Writes all of it.

@@ -24,6 +24,8 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.policy import SUPPORTED_BITS
+from nncf_mcq.utils.disjoint_sets import merge_overlapping
 
 # Level counts that the plugin takes for low precision; they are also those whose rounding it drops at an Add.
 _LOW_PRECISION_LEVELS = (16, 256)
@@ -82,7 +84,7 @@ class ActivationGrid:
             QuantizationError: The width is not one of 2..8, a range is empty or not finite, or zero is not on the grid.
         """
         lows, highs = np.broadcast_arrays(np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
-        if not 2 <= bits <= 8:
+        if bits not in SUPPORTED_BITS:
             raise QuantizationError(f"activation bits: found {bits!r}, allowed: 2 to 8")
         if not (np.isfinite(lows).all() and np.isfinite(highs).all() and (lows < highs).all()):
             raise QuantizationError(f"activation range: found {low!r}..{high!r}, allowed: finite, low < high")
@@ -196,18 +198,13 @@ def concat_groups(model: ov.Model) -> list[list[ov.Node]]:
         Groups of two or more nodes, in the order of the model.
     """
     order = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
-    groups: list[set[str]] = []
+    meeting: list[list[ov.Node]] = []
     for node in order.values():
         if node.get_type_name() == "Concat":
-            inputs = [value.get_node() for value in node.input_values()]
-            group = {source.get_friendly_name() for source in _grid_sources(inputs)}
+            meeting.append(list(_grid_sources(value.get_node() for value in node.input_values())))
         elif node.get_type_name() == "FakeQuantize":
-            before = _grid_sources([node.input_value(0).get_node()])
-            group = {node.get_friendly_name(), *(source.get_friendly_name() for source in before)}
-        else:
-            continue
-        apart = [other for other in groups if not other & group]
-        groups = [*apart, group.union(*(other for other in groups if other & group))]
+            meeting.append([node, *_grid_sources([node.input_value(0).get_node()])])
+    groups = merge_overlapping([source.get_friendly_name() for source in sources] for sources in meeting)
     return [[node for name, node in order.items() if name in group] for group in groups if len(group) > 1]
 
 

@@ -15,7 +15,7 @@ from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
-from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
@@ -40,7 +40,7 @@ def assemble(
     model = template.clone()
     operations = operations_by_name(model)
     for members in quantizable.groups.values():
-        if policy.weight_bits[members[0].name] == FLOAT:
+        if policy.weight_bits[members[0].name] == FLOAT_CHOICE:
             source = operations_by_name(quantizable.model)[members[0].name]
             kept = float_weight(constant_value(source, members[0].weight_port))
             for member in members:

@@ -16,7 +16,7 @@ from nncf_mcq.latency.clock import measure_ratio
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
 
 _PATH = "compression.initializer.precision.budget.latency"
@@ -38,7 +38,7 @@ def latency_budget(config: Config) -> LatencyBudget | None:
     budget = getattr(config.compression.initializer.precision, "budget", None)
     latency = budget.latency if isinstance(budget, Budget) else None
     widths = config.compression.activations.widths
-    if latency is not None and widths != (8,):
+    if latency is not None and widths != (INT8_BITS,):
         allowed = "8 with a budget of latency: below, each activation costs time that depends on its neighbours"
         raise ConfigError("compression.activations.bits", list(widths), allowed)
     return latency

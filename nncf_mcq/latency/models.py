@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 import openvino as ov
+import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
@@ -15,11 +16,11 @@ from nncf_mcq.ir.packing import int8_weight
 from nncf_mcq.ir.template import build_template
 from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import constant_value, operations_by_name
-
-_BITS = 8
-_MIDDLE = 2 ** (_BITS - 1)
+from nncf_mcq.policy import INT8_BITS
+from nncf_mcq.range_init.base import extremes
+from nncf_mcq.range_init.grid import grid_from_range
 
 
 def random_input(model: ov.Model, seed: int = 0) -> NDArray[np.float32]:
@@ -42,7 +43,7 @@ class LatencyModels:
     def __init__(self, quantizable: QuantizableModel, fake_quantized: ov.Model) -> None:
         self.quantizable = quantizable
         self._operations = operations_by_name(quantizable.model)
-        bits = {point.name: _BITS for point in quantizable.activation_points}
+        bits = {point.name: INT8_BITS for point in quantizable.activation_points}
         self._int8 = build_template(fake_quantized, self._ranges(), bits)
         operations = operations_by_name(self._int8)
         for members in quantizable.groups.values():
@@ -71,11 +72,15 @@ class LatencyModels:
         return constant_value(self._operations[layer.name], layer.weight_port)
 
     def _int8_weight(self, layer: QuantizableLayer) -> ov.Node:
-        weight, shape = self._weight(layer), layer.channel_shape()
-        axes = tuple(axis for axis, size in enumerate(shape) if size == 1)
-        scale = np.maximum(np.abs(weight).max(axis=axes, keepdims=True), 1e-6) / (_MIDDLE - 1)
-        levels = np.round(weight / scale).astype(np.int16) + _MIDDLE
-        return int8_weight(levels, _BITS, scale, _MIDDLE)
+        weights = weight_matrices(layer, self._operations[layer.name])
+        grid = grid_from_range(*extremes(weights, per_channel=True), INT8_BITS, "symmetric")
+        levels, scale, zero_point = (
+            values.numpy() for values in (grid.levels(weights).to(torch.uint8), grid.scale, grid.zero_point)
+        )
+        shape = layer.channel_shape()
+        return int8_weight(
+            layer.from_matrices(levels), INT8_BITS, scale.reshape(shape), zero_point.astype(np.uint8).reshape(shape)
+        )
 
     def _ranges(self) -> dict[str, ValueRange]:
         points = self.quantizable.activation_points

@@ -35,7 +35,7 @@ from nncf.quantization.algorithms.pipeline import Pipeline
 from nncf.tensor import Tensor
 from numpy.typing import NDArray
 
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 
 Model = TypeVar("Model")
 
@@ -143,13 +143,13 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
             # The solver may share one config object between points.
             point.qconfig = _copy_config(point.qconfig)
             if point.is_weight_quantization_point():
-                bits = self._policy.weight_bits.get(point.insertion_point.target_node_name, 8)
-                if self._asymmetric_weights and bits < 8:
+                bits = self._policy.weight_bits.get(point.insertion_point.target_node_name, INT8_BITS)
+                if self._asymmetric_weights and bits < INT8_BITS:
                     point.qconfig.mode = QuantizationScheme.ASYMMETRIC
                     point.qconfig.narrow_range = False
                     point.qconfig.signedness_to_force = None
             else:
-                bits = self._policy.activation_bits.get(_activation_name(point), 8)
+                bits = self._policy.activation_bits.get(_activation_name(point), INT8_BITS)
             point.qconfig.num_bits = bits
             value_range = self._known_range(point)
             if value_range is not None:

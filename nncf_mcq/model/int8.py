@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
-
-BITS = 8
 
 ALGORITHM = "quantization"
 """Its name in the JSON, as in NNCF 2."""
@@ -50,8 +48,8 @@ def quantize_int8(
 def int8_policy(quantizable: QuantizableModel) -> Policy:
     """8 bits everywhere."""
     return Policy(
-        {layer.name: BITS for layer in quantizable.layers},
-        {point.name: BITS for point in quantizable.activation_points},
+        {layer.name: INT8_BITS for layer in quantizable.layers},
+        {point.name: INT8_BITS for point in quantizable.activation_points},
     )
 
 

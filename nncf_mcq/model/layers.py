@@ -19,7 +19,8 @@ from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model import algorithm
 from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.nodes import constant_of, constant_value, operations_by_name
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
+from nncf_mcq.utils.disjoint_sets import merge_overlapping
 
 ACTIVATION_PREFIX = "activation:"
 """Begins the names of groups of activation points."""
@@ -133,15 +134,11 @@ class QuantizableModel:
         the largest of their widths, so that a smaller one beside it would gain nothing. A group is named after its
         first point, `activation:` before it, since a layer may have the same name as the point behind it.
         """
-        read = [set(layer.activation_quantizers) for layer in self.layers if layer.activation_quantizers]
-        groups: list[set[str]] = []
-        for together in [*read, *map(set, self.unified_scales), *map(set, self.shared_grids)]:
-            touching = [group for group in groups if group & together]
-            groups = [group for group in groups if not group & together]
-            groups.append(together.union(*touching))
+        read = [layer.activation_quantizers for layer in self.layers]
+        groups = merge_overlapping([*read, *self.unified_scales, *self.shared_grids])
         order = [point.name for point in self.activation_points]
         members = [
-            tuple(name for name in order if name in group) for group in groups if any(group & some for some in read)
+            tuple(name for name in order if name in group) for group in groups if any(map(group.intersection, read))
         ]
         members.sort(key=lambda names: order.index(names[0]))
         return {f"{ACTIVATION_PREFIX}{names[0]}": names for names in members}
@@ -161,13 +158,13 @@ class QuantizableModel:
         Args:
             weight_bits: Widths of each group of layers.
             activation_bits: Widths of each group of activation points. A single one is no choice, and makes no groups.
-            with_float: Whether a group of layers may also be left in floating point: `FLOAT`, its largest width.
+            with_float: Whether a group of layers may also be left in floating point: `FLOAT_CHOICE`, its largest width.
 
         Returns:
             Ascending widths of each group; the group of a layer's input stands before the layer.
         """
         widths, activation_widths = tuple(sorted(set(weight_bits))), tuple(sorted(set(activation_bits)))
-        widths += (FLOAT,) if with_float else ()
+        widths += (FLOAT_CHOICE,) if with_float else ()
         found: dict[str, tuple[int, ...]] = {}
         for layer in self.layers:
             inputs = self.activation_group(layer) if len(activation_widths) > 1 else None

@@ -25,8 +25,8 @@ from nncf_mcq.latency.budget import latency_budget, table_for
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableModel, find_layers
-from nncf_mcq.policy import Policy
-from nncf_mcq.precision_init.costs import INT8_BITS, CostModel
+from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.second_order import SecondOrder, collect_hessian_traces
 from nncf_mcq.range_init.activation import activation_ranges, relative_error
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges

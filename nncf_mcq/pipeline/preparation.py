@@ -17,7 +17,7 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.policy import FLOAT, PolicyKey
+from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
@@ -112,7 +112,7 @@ class Preparation:
             quantizable=quantizable,
             choices=self.search_model.choices,
             activation_bits=self.config.compression.activations.largest,
-            errors={group: self.table.errors(group) | {FLOAT: 0.0} for group in quantizable.groups}
+            errors={group: self.table.errors(group) | {FLOAT_CHOICE: 0.0} for group in quantizable.groups}
             | self.search_model.activation_errors,
             costs=self.costs,
             evaluator=evaluator,
@@ -121,10 +121,7 @@ class Preparation:
                 quantizable, self.table, self.search_model.curvature(kind, progress)
             ),
         )
-        if stages is None:
-            return task
-        report = stages.report
-        return dataclasses.replace(task, progress=lambda done, total, _: report(done, total))
+        return task if stages is None else dataclasses.replace(task, progress=stages.report)
 
 
 def prepare(
@@ -160,7 +157,7 @@ def prepare(
     search_model, images = calibrated, calibration
     bits = initializer.required_bits(tuple(config.compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
-    sequential = config.compression.correction.sequential and min(bits) < 8
+    sequential = config.compression.correction.sequential and min(bits) < INT8_BITS
     if search_dataset is not None:
         images = collect_images(search_dataset, None, shape)
     elif len(calibration) == 1:

@@ -9,10 +9,7 @@ from nncf_mcq.config.budget import BopsBudget, Budget, LatencyBudget, WeightSize
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.policy import FLOAT, Policy
-
-FLOAT_BITS = 32
-INT8_BITS = 8
+from nncf_mcq.policy import FLOAT32_BITS, FLOAT_CHOICE, INT8_BITS, Policy
 
 BUDGET_PATH = "compression.initializer.precision.budget"
 """Where a budget stands in the JSON, for messages."""
@@ -146,8 +143,8 @@ class CostModel:
             limit = size.average_bits * total
             yield Constraint(f"{path}.average_bits", "bits", bits, 0.0, limit, float(total))
         if size.ratio is not None:
-            limit = size.ratio * total * FLOAT_BITS
-            yield Constraint(f"{path}.ratio", "of the FP32 size", bits, 0.0, limit, float(total * FLOAT_BITS))
+            limit = size.ratio * total * FLOAT32_BITS
+            yield Constraint(f"{path}.ratio", "of the FP32 size", bits, 0.0, limit, float(total * FLOAT32_BITS))
         if size.bytes is not None:
             in_bytes = {
                 name: {width: float(-(-value // 8)) for width, value in costs.items()} for name, costs in bits.items()
@@ -167,7 +164,7 @@ class CostModel:
         switch: the true time is less, never more, as far as the table tells.
         """
         cost = {
-            name: {width: table.alone(name) if width == FLOAT else 0.0 for width in widths}
+            name: {width: table.alone(name) if width == FLOAT_CHOICE else 0.0 for width in widths}
             for name, widths in choices.items()
         }
         return Constraint(
@@ -201,4 +198,4 @@ class CostModel:
 def _bops(layer: QuantizableLayer, bits: int, activation_bits: Mapping[str, int]) -> int:
     """MACs x weight bits x activation bits; an input that is not quantized counts 32 bits."""
     widths = [activation_bits[name] for name in layer.activation_quantizers]
-    return layer.macs * bits * max(widths, default=FLOAT_BITS)
+    return layer.macs * bits * max(widths, default=FLOAT32_BITS)

@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch
 
+from nncf_mcq.policy import INT8_BITS
+
 QuantizationMode = Literal["symmetric", "asymmetric"]
 
 _SMALLEST_SCALE = 1e-12
@@ -58,7 +60,7 @@ class Grid:
 
 def is_symmetric(bits: int, mode: QuantizationMode) -> bool:
     """8-bit weights are always symmetric: a zero point other than 128 would not run on int8 kernels."""
-    return mode == "symmetric" or bits == 8
+    return mode == "symmetric" or bits == INT8_BITS
 
 
 def grid_from_range(low: torch.Tensor, high: torch.Tensor, bits: int, mode: QuantizationMode) -> Grid:

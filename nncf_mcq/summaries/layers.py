@@ -6,7 +6,7 @@ from rich.table import Table
 
 from nncf_mcq.config.schema import Config
 from nncf_mcq.model.layers import QuantizableModel
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.precision_init.costs import CostModel
 
 
@@ -50,7 +50,7 @@ def budget_table(quantizable: QuantizableModel, config: Config) -> Table:
     """
     bits, widths = config.compression.weights.bits, config.compression.activations.widths
     weights = quantizable.quantizable_weights
-    at_int8 = sum(layer.macs for layer in quantizable.layers) * 64
+    at_int8 = sum(layer.macs for layer in quantizable.layers) * INT8_BITS**2
     low, high = min(bits), max(bits)
     activations = "" if len(widths) == 1 else " with activations at {}"
     table = Table(title="Reachable budgets", title_justify="left")

@@ -10,11 +10,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.metrics.names import SHARES, metric_name
+from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
 _APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
-_FLOAT_BITS = 32
 
 
 def result_table(result: QuantizationResult) -> Table:
@@ -36,7 +36,7 @@ def result_table(result: QuantizationResult) -> Table:
     ratio = float_model["bin_bytes"] / quantized["bin_bytes"]
     table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
-    table.add_row("bits a weight", str(_FLOAT_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
+    table.add_row("bits a weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
     precisions = [layer.get("runtime_precision") for layer in result.layers]
     integer = sum(precision in ("i8", "u8") for precision in precisions)
     table.add_row("layers on int8 kernels", "", f"{integer} of {len(precisions)}", "verified in the saved file")

@@ -13,7 +13,7 @@ import torch
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
@@ -91,7 +91,7 @@ def weight_histograms(
             weights_config,
         )
         for layer in quantizable.layers
-        if policy.weight_bits[layer.name] != FLOAT
+        if policy.weight_bits[layer.name] != FLOAT_CHOICE
     }
 
 

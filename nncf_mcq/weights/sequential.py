@@ -19,7 +19,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
@@ -114,7 +114,7 @@ def requantize_sequentially(
 
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:
-            is_quantized = policy.weight_bits[layer.name] != FLOAT
+            is_quantized = policy.weight_bits[layer.name] != FLOAT_CHOICE
             if is_quantized and layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
                 shift = observe_shift(layer, float_model, build(table), images, pool, threads)
                 (entry,) = pool.map(quantize, [(layer, shift)])

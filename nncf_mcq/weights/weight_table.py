@@ -16,7 +16,7 @@ from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
@@ -74,7 +74,7 @@ def build_weight_table(
         config: Mode, rounding and corrections.
         ranges: The clipping rule of each layer; a `RangeInitializer` is the rule of all.
         bits: Widths to build, or the width of each layer; those of the configuration by default. A layer whose width is
-            `FLOAT` gets no entry.
+            `FLOAT_CHOICE` gets no entry.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Layers built at a time.
         progress: Called after each layer.
@@ -84,7 +84,7 @@ def build_weight_table(
 
     def build_group(members: tuple[QuantizableLayer, ...]) -> dict[str, dict[int, QuantizedWeight]]:
         first = members[0]
-        if isinstance(widths, Mapping) and widths[first.name] == FLOAT:
+        if isinstance(widths, Mapping) and widths[first.name] == FLOAT_CHOICE:
             return {member.name: {} for member in members}
         quantizer = LayerQuantizer(
             first,

@@ -20,7 +20,7 @@ from openvino_eval.contest.chart import draw
 from openvino_eval.contest.methods import Competitor, ContestRun, competitors
 from openvino_eval.contest.progress import ContestProgress
 from openvino_eval.contest.record import RunRecord, RunStore
-from openvino_eval.contest.runner import FLOAT, ContestRunner, run_parameters
+from openvino_eval.contest.runner import FLOAT_MODEL, ContestRunner, run_parameters
 from openvino_eval.contest.settings import ContestSettings
 from openvino_eval.contest.standings import Standing, rank, reference_method, rival_record, verdict
 from openvino_eval.contest.tables import markdown, terminal_table
@@ -187,7 +187,7 @@ def _report(runner: ContestRunner, policies: Sequence[Mapping[str, Any]]) -> lis
     """Metrics of the float model, then of each policy."""
     named = {str(index): Policy.from_dict(policy) for index, policy in enumerate(policies)}
     measured = runner.report(named)
-    return [measured[name] for name in (FLOAT, *named)]
+    return [measured[name] for name in (FLOAT_MODEL, *named)]
 
 
 def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, Any]) -> dict[str, Any]:

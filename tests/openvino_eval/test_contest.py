@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -257,7 +257,7 @@ def test_options_of_a_contest_need_methods(config: Path, monkeypatch, capsys: py
 
 
 def test_scores_of_float_layers_come_back(tmp_path: Path) -> None:
-    key = Policy({"a": 2, "b": FLOAT, "c": 8}, {"x": 8}).key
+    key = Policy({"a": 2, "b": FLOAT_CHOICE, "c": 8}, {"x": 8}).key
     arguments = (tmp_path / "scores.jsonl", {"model": "m"}, "abc", "x")
     ScoreFile(*arguments)[key] = 0.5
     found = ScoreFile(*arguments)

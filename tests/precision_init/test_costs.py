@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nncf_mcq import Budget, BudgetError, Policy
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.costs import CostModel
 from tests.latency.tables import make_table
 from tests.models import countable_model, layer
@@ -155,9 +155,9 @@ def test_latency_counts_what_float_layers_add_alone() -> None:
     (constraint,) = model.constraints(budget, choices)
     quantized = {"first": 2, "second": 8, "float_input": 4}
     assert constraint.total(quantized) == 10.0
-    assert constraint.total({**quantized, "second": FLOAT, "float_input": FLOAT}) == pytest.approx(11.75)
-    assert constraint.is_met({**quantized, "second": FLOAT})
-    assert not constraint.is_met({**quantized, "first": FLOAT})
+    assert constraint.total({**quantized, "second": FLOAT_CHOICE, "float_input": FLOAT_CHOICE}) == pytest.approx(11.75)
+    assert constraint.is_met({**quantized, "second": FLOAT_CHOICE})
+    assert not constraint.is_met({**quantized, "first": FLOAT_CHOICE})
     # Not known before the layers were measured.
     assert cost_model(LAYERS).constraints(budget, choices) == []
     with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable are 1 to 1\.5 times"):
@@ -168,4 +168,4 @@ def test_a_float_layer_is_stored_at_sixteen_bits() -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": 16}})
     choices = countable_model(LAYERS).choices(BITS, (8,), with_float=True)
     (constraint,) = cost_model(LAYERS).constraints(budget, choices)
-    assert constraint.total(dict.fromkeys(choices, FLOAT)) == 16 * (101 + 7 + 13)
+    assert constraint.total(dict.fromkeys(choices, FLOAT_CHOICE)) == 16 * (101 + 7 + 13)

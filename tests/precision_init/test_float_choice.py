@@ -13,7 +13,7 @@ from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.latency import latency_key
 from nncf_mcq.model.loading import to_openvino
-from nncf_mcq.policy import FLOAT, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes, measure_sensitivities
 from tests.latency.tables import make_table
@@ -45,7 +45,7 @@ def float_task(extra: float = 1.0) -> PrecisionTask:
         task,
         choices=task.quantizable.choices(TABLE_BITS, (8,), with_float=True),
         costs=dataclasses.replace(task.costs, latency=table),
-        errors={group: {**task.errors[group], FLOAT: 0.0} for group in groups},
+        errors={group: {**task.errors[group], FLOAT_CHOICE: 0.0} for group in groups},
     )
 
 
@@ -71,9 +71,9 @@ def test_sensitivities_say_what_float_gains() -> None:
     assert task.evaluator.evaluations == count_sensitivity_passes(task, 1) == 1 + 2 * len(task.choices)
     base = task.evaluator.score(task.policy(task.widest_quantized))
     for group, losses in found.items():
-        assert list(losses) == [*TABLE_BITS, FLOAT]
-        assert losses[2] >= losses[4] >= losses[8] >= losses[FLOAT] == 0.0
-        alone = task.evaluator.score(task.policy({**task.widest_quantized, group: FLOAT}))
+        assert list(losses) == [*TABLE_BITS, FLOAT_CHOICE]
+        assert losses[2] >= losses[4] >= losses[8] >= losses[FLOAT_CHOICE] == 0.0
+        alone = task.evaluator.score(task.policy({**task.widest_quantized, group: FLOAT_CHOICE}))
         assert losses[8] == pytest.approx(max(base - alone, 0.0))
 
 

@@ -53,6 +53,18 @@ class ActivationRangeTask:
         return ActivationRangeTask(kept, self.bits, self.per_channel)
 
 
+def symmetric_grid(threshold: torch.Tensor, bits: int) -> Grid:
+    """The grid around zero whose largest value is the threshold; it reaches one step further below.
+
+    Args:
+        threshold: (channels,) largest values, positive.
+        bits: 2..8.
+    """
+    half = 2 ** (bits - 1)
+    scale = threshold / (half - 1)
+    return Grid(scale, torch.full_like(scale, half), 0, 2 * half - 1)
+
+
 def asymmetric_grid(low: torch.Tensor, high: torch.Tensor, bits: int) -> Grid:
     """The grid of all 2^b levels that is as long as a range and nearest to it among those that hold zero.
 

@@ -10,7 +10,12 @@ import torch
 from nncf_mcq.calibration.statistics import ActivationStatistics
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
+from nncf_mcq.range_init.activation.base import (
+    ActivationRangeInitializer,
+    ActivationRangeTask,
+    asymmetric_grid,
+    symmetric_grid,
+)
 
 _SMALLEST_THRESHOLD = 1e-6
 """An activation that is always zero still needs a range that is not empty."""
@@ -75,15 +80,11 @@ def relative_error(statistics: ActivationStatistics, value_range: ValueRange, bi
         bits: Width.
     """
     ends = (value_range.low, value_range.high)
-    low, high = (torch.from_numpy(np.asarray(end, dtype=np.float32).reshape(-1, 1)) for end in ends)
-    if bool((low < 0).any()) and bool((low == -high).all()):
-        scale, lowest = high / (2 ** (bits - 1) - 1), torch.full_like(high, -(2 ** (bits - 1)))
-    else:
-        scale = (high - low) / (2**bits - 1)
-        lowest = torch.round(low / scale)
-    levels = torch.round(statistics.samples / scale).clamp_(lowest, lowest + 2**bits - 1)
+    low, high = (torch.from_numpy(np.asarray(end, dtype=np.float32).reshape(-1)) for end in ends)
+    is_symmetric = bool((low < 0).any()) and bool((low == -high).all())
+    grid = symmetric_grid(high, bits) if is_symmetric else asymmetric_grid(low, high, bits)
     energy = float(statistics.samples.double().square().sum())
-    return float((levels * scale - statistics.samples).double().square().sum()) / max(energy, 1e-30)
+    return float((grid.quantize(statistics.samples) - statistics.samples).double().square().sum()) / max(energy, 1e-30)
 
 
 def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nncf_mcq.policy import FLOAT
+from nncf_mcq.policy import FLOAT_CHOICE
 from openvino_eval.formats import format_number
 from openvino_eval.report.figures.base import Figure, Trace, bits_text, extra, number
 from openvino_eval.report.palette import bits_colour
@@ -95,7 +95,7 @@ def _sensitivity_traces(
                     [
                         layer.name,
                         format_number(v),
-                        f"in {bits_text(None)}" if bits == FLOAT else f"at {bits_text(bits)}",
+                        f"in {bits_text(None)}" if bits == FLOAT_CHOICE else f"at {bits_text(bits)}",
                     ]
                     for layer, v in zip(layers, row, strict=True)
                 ]
@@ -119,7 +119,7 @@ def _sensitivity_traces(
             "mode": "markers",
             "x": numbers,
             # Where float was no choice, a layer that is in float was none either.
-            "y": [_FLOAT_PLACE if layer.bits is None and FLOAT in widths else layer.bits for layer in layers],
+            "y": [_FLOAT_PLACE if layer.bits is None and FLOAT_CHOICE in widths else layer.bits for layer in layers],
             "yaxis": "y2",
             "marker": {"color": "$card", "size": 6, "line": {"color": "$text", "width": 1.5}},
             "hoverinfo": "skip",
@@ -135,7 +135,7 @@ def _sensitivity_traces(
             {
                 "title": {"text": "bits of it alone"},
                 "tickvals": [_place(bits) for bits in widths],
-                "ticktext": [bits_text(None) if bits == FLOAT else str(bits) for bits in widths],
+                "ticktext": [bits_text(None) if bits == FLOAT_CHOICE else str(bits) for bits in widths],
                 "range": [_place(widths[0]) - 0.5, _place(widths[-1]) + 0.5],
             },
         )
@@ -167,7 +167,7 @@ def _at(bits: int | None) -> str:
 
 
 def _place(bits: int) -> int:
-    return _FLOAT_PLACE if bits == FLOAT else bits
+    return _FLOAT_PLACE if bits == FLOAT_CHOICE else bits
 
 
 def _log_ticks(low: float, high: float) -> dict[str, Any]:
