@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import Config
-from nncf_mcq.range_init.base import RangeInitializer
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer
 
 Granularity = Literal["channel", "tensor"]
 

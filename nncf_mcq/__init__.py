@@ -3,13 +3,15 @@
 from nncf_mcq import precision_init, range_init
 from nncf_mcq.api import quantize
 from nncf_mcq.config.budget import Budget
-from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
 from nncf_mcq.data.distilled import distilled_dataset
 from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
 from nncf_mcq.model.algorithm import MixedClippingQuantization
 from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
+from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult
 
 __all__ = [

@@ -12,7 +12,6 @@ import openvino as ov
 from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images, iterate_images
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.budget import check_latency, latency_budget
@@ -23,6 +22,7 @@ from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.pipeline.final_weights import make_final_weights
 from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report

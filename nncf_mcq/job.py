@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
 from nncf_mcq.errors import ConfigError
@@ -26,7 +25,7 @@ from nncf_mcq.metrics.scores import Score, get_score
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import load_model, to_openvino
 from nncf_mcq.pipeline.preparation import Preparation, prepare
-from nncf_mcq.precision_init.base import PrecisionInitializer
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
@@ -172,8 +171,7 @@ class Job:
 
     def initializer(self) -> PrecisionInitializer:
         """What finds each layer's bits."""
-        initializer: PrecisionInitializer = PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
-        return initializer
+        return PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
 
     def run(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage
 
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
 from nncf_mcq.precision_init.study import StudyStorage
@@ -57,7 +58,7 @@ def work(
     initializer = job.initializer()
     if not initializer.searches:
         precision = job.config.compression.initializer.precision.type
-        raise ConfigError("compression.initializer.precision.type", precision, "one that scores policies, e.g. optuna")
+        raise ConfigError(f"{PRECISION_PATH}.type", precision, "one that scores policies, e.g. optuna")
     storage = StudyStorage(study_storage, mode="join", name=study_name, seconds=wait)
     stages = Stages(progress or SilentProgress())
     task = job.prepare(stages).task(stages, storage=storage)

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from nncf_mcq import NncfMcqError
 from nncf_mcq.config.catalog import baselines, find_config
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.schema import load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits
 from nncf_mcq.job import Job, parse_overrides
@@ -41,7 +42,6 @@ from openvino_eval.run_result import load_run
 
 VARIANTS_FILE = "variants.json"
 FLOAT_FOLDER = "fp32"
-PRECISION = "compression.initializer.precision"
 UNIFORM_BITS = (8, 6, 4, 3)
 AVERAGE_BITS = (4, 3)
 
@@ -131,7 +131,7 @@ def _variants(config: Path, model: ov.Model) -> dict[str, dict[str, Any]]:
     if own.is_file():
         return read_json(own)
     layers = [layer.name for layer in find_layers(model).layers]
-    return {name: {PRECISION: precision} for name, precision in _precisions(layers).items()}
+    return {name: {PRECISION_PATH: precision} for name, precision in _precisions(layers).items()}
 
 
 def _is_made(folder: Path, job: Job) -> bool:

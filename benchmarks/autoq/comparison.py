@@ -21,18 +21,18 @@ from benchmarks.autoq.mapping import match_layers
 from benchmarks.autoq.process import run_task
 from benchmarks.autoq.task import AUTOQ, BITS, AutoqResult, AutoqTask
 from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.metrics import top1
 from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.preparation import Preparation
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT32_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.rl import RlPrecision
 from nncf_mcq.result import label_free_metrics
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
-PRECISION = "compression.initializer.precision"
 RL, RL_SAME_WIDTHS, UNIFORM = "rl", "rl_same_widths", "uniform"
 
 LARGEST_FLOAT_SCORE = 1e-5
@@ -73,7 +73,7 @@ def read_job(config: Path, overrides: Mapping[str, Any], average_bits: float | N
     """
     job = Job.read(config, overrides)
     if average_bits is None:
-        average_bits = _average_bits(getattr(job.config.compression.initializer.precision, "budget", None))
+        average_bits = _average_bits(job.config.compression.initializer.precision.limits)
     model = job.config.model or ""
     if ":" not in model:
         raise ConfigError("model", job.config.model, "PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE, a torch.nn.Module")
@@ -84,7 +84,7 @@ def read_job(config: Path, overrides: Mapping[str, Any], average_bits: float | N
     if job.config.compression.ignored_scopes:
         raise ConfigError("compression.ignored_scopes", job.config.compression.ignored_scopes, "none in this benchmark")
     budget = {"weight_size": {"average_bits": average_bits}}
-    return Job.read(config, {**overrides, PRECISION: {"type": "rl", "budget": budget}}), average_bits
+    return Job.read(config, {**overrides, PRECISION_PATH: {"type": "rl", "budget": budget}}), average_bits
 
 
 class Comparison:
@@ -361,7 +361,7 @@ def _average_bits(budget: Budget | None) -> float:
     if budget is None or size is None or budget.bops is not None or size.bytes is not None:
         found = None if budget is None else budget.model_dump(exclude_none=True)
         raise ConfigError(
-            f"{PRECISION}.budget", found, "weight_size with average_bits or ratio, as AutoQ has it; or --average-bits"
+            BUDGET_PATH, found, "weight_size with average_bits or ratio, as AutoQ has it; or --average-bits"
         )
     assert size.average_bits is not None or size.ratio is not None
-    return size.average_bits if size.average_bits is not None else 32 * (size.ratio or 0.0)
+    return size.average_bits if size.average_bits is not None else FLOAT32_BITS * (size.ratio or 0.0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema
-from nncf_mcq.config.registry import DATASETS
+from nncf_mcq.data.datasets import DATASETS
 
 _REGISTRIES = {
     "dataset": DATASETS,

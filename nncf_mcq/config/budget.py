@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from nncf_mcq.config.parameters import Parameters, PathMarker
+from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
 
 
 class WeightSizeBudget(Parameters):
@@ -68,3 +68,26 @@ class Budget(Parameters):
         if self.weight_size is None and self.bops is None and self.latency is None:
             raise ValueError("at least one of weight_size, bops, latency")
         return self
+
+
+class PrecisionParameters(NamedParameters):
+    """Base of the parameters of a precision initializer."""
+
+    may_change: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that may have another value when a search is resumed, e.g. its length."""
+
+    @property
+    def limits(self) -> Budget | None:
+        """The budget that the policy found has to keep, if any."""
+        return None
+
+
+class BudgetedParameters(PrecisionParameters):
+    """Base of the parameters of a precision initializer that keeps a budget."""
+
+    budget: Budget
+
+    @property
+    def limits(self) -> Budget:
+        """The budget."""
+        return self.budget

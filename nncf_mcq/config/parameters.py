@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,7 +19,7 @@ class Parameters(BaseModel):
 
     def map_paths(self, function: Callable[[str], str]) -> Self:
         """A copy in which every path, here and in nested parameters, is replaced by what the function makes of it."""
-        changed: dict[str, Any] = {}
+        changed: dict[str, object] = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if isinstance(value, Parameters):
@@ -29,3 +29,9 @@ class Parameters(BaseModel):
             elif isinstance(value, str) and any(isinstance(item, PathMarker) for item in field.metadata):
                 changed[name] = function(value)
         return self.model_copy(update=changed)
+
+
+class NamedParameters(Parameters):
+    """Parameters of a registered class: a subclass narrows `type` to the class's name, a literal."""
+
+    type: str

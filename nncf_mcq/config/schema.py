@@ -14,14 +14,15 @@ from pydantic import (
     field_validator,
 )
 
+from nncf_mcq.config.budget import PrecisionParameters
 from nncf_mcq.config.messages import to_config_error
-from nncf_mcq.config.parameters import Parameters, PathMarker
+from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
+from nncf_mcq.config.registered_parameters import RegisteredParameters
 from nncf_mcq.config.registry import (
-    ACTIVATION_RANGE_INITIALIZERS,
-    DATASETS,
-    PRECISION_INITIALIZERS,
-    RANGE_INITIALIZERS,
-    RegisteredParameters,
+    ACTIVATION_RANGE_PARAMETERS,
+    DATASET_PARAMETERS,
+    PRECISION_PARAMETERS,
+    RANGE_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
 from nncf_mcq.config.types import Bits
@@ -76,7 +77,7 @@ class ActivationsConfig(Parameters):
         default=False,
         description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
     )
-    range: Annotated[Any, RegisteredParameters(ACTIVATION_RANGE_INITIALIZERS)] = Field(
+    range: Annotated[NamedParameters, RegisteredParameters(ACTIVATION_RANGE_PARAMETERS)] = Field(
         default="mse",
         validate_default=True,
         description="max: largest value seen. mean_max, moving_max: mean or moving average over images of the largest "
@@ -85,7 +86,7 @@ class ActivationsConfig(Parameters):
 
     @field_validator("bits", mode="before")
     @classmethod
-    def _width_or_widths(cls, bits: Any) -> Any:
+    def _width_or_widths(cls, bits: object) -> object:
         """Here rather than by the two types: a message of each of them would name neither."""
         found = bits if isinstance(bits, list) and bits else [bits]
         if any(type(item) is not int or item not in SUPPORTED_BITS for item in found):
@@ -132,13 +133,13 @@ class CorrectionConfig(Parameters):
 class InitializerConfig(Parameters):
     """NNCF's `initializer` section."""
 
-    range: Annotated[Any, OneOrScopedParameters(RANGE_INITIALIZERS)] = Field(
+    range: Annotated[NamedParameters | list[NamedParameters], OneOrScopedParameters(RANGE_PARAMETERS)] = Field(
         default="mixed_clipping",
         validate_default=True,
         description="How the weights' clipping thresholds are found: one rule for all layers, or a list of rules with "
         "target_scopes; layers that no entry matches get mixed_clipping.",
     )
-    precision: Annotated[Any, RegisteredParameters(PRECISION_INITIALIZERS)] = Field(
+    precision: Annotated[PrecisionParameters, RegisteredParameters(PRECISION_PARAMETERS)] = Field(
         default="uniform", validate_default=True, description="How each layer's bit-width is found."
     )
     num_init_samples: PositiveInt = Field(
@@ -187,10 +188,10 @@ class Config(Parameters):
         default=None, description="A file with the state dict of the torch model, or a darknet .weights file."
     )
     input_info: InputInfo | None = None
-    dataset: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+    dataset: Annotated[Parameters, RegisteredParameters(DATASET_PARAMETERS)] | None = Field(
         default=None, description="The images: `type`, and what that type needs."
     )
-    calibration: Annotated[Any, RegisteredParameters(DATASETS)] | None = Field(
+    calibration: Annotated[Parameters, RegisteredParameters(DATASET_PARAMETERS)] | None = Field(
         default=None,
         description="A data set whose calibration and search images take the place of those of `dataset`, which then "
         "serves the report alone, e.g. distilled.",
@@ -209,7 +210,7 @@ class Config(Parameters):
 
     @field_validator("pretrained", mode="before")
     @classmethod
-    def _weights(cls, pretrained: Any) -> Any:
+    def _weights(cls, pretrained: object) -> object:
         """Here rather than by the two types, as the widths of the activations."""
         if not isinstance(pretrained, bool | str):
             raise ValueError("true, false, or the name of weights")

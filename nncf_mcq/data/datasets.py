@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from nncf_mcq.config.registry import DATASETS
+from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.config.registry import DATASET_PARAMETERS, Registry
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.coco import CocoDataset
 from nncf_mcq.data.distilled import DistilledDataset, ModelSource
@@ -27,6 +28,7 @@ from nncf_mcq.data.splits import (
 from nncf_mcq.errors import ConfigError
 
 __all__ = [
+    "DATASETS",
     "NO_TARGET",
     "CocoDataset",
     "DatasetParameters",
@@ -45,21 +47,42 @@ __all__ = [
     "build_dataset",
 ]
 
+
+@runtime_checkable
+class ImageLoader(Protocol):
+    """A class that loads the images that its own nested `Parameters` name."""
+
+    @staticmethod
+    def load(parameters: Any, base_directory: Path, /) -> DatasetSplits:
+        """The images; `parameters` is an instance of the class's own."""
+
+
+@runtime_checkable
+class ModelImageLoader(Protocol):
+    """A class whose images are made of the model."""
+
+    @staticmethod
+    def load_from_model(parameters: Any, base_directory: Path, model: ModelSource, /) -> DatasetSplits:
+        """The images; `parameters` is an instance of the class's own."""
+
+
+DATASETS: Registry[ImageLoader | ModelImageLoader] = Registry(DATASET_PARAMETERS)
+"""Data sets by name."""
+
 for _dataset in (CocoDataset, DistilledDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
     DATASETS.register(_dataset)
 
 
 def build_dataset(
-    parameters: DatasetParameters | Mapping[str, Any], base_directory: Path, model: ModelSource | None = None
+    parameters: Parameters | Mapping[str, object], base_directory: Path, model: ModelSource | None = None
 ) -> DatasetSplits:
     """Loads the data set that a configuration names.
 
     Args:
         parameters: The section `dataset` of a configuration, or the parameter model made of it. The class that belongs
             to its `type` loads it: a class with a nested `Parameters` (a `DatasetParameters` whose `type` is a
-            literal) and a static `load(parameters, base_directory)`, registered in
-            `nncf_mcq.config.registry.DATASETS`. One
-            whose images are made of the model has `load_from_model(parameters, base_directory, model)` instead.
+            literal) and a static `load(parameters, base_directory)`, registered in `DATASETS`. One whose images are
+            made of the model has `load_from_model(parameters, base_directory, model)` instead.
         base_directory: Folder that relative paths start from, the one of the configuration.
         model: The model, for data sets that are made of it.
 
@@ -69,15 +92,12 @@ def build_dataset(
     Raises:
         ConfigError: A parameter cannot be used, or the data are not there, damaged or too few.
     """
-    checked: Any = parameters
-    if isinstance(parameters, Mapping):
-        checked = load_config({"dataset": dict(parameters)}).dataset
-    dataset = DATASETS[checked.type]
-    splits: DatasetSplits
-    if not hasattr(dataset, "load_from_model"):
-        splits = dataset.load(checked, base_directory)
-    elif model is None:
-        raise ConfigError("dataset.type", checked.type, "a data set of images: there is no model to make them of")
-    else:
-        splits = dataset.load_from_model(checked, base_directory, model)
-    return splits
+    checked = load_config({"dataset": dict(parameters)}).dataset if isinstance(parameters, Mapping) else parameters
+    assert checked is not None
+    dataset = DATASETS.class_of(checked)
+    if issubclass(dataset, ImageLoader):
+        return dataset.load(checked, base_directory)
+    if model is None:
+        name = checked.model_dump()["type"]
+        raise ConfigError("dataset.type", name, "a data set of images: there is no model to make them of")
+    return dataset.load_from_model(checked, base_directory, model)

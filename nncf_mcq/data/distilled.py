@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import nncf
 import numpy as np
@@ -17,7 +17,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nncf_mcq.config.parameters import PathMarker
+from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.distillation import DistillationParameters, distill, has_statistics, steps
 from nncf_mcq.data.splits import NO_TARGET, Count, DatasetSplits, Sample
@@ -107,7 +107,7 @@ class DistilledDataset:
 def distilled_dataset(
     module: torch.nn.Module,
     sample_size: Sequence[int],
-    parameters: DistilledDataset.Parameters | Mapping[str, Any] | None = None,
+    parameters: DistilledDataset.Parameters | Mapping[str, object] | None = None,
     *,
     threads: int = 1,
     progress: ProgressReporter | None = None,
@@ -124,12 +124,15 @@ def distilled_dataset(
     Raises:
         ConfigError: The module has no batch normalization with running statistics, or a parameter cannot be used.
     """
-    if not isinstance(parameters, DistilledDataset.Parameters):
-        parameters = load_config({"dataset": {**(parameters or {}), "type": "distilled"}}).dataset
-    assert isinstance(parameters, DistilledDataset.Parameters)
+    checked: Parameters | None
+    if isinstance(parameters, DistilledDataset.Parameters):
+        checked = parameters
+    else:
+        checked = load_config({"dataset": {**(parameters or {}), "type": "distilled"}}).dataset
+    assert isinstance(checked, DistilledDataset.Parameters)
     stages = Stages(progress or SilentProgress())
     source = ModelSource(lambda: module, sample_size, threads, stages)
-    images = DistilledDataset.load_from_model(parameters, Path(), source).calibration
+    images = DistilledDataset.load_from_model(checked, Path(), source).calibration
     return nncf.Dataset(range(len(images)), lambda index: images[index][0][None])
 
 
@@ -190,7 +193,7 @@ class DistilledImages:
         """Of the network and of all that the images depend on."""
         found = hashlib.sha256()
         # The base class's fields only: where the images are kept, and how many others there are, does not matter.
-        values: dict[str, Any] = self._parameters.model_dump(include=set(DistillationParameters.model_fields))
+        values = self._parameters.model_dump(include=set(DistillationParameters.model_fields))
         found.update(json.dumps([values, self._count, self._shape], sort_keys=True).encode())
         for name, tensor in self._module.state_dict().items():
             found.update(name.encode())

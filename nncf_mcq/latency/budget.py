@@ -9,6 +9,7 @@ from typing import Any
 import openvino as ov
 
 from nncf_mcq.config.budget import Budget, LatencyBudget
+from nncf_mcq.config.paths import BUDGET_PATH
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
@@ -19,7 +20,7 @@ from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
 
-_PATH = "compression.initializer.precision.budget.latency"
+_PATH = f"{BUDGET_PATH}.latency"
 _SECONDS = 2.0
 
 TOLERANCE = 0.02

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from nncf_mcq.calibration.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
-from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.config.schema import Config
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import asymmetric_points, build_template, place_activation_quantizers, shared_grids
@@ -29,6 +28,7 @@ from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.second_order import SecondOrder, collect_hessian_traces
 from nncf_mcq.range_init.activation import activation_ranges, relative_error
+from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.utils.torch_threads import one_torch_thread

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar, TypeAlias
 
-from nncf_mcq.config import parameters
-from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.budget import PrecisionParameters
+from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.second_order import SecondOrder
 from nncf_mcq.precision_init.study import StoredSearch
+from nncf_mcq.utils.json_values import JsonValue
 
 
 @dataclass(frozen=True)
@@ -94,29 +95,23 @@ class PrecisionResult:
     """
 
     policy: Policy
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
-class PrecisionInitializer(ABC):
+class PrecisionInitializer(Configurable, ABC):
     """Finds each layer's bit-width.
 
     Args:
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
     """
 
-    class Parameters(parameters.Parameters):
-        """Parameters in the JSON; a subclass narrows `type` to its name."""
+    Parameters: TypeAlias = PrecisionParameters
+    """Parameters in the JSON; a subclass narrows `type` to its name, and `parameters` to its own."""
 
-        type: str
-
-        may_change: ClassVar[frozenset[str]] = frozenset()
-        """Parameters that may have another value when a search is resumed, e.g. its length."""
+    parameters: Parameters
 
     searches: ClassVar[bool] = True
     """Whether policies are scored: images are then held out for it."""
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
 
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""
@@ -125,7 +120,7 @@ class PrecisionInitializer(ABC):
     def check(self, costs: CostModel, choices: Mapping[str, tuple[int, ...]]) -> None:
         """Finds mistakes that can be told from the layers alone, before anything is computed.
 
-        By default, whether the parameter `budget`, where there is one, can be met.
+        By default, whether the budget, where there is one, can be met.
 
         Args:
             costs: Costs of the model's policies; those in bytes may leave out what only the built model tells.
@@ -134,9 +129,8 @@ class PrecisionInitializer(ABC):
         Raises:
             BudgetError: No policy meets the budget; names the smallest and largest reachable values.
         """
-        budget = getattr(self.parameters, "budget", None)
-        if isinstance(budget, Budget):
-            costs.constraints(budget, choices)
+        if self.parameters.limits is not None:
+            costs.constraints(self.parameters.limits, choices)
 
     @abstractmethod
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
@@ -145,3 +139,7 @@ class PrecisionInitializer(ABC):
         Raises:
             BudgetError: No policy meets the budget; names the smallest and largest reachable values.
         """
+
+
+PRECISION_INITIALIZERS: Registry[PrecisionInitializer] = Registry(PRECISION_PARAMETERS)
+"""Precision initializers by name."""

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nncf_mcq.config.budget import BopsBudget, Budget, LatencyBudget, WeightSizeBudget
+from nncf_mcq.config.paths import BUDGET_PATH
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import FLOAT32_BITS, FLOAT_CHOICE, INT8_BITS, Policy
-
-BUDGET_PATH = "compression.initializer.precision.budget"
-"""Where a budget stands in the JSON, for messages."""
 
 
 @dataclass(frozen=True)

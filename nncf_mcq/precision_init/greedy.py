@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
-from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import Repair, SearchSpace
 from nncf_mcq.precision_init.sensitivity import Sensitivities

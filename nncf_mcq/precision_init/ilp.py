@@ -9,9 +9,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import lil_array
 
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.errors import BudgetError
-from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.sensitivity import Sensitivities
 from nncf_mcq.precision_init.separable import SeparablePrecision

@@ -9,15 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nncf_mcq.config.parameters import PathMarker
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.scopes import match_scope, suggestions
 from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
-from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
-
-_PATH = "compression.initializer.precision"
-
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer, PrecisionResult, PrecisionTask
 
 # JSON has no tuples: a list of two is one.
 Pair = Annotated[tuple[Bits, str], Field(strict=False)]
@@ -40,6 +37,8 @@ class ManualPrecision(PrecisionInitializer):
             default=None, description="A policy.json; pairs override it."
         )
 
+    parameters: Parameters
+
     searches = False
 
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
@@ -59,25 +58,27 @@ class ManualPrecision(PrecisionInitializer):
         activation_bits = task.default_activation_bits()
         if self.parameters.policy is not None:
             known = Policy.from_file(Path(self.parameters.policy))
-            _update(weight_bits, known.weight_bits, f"{_PATH}.policy")
-            _update(activation_bits, known.activation_bits, f"{_PATH}.policy")
+            _update(weight_bits, known.weight_bits, f"{PRECISION_PATH}.policy")
+            _update(activation_bits, known.activation_bits, f"{PRECISION_PATH}.policy")
         for key, pairs, target in (
             ("bitwidth_per_scope", self.parameters.bitwidth_per_scope, weight_bits),
             ("activation_bitwidth_per_scope", self.parameters.activation_bitwidth_per_scope, activation_bits),
         ):
             for index, (bits, scope) in enumerate(pairs):
-                for name in match_scope(scope, target, f"{_PATH}.{key}[{index}][1]"):
+                for name in match_scope(scope, target, f"{PRECISION_PATH}.{key}[{index}][1]"):
                     target[name] = bits
         for group, members in task.quantizable.groups.items():
             if len({weight_bits[member.name] for member in members}) > 1:
                 found = {member.name: weight_bits[member.name] for member in members}
                 raise ConfigError(
-                    f"{_PATH}.bitwidth_per_scope", found, f"equal bits: these layers share {group}'s weights"
+                    f"{PRECISION_PATH}.bitwidth_per_scope", found, f"equal bits: these layers share {group}'s weights"
                 )
         for names in task.quantizable.unified_scales:
             if len({activation_bits[name] for name in names}) > 1:
                 shared = {name: activation_bits[name] for name in names}
-                raise ConfigError(f"{_PATH}.activation_bitwidth_per_scope", shared, "equal bits: these share a scale")
+                raise ConfigError(
+                    f"{PRECISION_PATH}.activation_bitwidth_per_scope", shared, "equal bits: these share a scale"
+                )
         return PrecisionResult(Policy(weight_bits, activation_bits))
 
 

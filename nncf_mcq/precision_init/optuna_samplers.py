@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from pydantic import Field
 
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init.search import PRECISION_PATH, SearchInitializer, SearchProblem
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
 from nncf_mcq.precision_init.search.samplers import SamplerName, make_sampler
+from nncf_mcq.utils.json_values import JsonObject
 
 
 @PRECISION_INITIALIZERS.register
@@ -27,6 +28,8 @@ class OptunaPrecision(SearchInitializer):
 
         type: Literal["optuna"] = "optuna"
         sampler: SamplerName = Field(default="tpe", description="Optuna's sampler; cmaes is CMA-ES with margin.")
+
+    parameters: Parameters
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         """Searches with the sampler of the parameters.
@@ -49,6 +52,6 @@ class OptunaPrecision(SearchInitializer):
         seed = self.parameters.seed if self.parameters.sampler == "qmc" else problem.seed
         return make_sampler(self.parameters.sampler, seed, problem.trials, start)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Name and seed of the sampler."""
         return {"sampler": self.parameters.sampler, **super().describe()}

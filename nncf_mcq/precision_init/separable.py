@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.budget import BudgetedParameters
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import FLOAT_CHOICE
@@ -20,10 +21,9 @@ from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivi
 class SeparablePrecision(PrecisionInitializer):
     """Finds the sensitivity of each group and chooses by their sum, which is the predicted score."""
 
-    class Parameters(PrecisionInitializer.Parameters):
+    class Parameters(BudgetedParameters):
         """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
-        budget: Budget
         sensitivity: Literal["measured", "fisher", "hessian_trace"] = Field(
             default="measured",
             description="measured: the score with one group of layers at a low width. hessian_trace: the mean of the "
@@ -33,6 +33,8 @@ class SeparablePrecision(PrecisionInitializer):
         measured_widths: PositiveInt | None = Field(
             default=3, description="How many of the smallest widths are scored for each layer; null scores all."
         )
+
+    parameters: Parameters
 
     @abstractmethod
     def choose(
@@ -50,10 +52,10 @@ class SeparablePrecision(PrecisionInitializer):
         kind = self.parameters.sensitivity
         if kind != "measured" and any(group.startswith(ACTIVATION_PREFIX) for group in choices):
             allowed = "measured, where the activations have several widths to choose from"
-            raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
+            raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
         if kind != "measured" and any(FLOAT_CHOICE in widths for widths in choices.values()):
             allowed = "measured with a budget of latency: a layer in floating point also has a float input"
-            raise ConfigError("compression.initializer.precision.sensitivity", kind, allowed)
+            raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
 
     def _sensitivities(self, task: PrecisionTask) -> Sensitivities:
         if self.parameters.sensitivity == "measured":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.types import Bits
-from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer, PrecisionResult, PrecisionTask
 
 
 @PRECISION_INITIALIZERS.register
@@ -18,6 +17,8 @@ class UniformPrecision(PrecisionInitializer):
 
         type: Literal["uniform"] = "uniform"
         bits: Bits = 8
+
+    parameters: Parameters
 
     searches = False
 

@@ -10,8 +10,7 @@ from typing import Literal
 import torch
 from scipy.optimize import minimize_scalar
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer, RangeTask, SingleRule
 from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.threshold import grid_from_threshold, pooled_weights
 
@@ -37,6 +36,8 @@ class AciqRange(SingleRule):
         type: Literal["aciq"] = "aciq"
         distribution: Literal["laplace", "gauss", "best"] = "best"
 
+    parameters: Parameters
+
     def find_grid(self, task: RangeTask) -> Grid:
         """The grid up to the optimal multiple of the weights' spread."""
         weights = pooled_weights(task)
@@ -49,7 +50,7 @@ class AciqRange(SingleRule):
             "laplace": optimal_threshold("laplace", task.bits) * relative.abs().mean(dim=2),
             "gauss": optimal_threshold("gauss", task.bits) * variance.sqrt(),
         }
-        distribution: str = self.parameters.distribution  # type: ignore[attr-defined]
+        distribution = self.parameters.distribution
         if distribution == "best":
             kurtosis = squares.square().mean(dim=2) / variance.square().clamp_min(1e-30)
             is_laplace = kurtosis > sum(_KURTOSIS.values()) / 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config import parameters
+from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.config.registry import RANGE_PARAMETERS, Configurable, Registry
 from nncf_mcq.range_init.grid import Grid, QuantizationMode
 
 
@@ -60,7 +60,7 @@ class RangeChoice:
         return self.rules[int(torch.bincount(self.rule.flatten(), minlength=len(self.rules)).argmax())]
 
 
-class RangeInitializer(ABC):
+class RangeInitializer(Configurable, ABC):
     """Finds the range that a layer's weights are clipped to before they are rounded.
 
     Args:
@@ -70,16 +70,10 @@ class RangeInitializer(ABC):
         needs_fisher: Whether the rule reads `RangeTask.fisher`, which costs passes through the network.
     """
 
-    class Parameters(parameters.Parameters):
+    class Parameters(NamedParameters):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
 
-        type: str
-
-    name: ClassVar[str]
     needs_fisher: bool = False
-
-    def __init__(self, parameters: Parameters) -> None:
-        self.parameters = parameters
 
     def for_layer(self, name: str) -> RangeInitializer:
         """Itself: it is the rule of every layer, where the configuration gives no other ones (`RangeSelection`)."""
@@ -88,6 +82,10 @@ class RangeInitializer(ABC):
     @abstractmethod
     def find_range(self, task: RangeTask) -> RangeChoice:
         """Chooses the range of one layer at one width."""
+
+
+RANGE_INITIALIZERS: Registry[RangeInitializer] = Registry(RANGE_PARAMETERS)
+"""Range initializers by name."""
 
 
 class SingleRule(RangeInitializer):

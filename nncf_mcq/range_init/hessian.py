@@ -6,9 +6,8 @@ from typing import Literal
 
 import torch
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.range_init.base import RangeTask
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeTask
 from nncf_mcq.range_init.search import SearchParameters, ThresholdSearch
 
 

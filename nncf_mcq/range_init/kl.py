@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeTask, SingleRule
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeTask, SingleRule
 from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.search import SearchParameters
 from nncf_mcq.range_init.threshold import grid_from_threshold, pooled_weights
@@ -40,9 +39,11 @@ class KlRange(SingleRule):
             "but at least eight for each level.",
         )
 
+    parameters: Parameters
+
     def find_grid(self, task: RangeTask) -> Grid:
         """The grid up to the threshold of least divergence."""
-        parameters: KlRange.Parameters = self.parameters  # type: ignore[assignment]
+        parameters = self.parameters
         magnitudes = pooled_weights(task).abs()
         largest = magnitudes.amax(dim=2)
         count = magnitudes.shape[2]

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeTask
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeTask
 from nncf_mcq.range_init.search import SearchParameters, ThresholdSearch
 
 
@@ -25,9 +24,11 @@ class LpRange(ThresholdSearch):
         type: Literal["lp"] = "lp"
         exponent: Annotated[float, Field(gt=0, le=16)] = 1.0
 
+    parameters: Parameters
+
     def errors(self, quantized: torch.Tensor, task: RangeTask) -> torch.Tensor:
         """Sum of the absolute differences to the power of the exponent."""
-        exponent: float = self.parameters.exponent  # type: ignore[attr-defined]
+        exponent = self.parameters.exponent
         difference = (quantized - task.weights).abs_()
         if exponent == 1:
             return difference.sum(dim=3)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule, extremes
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer, RangeTask, SingleRule, extremes
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS, RegisteredParameters
-from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
+from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.config.registered_parameters import RegisteredParameters
+from nncf_mcq.config.registry import RANGE_PARAMETERS
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeChoice, RangeInitializer, RangeTask
 from nncf_mcq.range_init.grid import Grid
 
 
@@ -25,15 +27,17 @@ class MixedClippingRange(RangeInitializer):
         """`rules`: the candidates, names or objects with parameters; `choose_per`: what one choice is made for."""
 
         type: Literal["mixed_clipping"] = "mixed_clipping"
-        rules: list[Annotated[Any, RegisteredParameters(RANGE_INITIALIZERS, exclude=["mixed_clipping"])]] = Field(
-            default=["max", "percentile", "mse", "output_mse"], min_length=1, validate_default=True
+        rules: list[Annotated[NamedParameters, RegisteredParameters(RANGE_PARAMETERS, exclude=["mixed_clipping"])]] = (
+            Field(default=["max", "percentile", "mse", "output_mse"], min_length=1, validate_default=True)
         )
         choose_per: Literal["channel", "layer"] = "channel"
+
+    parameters: Parameters
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
         self.choose_per = parameters.choose_per
-        self.rules: list[RangeInitializer] = [RANGE_INITIALIZERS.create(rule) for rule in parameters.rules]
+        self.rules = [RANGE_INITIALIZERS.create(rule) for rule in parameters.rules]
         self.needs_fisher = any(rule.needs_fisher for rule in self.rules)
 
     def find_range(self, task: RangeTask) -> RangeChoice:

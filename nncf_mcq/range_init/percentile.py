@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer, RangeTask, SingleRule
 from nncf_mcq.range_init.grid import Grid, grid_from_range, is_symmetric
 
 
@@ -26,10 +25,12 @@ class PercentileRange(SingleRule):
         type: Literal["percentile"] = "percentile"
         percentile: Annotated[float, Field(gt=50, le=100)] = 99.9
 
+    parameters: Parameters
+
     def find_grid(self, task: RangeTask) -> Grid:
         """Symmetric grids clip |w| at the percentile, asymmetric ones clip each end at half of what is left out."""
         weights = task.weights if task.per_channel else task.weights.reshape(1, 1, -1)
-        share = self.parameters.percentile / 100  # type: ignore[attr-defined]
+        share = self.parameters.percentile / 100
         if is_symmetric(task.bits, task.mode):
             high = quantile(weights.abs(), share)
             low = -high

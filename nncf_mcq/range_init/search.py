@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.range_init.base import RangeInitializer, RangeTask, SingleRule, extremes
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer, RangeTask, SingleRule, extremes
 from nncf_mcq.range_init.grid import Grid, grid_from_range, grid_from_scale, is_symmetric
 
 _CHUNK_ELEMENTS = 4_000_000
@@ -28,13 +27,15 @@ class SearchParameters(RangeInitializer.Parameters):
 class ThresholdSearch(SingleRule):
     """Base of the rules that minimize an error over a grid of thresholds."""
 
+    parameters: SearchParameters
+
     @abstractmethod
     def errors(self, quantized: torch.Tensor, task: RangeTask) -> torch.Tensor:
         """Error of candidates (candidates, groups, rows, columns) -> (candidates, groups, rows)."""
 
     def find_grid(self, task: RangeTask) -> Grid:
         """The candidate of least error for each row, or for the whole layer."""
-        parameters: SearchParameters = self.parameters  # type: ignore[assignment]
+        parameters = self.parameters
         scales, zero_points = candidate_grids(task, parameters.candidates, parameters.smallest_ratio)
         chunk = max(1, _CHUNK_ELEMENTS // task.weights.numel())
         errors = []

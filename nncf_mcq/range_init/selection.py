@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
-from nncf_mcq.config.scoped_parameters import SCOPES_KEY
+from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.config.paths import RANGE_PATH
+from nncf_mcq.config.scoped_parameters import SCOPES_KEY, Scoped
 from nncf_mcq.config.scopes import match_scope
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.range_init.base import RangeInitializer
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
-
-_PATH = "compression.initializer.range"
 
 
 class RangeSelection(Protocol):
@@ -47,7 +46,9 @@ class ScopedRanges:
         return self.by_layer[name]
 
 
-def select_ranges(parameters: Any, layers: Sequence[QuantizableLayer]) -> RangeSelection:
+def select_ranges(
+    parameters: NamedParameters | list[NamedParameters], layers: Sequence[QuantizableLayer]
+) -> RangeSelection:
     """The clipping rule of each layer, as `compression.initializer.range` says.
 
     Args:
@@ -60,15 +61,14 @@ def select_ranges(parameters: Any, layers: Sequence[QuantizableLayer]) -> RangeS
         ConfigError: A scope matches no layer, or is no regular expression.
     """
     if not isinstance(parameters, list):
-        only: RangeInitializer = RANGE_INITIALIZERS.create(parameters)
-        return only
+        return RANGE_INITIALIZERS.create(parameters)
     names = [layer.name for layer in layers]
     chosen: dict[str, RangeInitializer] = {}
     for index, entry in enumerate(parameters):
         rule = RANGE_INITIALIZERS.create(entry)
-        scopes = entry.target_scopes
+        scopes = entry.target_scopes if isinstance(entry, Scoped) else None
         for position, scope in enumerate(scopes or ()):
-            for name in match_scope(scope, names, f"{_PATH}[{index}].{SCOPES_KEY}[{position}]"):
+            for name in match_scope(scope, names, f"{RANGE_PATH}[{index}].{SCOPES_KEY}[{position}]"):
                 chosen.setdefault(name, rule)
         if scopes is None:
             chosen = dict.fromkeys(names, rule) | chosen

@@ -1,14 +1,20 @@
-"""How two trees of JSON values differ."""
+"""Values of a JSON document, and how two trees of them differ."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | float | bool | None"
+"""What `json.dumps` writes; an int is a float here."""
+
+JsonObject: TypeAlias = dict[str, JsonValue]
+"""A JSON object that belongs to whoever gets it."""
 
 _ABSENT = object()
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(wanted: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
     """What `found` says otherwise, in words: `a.b 3` for another value, `no a.b` for a missing one; sorted by path."""
     ours, theirs = _flatten(wanted), _flatten(found)
     said = []
@@ -19,8 +25,8 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
     return said
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= _flatten(value, f"{prefix}{key}.")

@@ -21,7 +21,7 @@ from openvino_eval.contest.methods import Competitor, ContestRun, competitors
 from openvino_eval.contest.progress import ContestProgress
 from openvino_eval.contest.record import RunRecord, RunStore
 from openvino_eval.contest.runner import FLOAT_MODEL, ContestRunner, run_parameters
-from openvino_eval.contest.settings import ContestSettings
+from openvino_eval.contest.settings import ContestSettings, budget_of
 from openvino_eval.contest.standings import Standing, rank, reference_method, rival_record, verdict
 from openvino_eval.contest.tables import markdown, terminal_table
 from openvino_eval.contest.workers import Workers, make_workers
@@ -194,7 +194,7 @@ def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, Any]) -> d
     """What the figures are of, as JSON values."""
     return {
         "config": settings.relative_config(job),
-        "budget": job.config.compression.initializer.precision.budget.model_dump(exclude_none=True),
+        "budget": budget_of(job).model_dump(exclude_none=True),
         "evaluations": settings.evaluations,
         "seeds": settings.seeds,
         "arms": [str(arm) for arm in settings.arms],

@@ -40,7 +40,7 @@ class RunRecord(BaseModel):
     evaluations: int
     score: float
     average_bits: float
-    policy: dict[str, dict[str, int]]
+    policy: dict[str, dict[str, int | str]]
     curve: tuple[tuple[int, float], ...]
     own_seconds: float
     scoring_seconds: float

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from nncf_mcq import PRECISION_INITIALIZERS, Budget, Policy, load_config
+from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
 from nncf_mcq.data.datasets import DatasetSplits
 from nncf_mcq.job import Job
 from nncf_mcq.pipeline.preparation import Preparation
@@ -24,7 +24,7 @@ from openvino_eval.accuracy import predict, score
 from openvino_eval.contest.methods import Arm, ContestRun, competitors
 from openvino_eval.contest.record import RunRecord
 from openvino_eval.contest.scores import SCORES_FILE, ScoreFile
-from openvino_eval.contest.settings import ContestSettings
+from openvino_eval.contest.settings import ContestSettings, budget_of
 from openvino_eval.errors import EvaluationError
 
 FLOAT_MODEL: Final = "float"
@@ -106,7 +106,7 @@ class ContestRunner:
         result = initializer.find_policy(task)
         final_score = task.evaluator.score(result.policy)
         elapsed, computed = time.perf_counter() - start, self.scores.computed_seconds - computed
-        constraints = task.costs.constraints(self._budget, task.choices)
+        constraints = task.costs.constraints(budget_of(self.job), task.choices)
         if not _is_feasible(result.policy.key, task, constraints):
             raise EvaluationError(f"{run}: the policy that it returned exceeds the budget")
         scored = task.evaluator.scores_from(0)
@@ -158,11 +158,6 @@ class ContestRunner:
             return self.preparation.table
         return calibrated.weight_table(calibrated.ranges, self.job.config.compression.weights.bits, self._stages)
 
-    @property
-    def _budget(self) -> Budget:
-        budget: Budget = self.job.config.compression.initializer.precision.budget
-        return budget
-
     def _task(self, progress: Callable[[int, int], None]) -> PrecisionTask:
         task = self.preparation.task(threads=_SCORING_THREADS, shared_scores=self.scores)
         return dataclasses.replace(task, progress=progress)
@@ -193,8 +188,7 @@ def run_parameters(job: Job, run: ContestRun, evaluations: int) -> dict[str, Any
     Raises:
         ConfigError: There is no such precision initializer, or it does not take these parameters.
     """
-    budget: Budget = job.config.compression.initializer.precision.budget
-    given = run.parameters(budget.model_dump(exclude_none=True), evaluations)
+    given = run.parameters(budget_of(job).model_dump(exclude_none=True), evaluations)
     checked = load_config({"compression": {"initializer": {"precision": given}}}).to_dict()
     found: dict[str, Any] = checked["compression"]["initializer"]["precision"]
     return found

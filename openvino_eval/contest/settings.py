@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nncf_mcq import Budget, ConfigError
+from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
 from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.job import Job
 from nncf_mcq.utils.files import write_text_atomically
@@ -18,7 +19,6 @@ from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, ContestRun, competit
 from openvino_eval.errors import EvaluationError
 
 SETTINGS_FILE: Final = "contest.json"
-_PRECISION = "compression.initializer.precision"
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,9 @@ class ContestSettings:
             ConfigError: It cannot be used, or names no budget.
         """
         load_plugins()
-        precision = Job.read(self.config, self.overrides).config.compression.initializer.precision
-        budget = getattr(precision, "budget", None)
-        if not isinstance(budget, Budget):
-            raise ConfigError(f"{_PRECISION}.budget", None, "the budget that every method has to keep")
+        budget = budget_of(Job.read(self.config, self.overrides))
         common = {"type": "ilp", "budget": budget.model_dump(exclude_none=True)}
-        return Job.read(self.config, {**self.overrides, _PRECISION: common})
+        return Job.read(self.config, {**self.overrides, PRECISION_PATH: common})
 
     def relative_config(self, job: Job) -> dict[str, Any]:
         """The configuration without what the scores do not depend on, and with relative paths: folders may move.
@@ -100,3 +97,15 @@ class ContestSettings:
             raise EvaluationError(
                 f"{self.output}: holds a contest with {', '.join(said)}: restore that, or name another folder"
             )
+
+
+def budget_of(job: Job) -> Budget:
+    """The budget of a configuration.
+
+    Raises:
+        ConfigError: Its precision initializer has none.
+    """
+    budget = job.config.compression.initializer.precision.limits
+    if budget is None:
+        raise ConfigError(BUDGET_PATH, None, "the budget that every method has to keep")
+    return budget

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -18,8 +18,8 @@ from nncf_mcq import (
     load_config,
     quantize,
 )
-from nncf_mcq.config.parameters import Parameters, PathMarker
-from nncf_mcq.config.registry import Registry, load_plugins
+from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
+from nncf_mcq.config.registry import Configurable, ParameterModels, Registry, load_plugins
 from tests.models import SAMPLE_SIZE, as_dataset, random_images, small_network
 
 PLUGIN = "tests.third_party_plugin"
@@ -101,54 +101,63 @@ def test_a_class_that_is_not_registered_is_unknown() -> None:
         load_config({"compression": {"initializer": {"range": "fixed"}}})
 
 
-class Base:
-    Parameters: ClassVar[Any]
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
-
-
-class First(Base):
-    class Parameters(Parameters):
+class First(Configurable):
+    class Parameters(NamedParameters):
         type: Literal["same"] = "same"
         value: int = 1
 
 
-class Second(Base):
-    class Parameters(Parameters):
+class Second(Configurable):
+    class Parameters(NamedParameters):
         type: Literal["same"] = "same"
 
 
-class Nameless(Base):
-    class Parameters(Parameters):
+class Nameless(Configurable):
+    class Parameters(NamedParameters):
         type: str = "name"
 
 
-class Typeless(Base):
+class Typeless(Configurable):
     class Parameters(Parameters):
         value: int = 1
 
 
+def registry_of_things() -> tuple[Registry[Configurable], ParameterModels]:
+    models = ParameterModels("thing")
+    return Registry(models), models
+
+
 def test_a_name_belongs_to_one_class() -> None:
-    registry: Registry[Any] = Registry("thing")
+    registry, models = registry_of_things()
     assert registry.register(First) is First
     registry.register(First)  # A module that is imported twice is no conflict.
     with pytest.raises(NncfMcqError, match="a thing named 'same' is registered already: First"):
         registry.register(Second)
-    assert list(registry) == ["same"]
-    assert registry["same"] is First
-    assert registry.create(First.Parameters(value=3)).parameters.value == 3
+    assert list(registry) == list(models) == ["same"]
+    assert (registry["same"], models["same"]) == (First, First.Parameters)
     registry.unregister("same")
     registry.unregister("same")
     assert "same" not in registry
+    assert list(models) == []
+
+
+def test_parameters_make_an_object_of_the_class_that_they_are_for() -> None:
+    registry, _ = registry_of_things()
+    registry.register(First)
+    made = registry.create(First.Parameters(value=3))
+    assert isinstance(made, First)
+    assert made.parameters == First.Parameters(value=3)
+    for wrong in (Second.Parameters(), Nameless.Parameters(), NamedParameters(type="same")):
+        with pytest.raises(NncfMcqError, match=r"Parameters: not the parameters of a thing"):
+            registry.create(wrong)
 
 
 @pytest.mark.parametrize("wrong", [Nameless, Typeless])
-def test_a_class_without_a_literal_name_cannot_be_registered(wrong: type[Base]) -> None:
-    registry: Registry[Any] = Registry("thing")
+def test_a_class_without_a_literal_name_cannot_be_registered(wrong: type[Configurable]) -> None:
+    registry, models = registry_of_things()
     with pytest.raises(NncfMcqError, match=f"{wrong.__name__}.Parameters must declare `type: Literal.* to be a thing"):
         registry.register(wrong)
-    assert list(registry) == []
+    assert list(registry) == list(models) == []
 
 
 def test_plugins_are_loaded_from_their_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from nncf_mcq import load_config
-from nncf_mcq.config.registry import DATASETS
 from nncf_mcq.data.datasets import (
+    DATASETS,
     DatasetParameters,
     DatasetSplits,
     FashionMnistDataset,
@@ -41,8 +42,9 @@ class BlankDataset:
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DATASETS, "_classes", dict(DATASETS._classes))
+def own_registry() -> Iterator[None]:
+    yield
+    DATASETS.unregister("blank")
 
 
 def test_third_party_data_set(tmp_path: Path):

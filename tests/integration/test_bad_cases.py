@@ -12,10 +12,10 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, QuantizationError, quantize
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import as_dataset, convolution, make_model, random_constant, random_images
 

@@ -12,7 +12,6 @@ import pytest
 import nncf_mcq
 from nncf_mcq import Policy
 from nncf_mcq.config.budget import Budget
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import BudgetError, ConfigError
 from nncf_mcq.ir.activations import ActivationGrid
@@ -20,6 +19,7 @@ from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import Constraint, CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.ilp import solve

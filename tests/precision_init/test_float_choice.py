@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from nncf_mcq import BudgetError, ConfigError, quantize
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.latency import latency_key
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes, measure_sensitivities
 from tests.latency.tables import make_table
 from tests.models import (

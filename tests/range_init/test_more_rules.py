@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.range_init import (
@@ -25,6 +24,7 @@ from nncf_mcq.range_init import (
     RangeTask,
 )
 from nncf_mcq.range_init.aciq import optimal_threshold
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.range_init.grid import Grid, QuantizationMode
 from nncf_mcq.range_init.kl import FEWEST_WEIGHTS, _divergences
 

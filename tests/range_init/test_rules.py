@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.range_init import (
     MaxRange,
     MixedClippingRange,
@@ -22,6 +21,7 @@ from nncf_mcq.range_init import (
     RangeInitializer,
     RangeTask,
 )
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.range_init.grid import Grid, QuantizationMode
 from nncf_mcq.weights.moments import output_error
 from tests.models import correlated_data, moments_of

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from nncf_mcq.calibration.statistics import LayerStatistics, collect_statistics
-from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import CompressionConfig, load_config
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layers
 from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.weights.moments import output_error, output_variance
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 from tests.models import random_images, shared_weights_model, small_calibrated_model

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from pydantic import Field
 
-from nncf_mcq.config.registry import PRECISION_INITIALIZERS
+from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.rl.ddpg.algorithm import DdpgSampler
 from nncf_mcq.precision_init.rl.sampler import RLSampler
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
+from nncf_mcq.utils.json_values import JsonObject
 
 
 @PRECISION_INITIALIZERS.register
@@ -30,13 +31,15 @@ class RlPrecision(SearchInitializer):
             description="planning: model-based, from sensitivities and scores. ddpg: the agent of HAQ and AutoQ.",
         )
 
+    parameters: Parameters
+
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The agent as a sampler."""
         if self.parameters.agent == "ddpg":
             return DdpgSampler(problem, self.parameters.seed)
         return RLSampler(problem, self.parameters.seed, self._base(problem))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """Agent and seed."""
         return {"agent": self.parameters.agent, **super().describe()}
 

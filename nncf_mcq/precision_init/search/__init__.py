@@ -1,6 +1,6 @@
 """The harness of every search by proposals: any Optuna sampler, the same space, repair, evaluator and budget."""
 
-from nncf_mcq.precision_init.search.initializer import PRECISION_PATH, SearchInitializer, SearchProblem
+from nncf_mcq.precision_init.search.initializer import SearchInitializer, SearchProblem
 from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import SearchSpace
@@ -9,7 +9,6 @@ from nncf_mcq.precision_init.study import quiet_optuna
 
 __all__ = [
     "POLICY_ATTRIBUTE",
-    "PRECISION_PATH",
     "Repair",
     "SearchInitializer",
     "SearchOutcome",

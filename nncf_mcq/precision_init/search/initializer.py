@@ -6,13 +6,14 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import optuna
 from optuna.trial import TrialState
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.budget import BudgetedParameters
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
@@ -29,9 +30,7 @@ from nncf_mcq.precision_init.sensitivity import (
 )
 from nncf_mcq.precision_init.study import quiet_optuna
 from nncf_mcq.utils.interrupts import uninterrupted
-
-PRECISION_PATH = "compression.initializer.precision"
-"""Where a precision initializer stands in the JSON, for messages."""
+from nncf_mcq.utils.json_values import JsonObject
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,9 @@ class SearchInitializer(PrecisionInitializer):
     A subclass makes the sampler.
     """
 
-    class Parameters(PrecisionInitializer.Parameters):
+    class Parameters(BudgetedParameters):
         """How long, and where the search starts."""
 
-        budget: Budget
         evaluations: PositiveInt = Field(
             default=200, description="Unique policies scored in all, those of the sensitivities included."
         )
@@ -86,11 +84,13 @@ class SearchInitializer(PrecisionInitializer):
             "What is not measured is left for the search.",
         )
 
+    parameters: Parameters
+
     @abstractmethod
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The sampler of the study."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """What the report says of the sampler."""
         return {"seed": self.parameters.seed}
 
@@ -141,7 +141,7 @@ class SearchInitializer(PrecisionInitializer):
 
     def _seed(self, task: PrecisionTask, study: optuna.Study) -> int:
         """A function of the configured seed and the finished trials; of the process too for a worker."""
-        seed: int = self.parameters.seed
+        seed = self.parameters.seed
         finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         if task.stored is not None and task.stored.mode == "join":
             return mixed_seed(seed, finished, process_number())

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import optuna
@@ -19,6 +18,7 @@ from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE, PROCESS_A
 from nncf_mcq.precision_init.search.repair import Repair
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.utils.interrupts import uninterrupted
+from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.torch_threads import one_torch_thread
 
 __all__ = ["POLICY_ATTRIBUTE", "REPEATS_IN_A_ROW", "SearchOutcome", "run_search"]
@@ -57,7 +57,7 @@ class SearchOutcome:
     sampler_seconds: float = 0.0
     scoring_seconds: float = 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """JSON values for the report."""
         return {
             "trials": len(self.study.get_trials(deepcopy=False)),

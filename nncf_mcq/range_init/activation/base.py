@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 
 from nncf_mcq.calibration.statistics import ActivationStatistics
-from nncf_mcq.config import parameters
+from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.config.registry import ACTIVATION_RANGE_PARAMETERS, Configurable, Registry
 from nncf_mcq.range_init.grid import Grid
 
 _SMALLEST_STEP = 1e-12
@@ -78,7 +78,7 @@ def asymmetric_grid(low: torch.Tensor, high: torch.Tensor, bits: int) -> Grid:
     return Grid(scale, torch.round(-low / scale).clamp_(0, top), 0, top)
 
 
-class ActivationRangeInitializer(ABC):
+class ActivationRangeInitializer(Configurable, ABC):
     """Finds the threshold that an activation is clipped to.
 
     The range is then -threshold to threshold, or 0 to threshold where no value is negative. An asymmetric range has the
@@ -88,13 +88,8 @@ class ActivationRangeInitializer(ABC):
         parameters: An instance of the class's own `Parameters`, as validated from the JSON.
     """
 
-    class Parameters(parameters.Parameters):
+    class Parameters(NamedParameters):
         """Parameters in the JSON; a subclass narrows `type` to its name."""
-
-        type: str
-
-    def __init__(self, parameters: Any) -> None:
-        self.parameters = parameters
 
     @abstractmethod
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
@@ -106,3 +101,7 @@ class ActivationRangeInitializer(ABC):
             return -self.find_threshold(task.side(-1)), self.find_threshold(task.side(1))
         threshold = self.find_threshold(task)
         return -threshold if task.signed else torch.zeros_like(threshold), threshold
+
+
+ACTIVATION_RANGE_INITIALIZERS: Registry[ActivationRangeInitializer] = Registry(ACTIVATION_RANGE_PARAMETERS)
+"""Activation range initializers by name."""

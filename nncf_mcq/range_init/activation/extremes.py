@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.range_init.activation.base import (
+    ACTIVATION_RANGE_INITIALIZERS,
+    ActivationRangeInitializer,
+    ActivationRangeTask,
+)
 
 
 @ACTIVATION_RANGE_INITIALIZERS.register
@@ -60,6 +63,8 @@ class MovingMaxActivationRange(ActivationRangeInitializer):
 
         type: Literal["moving_max"] = "moving_max"
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+    parameters: Parameters
 
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
         """The average after the last image."""

@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask, asymmetric_grid
+from nncf_mcq.range_init.activation.base import (
+    ACTIVATION_RANGE_INITIALIZERS,
+    ActivationRangeInitializer,
+    ActivationRangeTask,
+    asymmetric_grid,
+)
 
 _TURNS = 2
 """So often each end of an asymmetric range is looked for again, given the other: the second turn changes little."""
@@ -32,6 +36,8 @@ class MseActivationRange(ActivationRangeInitializer):
         smallest_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
             default=0.1, description="Smallest threshold tried, relative to the largest absolute value."
         )
+
+    parameters: Parameters
 
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
         """The first candidate of least error, for each channel."""

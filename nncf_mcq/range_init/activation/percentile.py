@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nncf_mcq.config.registry import ACTIVATION_RANGE_INITIALIZERS
-from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
+from nncf_mcq.range_init.activation.base import (
+    ACTIVATION_RANGE_INITIALIZERS,
+    ActivationRangeInitializer,
+    ActivationRangeTask,
+)
 from nncf_mcq.range_init.percentile import quantile
 
 
@@ -30,6 +33,8 @@ class PercentileActivationRange(ActivationRangeInitializer):
 
         type: Literal["percentile"] = "percentile"
         percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+
+    parameters: Parameters
 
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
         """The percentile of each channel's samples."""
