@@ -7,6 +7,7 @@ DIR/ablation.md and DIR/ablation.svg.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import time
@@ -156,14 +157,16 @@ class Bench:
     def __init__(self, job: Job) -> None:
         splits = job.load_dataset()
         model = job.openvino_model()
-        self.config = job.config
+        self.runtime = job.config.runtime
         calibration = collect_images(
             (splits.calibration[index][0][None] for index in range(len(splits.calibration))),
             job.config.compression.initializer.num_init_samples,
             tuple(model.input(0).get_shape()),
         )
         # Only the rule, the granularity and the corrections change from case to case: one calibrated model serves all.
-        self.calibrated = CalibratedModel.prepare(model, calibration, job.config, Stages(SilentProgress()))
+        self.calibrated = CalibratedModel.prepare(
+            model, calibration, job.config.compression, self.runtime.threads, Stages(SilentProgress())
+        )
         images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
         self.images = np.stack(images)
         self.targets = np.array(targets) if splits.has_targets else None
@@ -175,7 +178,7 @@ class Bench:
             "calibration_images": len(calibration),
             "report_images": len(self.images),
             "activation_bits": job.config.compression.activations.bits,
-            "threads": job.config.runtime.threads,
+            "threads": self.runtime.threads,
             "cpus": os.cpu_count(),
         }
 
@@ -206,13 +209,11 @@ class Bench:
         return self._scores(model) | {"seconds": time.perf_counter() - start}
 
     def _measure(self, case: Case) -> dict[str, float]:
-        calibrated = self.calibrated
-        calibrated.config = case.configure(self.config)
-        calibrated.ranges = case.range_initializer()
+        calibrated = dataclasses.replace(self.calibrated, scheme=case.scheme(self.calibrated.scheme))
         policy = Policy({layer.name: case.bits for layer in calibrated.quantizable.layers}, calibrated.activation_bits)
         stages = Stages(SilentProgress())
         start = time.perf_counter()
-        table = calibrated.weight_table(calibrated.ranges, (case.bits,), stages)
+        table = calibrated.weight_table((case.bits,), stages)
         if case.rounding == ADAROUND:
             table = adaround_table(calibrated, table)
         elif case.rounding == SEQUENTIAL:
@@ -233,8 +234,7 @@ class Bench:
         }
 
     def _outputs(self, model: ov.Model) -> np.ndarray[Any, np.dtype[np.float32]]:
-        runtime = self.config.runtime
-        return run(model, self.images, threads=runtime.threads, batch_size=runtime.batch_size)
+        return run(model, self.images, threads=self.runtime.threads, batch_size=self.runtime.batch_size)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nncf_mcq.config.schema import Config
-from nncf_mcq.range_init.base import RANGE_INITIALIZERS, RangeInitializer
+from nncf_mcq.range_init.base import RANGE_INITIALIZERS
+from nncf_mcq.weights.scheme import WeightScheme
 
 Granularity = Literal["channel", "tensor"]
 
@@ -73,21 +73,16 @@ class Case:
         """What the row is filed under."""
         return f"{self.bits}/{self.granularity}/{self.rule}/{self.rounding}/{self.correction}"
 
-    def configure(self, config: Config) -> Config:
-        """The job's configuration with this case's granularity, rounding and correction."""
+    def scheme(self, job: WeightScheme) -> WeightScheme:
+        """The job's scheme with this case's granularity, clipping rule, rounding and correction."""
         # Both of the extra roundings start from a table of the package.
         rounding = {ADAROUND: COMPENSATED, SEQUENTIAL: DESCENT}.get(self.rounding, self.rounding)
-        compression = config.compression
-        weights = compression.weights.model_copy(update={"per_channel": self.granularity == "channel"})
-        correction = compression.correction.model_copy(update={"rounding": rounding, **CORRECTIONS[self.correction]})
-        changed = compression.model_copy(update={"weights": weights, "correction": correction})
-        return config.model_copy(update={"compression": changed})
-
-    def range_initializer(self) -> RangeInitializer:
-        """The clipping rule."""
-        values = RULES[self.rule]
-        rule: RangeInitializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[values["type"]].Parameters(**values))
-        return rule
+        rule = RULES[self.rule]
+        return WeightScheme(
+            job.weights.model_copy(update={"per_channel": self.granularity == "channel"}),
+            job.correction.model_copy(update={"rounding": rounding, **CORRECTIONS[self.correction]}),
+            RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule["type"]].Parameters(**rule)),
+        )
 
 
 def make_cases(

@@ -16,7 +16,7 @@ import math
 import torch
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.layers import QuantizableLayer, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
@@ -76,27 +76,26 @@ def adaround_table(calibrated: CalibratedModel, table: WeightTable, *, iteration
     """A table whose levels are AdaRound's, on the ranges of another table; gain and bias are corrected as there.
 
     Args:
-        calibrated: The model, its statistics and its configuration.
+        calibrated: The model, its statistics and how its weights are quantized.
         table: Holds each layer at one width.
         iterations: Steps of Adam.
     """
     quantizable = calibrated.quantizable
     operations = operations_by_name(quantizable.model)
-    compression = calibrated.config.compression
 
     def build(members: tuple[QuantizableLayer, ...]) -> dict[str, QuantizedWeight]:
         first = members[0]
         (entry,) = table.entries[first.name].values()
         weights = weight_matrices(first, operations[first.name])
         found, values = _round_again(
-            first, entry, weights, calibrated.statistics.layers[first.name], compression, iterations
+            first, entry, weights, calibrated.statistics.layers[first.name], calibrated.scheme.weights, iterations
         )
         shifts = {
             member.name: bias_shift(weights, values, calibrated.statistics.layers[member.name]) for member in members
         }
         return {name: dataclasses.replace(found, bias_shift=shift.numpy()) for name, shift in shifts.items()}
 
-    with TorchPool(calibrated.config.runtime.threads) as pool:
+    with TorchPool(calibrated.threads) as pool:
         groups = sorted(quantizable.groups.values(), key=lambda members: -members[0].weights * members[0].columns)
         entries = {name: entry for built in pool.map(build, groups) for name, entry in built.items()}
     return table.with_entries(entries)
@@ -107,18 +106,18 @@ def _round_again(
     entry: QuantizedWeight,
     weights: torch.Tensor,
     statistics: LayerStatistics,
-    compression: CompressionConfig,
+    config: WeightsConfig,
     iterations: int,
 ) -> tuple[QuantizedWeight, torch.Tensor]:
     ends = [torch.from_numpy(end.reshape(layer.groups, layer.rows)) for end in (entry.clip.low, entry.clip.high)]
-    grid = grid_from_range(ends[0], ends[1], entry.bits, compression.weights.mode)
+    grid = grid_from_range(ends[0], ends[1], entry.bits, config.mode)
     stacked = Grid(grid.scale[None], grid.zero_point[None], grid.low, grid.high)
     if statistics.covariance is None:
         levels = round_to_nearest(weights, stacked)
     else:
         levels = adaround(weights, grid, statistics.covariance, iterations=iterations)[None]
     variance = output_variance(weights, statistics)
-    gain = energy_gain(stacked.values(levels), variance, statistics, compression.weights.per_channel)
+    gain = energy_gain(stacked.values(levels), variance, statistics, config.per_channel)
     stacked = dataclasses.replace(stacked, scale=stacked.scale * gain)
     values = stacked.values(levels)
     error = output_error(weights, values, statistics)

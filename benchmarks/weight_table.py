@@ -31,7 +31,7 @@ from benchmarks import naive_table
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.schema import CompressionConfig, Config
+from nncf_mcq.config.schema import Config, CorrectionConfig, WeightsConfig
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
@@ -43,6 +43,7 @@ from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer
+from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 
 COMPENSATED, DESCENT = "error_compensated", "coordinate_descent"
@@ -111,24 +112,26 @@ class Subject:
             job.config.compression.initializer.num_init_samples,
             tuple(model.input(0).get_shape()),
         )
-        calibrated = CalibratedModel.prepare(model, images, job.config, Stages(SilentProgress()))
+        calibrated = CalibratedModel.prepare(
+            model, images, job.config.compression, job.config.runtime.threads, Stages(SilentProgress())
+        )
         return cls(calibrated.quantizable, calibrated.statistics.layers, job.config)
 
-    def compression(self, rounding: str) -> CompressionConfig:
+    def scheme(self, rounding: str) -> WeightScheme:
         """The job's mode with default corrections and this rounding."""
-        default = CompressionConfig()
-        weights = default.weights.model_copy(update={"mode": self.config.compression.weights.mode})
-        correction = default.correction.model_copy(update={"rounding": rounding})
-        return default.model_copy(update={"weights": weights, "correction": correction})
+        return WeightScheme(
+            WeightsConfig(mode=self.config.compression.weights.mode),
+            CorrectionConfig().model_copy(update={"rounding": rounding}),
+            _rules(),
+        )
 
     def build(self, rounding: str, quantizable: QuantizableModel | None = None) -> WeightTable:
         """The package's table at all widths."""
         return build_weight_table(
             quantizable or self.quantizable,
             self.statistics,
-            self.compression(rounding),
-            _rules(),
-            bits=SUPPORTED_BITS,
+            self.scheme(rounding),
+            SUPPORTED_BITS,
             threads=self.config.runtime.threads,
         )
 
@@ -246,7 +249,7 @@ def measure_growth(rounds: int, rows: int = _ROWS, columns: int = _COLUMNS) -> d
     def quantize(factor: int) -> None:
         part = weights[:, : rows * factor].contiguous()
         layer = _layer(rows * factor, columns)
-        quantizer = LayerQuantizer(layer, part, statistics, CompressionConfig(), _rules())
+        quantizer = LayerQuantizer(layer, part, statistics, WeightScheme(WeightsConfig(), CorrectionConfig(), _rules()))
         for bits in _GROWTH_BITS:
             quantizer.quantize(bits)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nncf
+import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images, iterate_images
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.latency.budget import check_latency, latency_budget
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model import int8
 from nncf_mcq.model.inference import compile_model, predict
@@ -42,7 +43,7 @@ Evaluate = Callable[[ov.CompiledModel], Mapping[str, float]]
 def quantize(
     model: torch.nn.Module | ov.Model,
     calibration_dataset: nncf.Dataset,
-    config: Config | Mapping[str, Any] | str | Path | None = None,
+    config: Config | Mapping[str, object] | str | Path | None = None,
     *,
     example_input: Any = None,
     search_dataset: nncf.Dataset | None = None,
@@ -84,72 +85,64 @@ def quantize(
         BudgetError: No policy meets the budget.
         QuantizationError: The model or the data cannot be quantized.
     """
-    settings = load_config(config if config is not None else {})
-    initializer = settings.compression.initializer
+    settings = load_config({} if config is None else config)
+    compression, runtime = settings.compression, settings.runtime
+    is_baseline = compression.algorithm == int8.ALGORITHM
+    initializer = PRECISION_INITIALIZERS.create(compression.initializer.precision)
+    searches = initializer.searches and not is_baseline
+    storage = _open_storage(study_storage, study_name, resume) if searches else None
+
     stages = Stages(progress or SilentProgress())
-    measure = _Measure(settings.runtime.threads, report_dataset, evaluate)
-    if settings.compression.algorithm == int8.ALGORITHM:
-        float_model = to_openvino(model, settings.sample_size, example_input)
-        return _quantize_int8(float_model, calibration_dataset, settings, measure, stages)
-    precision_initializer = PRECISION_INITIALIZERS.create(initializer.precision)
-    storage = _open_storage(study_storage, study_name, resume) if precision_initializer.searches else None
     float_model = to_openvino(model, settings.sample_size, example_input)
+    shape = tuple(float_model.input(0).get_shape())
+    calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, shape)
+    measure = _Measure(runtime.threads, report_dataset, evaluate)
+    if is_baseline:
+        return _quantize_int8(float_model, calibration, settings, measure, stages)
+
     prepared = prepare(
         float_model,
-        calibration_dataset,
-        settings,
-        precision_initializer,
+        calibration,
+        compression,
+        runtime,
+        initializer,
         stages,
         search_dataset=search_dataset,
         score=score,
     )
-    calibrated, costs = prepared.calibrated, prepared.costs
     task = prepared.task(stages, storage=storage)
-    evaluator = task.evaluator
     with stages.stage("precision search"):
-        found = precision_initializer.find_policy(task)
-        search_score = evaluator.score(found.policy) if precision_initializer.searches else None
-    final = make_final_weights(found.policy, prepared, evaluator, stages)
-    quantized = calibrated.build(found.policy, final.table)
+        found = initializer.find_policy(task)
+        search_score = task.evaluator.score(found.policy) if searches else None
+    policy = found.policy
 
-    budget, table = latency_budget(settings), calibrated.latency
-    latency = None
-    if budget is not None and table is not None:
-        # Finalists are measured: a prediction is good for a search only.
-        with stages.stage("latency"):
-            latency = check_latency(
-                quantized,
-                found.policy,
-                calibrated.quantizable,
-                calibrated.fake_quantized,
-                table,
-                budget,
-                settings.runtime.threads,
-            )
-
+    final = make_final_weights(policy, prepared, task.evaluator, stages)
+    calibrated = prepared.calibrated
+    quantized = calibrated.build(policy, final.table)
+    latency = calibrated.check_latency(quantized, policy, stages)
     with stages.stage("report"):
-        metrics = measure(float_model, quantized, costs, found.policy)
+        metrics = measure(float_model, quantized, prepared.costs, policy)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,
-        policy=found.policy,
+        policy=policy,
         config=settings,
         metrics=metrics,
-        layers=describe_layers(calibrated.quantizable, found.policy, final.table),
-        search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final)
+        layers=describe_layers(calibrated.quantizable, policy, final.table),
+        search=search_report(initializer.parameters, found, task, search_score, len(prepared.images), final)
         | ({} if latency is None else {"latency": latency.to_dict()}),
         seconds=stages.seconds,
-        verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
-        histograms=weight_histograms(calibrated.quantizable, found.policy, final.table, settings.compression.weights),
+        verification_images=calibration[:VERIFICATION_IMAGES],
+        histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),
     )
 
 
 def _quantize_int8(
-    float_model: ov.Model, calibration_dataset: nncf.Dataset, config: Config, measure: _Measure, stages: Stages
+    float_model: ov.Model, calibration: NDArray[np.float32], settings: Config, measure: _Measure, stages: Stages
 ) -> QuantizationResult:
-    shape = tuple(float_model.input(0).get_shape())
-    images = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
-    quantizable, quantized = int8.quantize_int8(float_model, images, config.compression, stages)
+    """The baseline: NNCF's own INT8."""
+    ignored_scopes = settings.compression.ignored_scopes
+    quantizable, quantized = int8.quantize_int8(float_model, calibration, ignored_scopes, stages)
     policy = int8.int8_policy(quantizable)
     with stages.stage("report"):
         metrics = measure(float_model, quantized, CostModel(quantizable, policy.activation_bits, None), policy)
@@ -157,12 +150,12 @@ def _quantize_int8(
         model=quantized,
         float_model=float_model,
         policy=policy,
-        config=config,
+        config=settings,
         metrics=metrics,
         layers=describe_layers(quantizable, policy),
         search=int8.int8_search_report(),
         seconds=stages.seconds,
-        verification_images=images[:VERIFICATION_IMAGES],
+        verification_images=calibration[:VERIFICATION_IMAGES],
     )
 
 

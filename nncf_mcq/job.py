@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
+from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
 from nncf_mcq.errors import ConfigError
@@ -127,11 +128,14 @@ class Job:
             stages: Reports the progress.
         """
         calibration, search = _nncf_datasets(self.load_dataset(stages))
-        initializer = self.initializer()
+        initializer, model = self.initializer(), self.openvino_model()
+        compression = self.config.compression
+        images = compression.initializer.num_init_samples
         return prepare(
-            self.openvino_model(),
-            calibration,
-            self.config,
+            model,
+            collect_images(calibration, images, tuple(model.input(0).get_shape())),
+            compression,
+            self.config.runtime,
             initializer,
             stages,
             search_dataset=search,

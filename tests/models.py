@@ -216,8 +216,9 @@ def small_calibrated_model() -> tuple[CalibratedModel, WeightTable]:
     """The small network with its statistics and its weight table at 2, 4 and 8 bits; not to be edited."""
     config = small_config()
     stages = Stages(SilentProgress())
-    calibrated = CalibratedModel.prepare(to_openvino(small_network(), SAMPLE_SIZE), random_images(12), config, stages)
-    return calibrated, calibrated.weight_table(calibrated.ranges, TABLE_BITS, stages)
+    model = to_openvino(small_network(), SAMPLE_SIZE)
+    calibrated = CalibratedModel.prepare(model, random_images(12), config.compression, 1, stages)
+    return calibrated, calibrated.weight_table(TABLE_BITS, stages)
 
 
 def make_evaluator(

@@ -334,7 +334,7 @@ class Comparison:
         calibrated, search_model = self.preparation.calibrated, self.preparation.search_model
         if search_model is calibrated:
             return self.preparation.table
-        return calibrated.weight_table(calibrated.ranges, sorted({*self.bits, *BITS}), self._stages)
+        return calibrated.weight_table(sorted({*self.bits, *BITS}), self._stages)
 
     @cached_property
     def _report(self) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:

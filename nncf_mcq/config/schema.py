@@ -259,7 +259,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
-def load_config(source: Config | Mapping[str, Any] | str | Path) -> Config:
+def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
     """Reads and checks a configuration.
 
     Args:

@@ -1,16 +1,14 @@
-"""A budget of latency: its table before the search, and a measurement of what was found."""
+"""A limit of latency: its table before the search, and a measurement of the policy found."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import openvino as ov
 
 from nncf_mcq.config.budget import Budget, LatencyBudget
 from nncf_mcq.config.paths import BUDGET_PATH
-from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
 from nncf_mcq.latency.clock import measure_ratio
@@ -18,6 +16,7 @@ from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 
 _PATH = f"{BUDGET_PATH}.latency"
@@ -27,60 +26,16 @@ TOLERANCE = 0.02
 """Share by which a measured latency may exceed its limit before that is said: measurements differ by as much."""
 
 
-def latency_budget(config: Config) -> LatencyBudget | None:
-    """The budget of latency that a configuration asks for, if any.
-
-    Args:
-        config: The configuration.
-
-    Raises:
-        ConfigError: It has activations of other widths than 8 bits, which take longer than the table says.
-    """
-    budget = getattr(config.compression.initializer.precision, "budget", None)
-    latency = budget.latency if isinstance(budget, Budget) else None
-    widths = config.compression.activations.widths
-    if latency is not None and widths != (INT8_BITS,):
-        allowed = "8 with a budget of latency: below, each activation costs time that depends on its neighbours"
-        raise ConfigError("compression.activations.bits", list(widths), allowed)
-    return latency
-
-
-def table_for(
-    budget: LatencyBudget, quantizable: QuantizableModel, fake_quantized: ov.Model, threads: int, stages: Stages
-) -> LatencyTable:
-    """The table that a budget is reckoned with: the given file, or that of this machine.
-
-    Args:
-        budget: The budget.
-        quantizable: The model.
-        fake_quantized: The model with quantizers.
-        threads: Inference threads.
-        stages: Reports the progress.
-
-    Raises:
-        ConfigError: The file holds no table of this model and precision, or the processor lacks the precision.
-    """
-    if budget.table is None:
-        check_precision(budget.precision, f"{_PATH}.precision")
-        return find_table(quantizable, threads, budget.precision, stages, fake_quantized=fake_quantized)[0]
-    table = LatencyTable.load(Path(budget.table), f"{_PATH}.table")
-    if table.key.model != latency_key(quantizable, threads, budget.precision).model:
-        raise ConfigError(f"{_PATH}.table", budget.table, "a table of this model, with the same layers and input size")
-    if table.key.precision != budget.precision:
-        raise ConfigError(f"{_PATH}.table", budget.table, f"a table of {budget.precision}, not {table.key.precision}")
-    return table
-
-
 @dataclass(frozen=True)
 class LatencyCheck:
-    """What the latency of a found policy was predicted to be, and is; all relative to int8.
+    """Latency of a found policy, predicted and measured, relative to int8.
 
     Attributes:
-        limit: What was asked for.
-        bound: What the search assumed: every float layer with precision conversions on all its sides.
+        limit: Largest ratio allowed.
+        bound: Ratio that the search assumed: every float layer with precision conversions on all its sides.
         predicted: With the conversions that the policy really has.
         measured: In turns with the int8 model; None where the table is of another machine or number of threads.
-        precision: What float layers run in.
+        precision: Precision of float layers.
     """
 
     limit: float
@@ -94,41 +49,91 @@ class LatencyCheck:
         """Whether the measured latency keeps the limit, up to `TOLERANCE`; None where it was not measured."""
         return None if self.measured is None else self.measured <= self.limit * (1 + TOLERANCE)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """JSON values."""
-        ratios = {name: getattr(self, name) for name in ("limit", "bound", "predicted", "measured")}
+        ratios = {"limit": self.limit, "bound": self.bound, "predicted": self.predicted, "measured": self.measured}
         return {"ratio_to_int8": ratios, "kept": self.is_kept, "precision": self.precision}
 
 
-def check_latency(
-    quantized: ov.Model,
-    policy: Policy,
-    quantizable: QuantizableModel,
-    fake_quantized: ov.Model,
-    table: LatencyTable,
-    budget: LatencyBudget,
-    threads: int,
-) -> LatencyCheck:
-    """Measures a quantized model beside the int8 model, in turns.
+@dataclass(frozen=True)
+class LatencyLimit:
+    """A budget of latency with all that it is kept by.
 
-    Args:
-        quantized: As it ships.
-        policy: Its policy.
-        quantizable: The float model and its layers.
-        fake_quantized: The same with quantizers.
-        table: What the search reckoned with.
-        budget: What was asked for.
+    Attributes:
+        budget: What is asked for.
+        table: The times that a search reckons with.
         threads: Inference threads.
     """
-    groups = {layer.group for layer in quantizable.layers if layer.name in policy.float_layers}
-    measured = None
-    if table.key == latency_key(quantizable, threads, budget.precision):
-        models = {"int8": LatencyModels(quantizable, fake_quantized).build(), "policy": quantized}
-        measured = measure_ratio(models, "int8", threads, budget.precision, _SECONDS)["policy"]
-    return LatencyCheck(
-        limit=budget.ratio_to_int8,
-        bound=table.upper_bound(groups) / table.int8_ms,
-        predicted=table.predict(groups) / table.int8_ms,
-        measured=measured,
-        precision=budget.precision,
-    )
+
+    budget: LatencyBudget
+    table: LatencyTable
+    threads: int
+
+    def check(
+        self, quantized: ov.Model, policy: Policy, quantizable: QuantizableModel, fake_quantized: ov.Model
+    ) -> LatencyCheck:
+        """Measures a quantized model interleaved with the int8 model: a prediction is good for a search only.
+
+        Args:
+            quantized: As it ships.
+            policy: Its policy.
+            quantizable: The float model and its layers.
+            fake_quantized: The same with quantizers.
+        """
+        budget, table = self.budget, self.table
+        groups = {layer.group for layer in quantizable.layers if layer.name in policy.float_layers}
+        measured = None
+        if table.key == latency_key(quantizable, self.threads, budget.precision):
+            models = {"int8": LatencyModels(quantizable, fake_quantized).build(), "policy": quantized}
+            measured = measure_ratio(models, "int8", self.threads, budget.precision, _SECONDS)["policy"]
+        return LatencyCheck(
+            limit=budget.ratio_to_int8,
+            bound=table.upper_bound(groups) / table.int8_ms,
+            predicted=table.predict(groups) / table.int8_ms,
+            measured=measured,
+            precision=budget.precision,
+        )
+
+
+def find_limit(
+    budget: Budget | None,
+    activation_bits: tuple[int, ...],
+    quantizable: QuantizableModel,
+    fake_quantized: ov.Model,
+    threads: int,
+    stages: Stages,
+) -> LatencyLimit | None:
+    """The limit of latency that a budget asks for, if any, with the given table or that of this machine.
+
+    Args:
+        budget: The limits of the policy.
+        activation_bits: Bit-widths that activations can have.
+        quantizable: The model.
+        fake_quantized: The model with quantizers.
+        threads: Inference threads.
+        stages: Reports the progress.
+
+    Raises:
+        ConfigError: Activations may have other widths than 8 bits, which take longer than a table says; the file holds
+            no table of this model and precision, or the processor lacks the precision.
+    """
+    latency = None if budget is None else budget.latency
+    if latency is None:
+        return None
+    if activation_bits != (INT8_BITS,):
+        allowed = "8 with a budget of latency: below, each activation costs time that depends on its neighbours"
+        raise ConfigError("compression.activations.bits", list(activation_bits), allowed)
+    if latency.table is not None:
+        return LatencyLimit(latency, _read_table(latency, latency.table, quantizable, threads), threads)
+    check_precision(latency.precision, f"{_PATH}.precision")
+    table, _ = find_table(quantizable, threads, latency.precision, stages, fake_quantized=fake_quantized)
+    return LatencyLimit(latency, table, threads)
+
+
+def _read_table(budget: LatencyBudget, file: str, quantizable: QuantizableModel, threads: int) -> LatencyTable:
+    table = LatencyTable.load(Path(file), f"{_PATH}.table")
+    if table.key.model != latency_key(quantizable, threads, budget.precision).model:
+        raise ConfigError(f"{_PATH}.table", file, "a table of this model, with the same layers and input size")
+    if table.key.precision != budget.precision:
+        raise ConfigError(f"{_PATH}.table", file, f"a table of {budget.precision}, not {table.key.precision}")
+    return table

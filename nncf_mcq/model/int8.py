@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import nncf
@@ -9,7 +10,6 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import INT8_BITS, Policy
@@ -20,27 +20,27 @@ ALGORITHM = "quantization"
 
 
 def quantize_int8(
-    model: ov.Model, images: NDArray[np.float32], config: CompressionConfig, stages: Stages
+    model: ov.Model, images: NDArray[np.float32], ignored_scopes: Sequence[str], stages: Stages
 ) -> tuple[QuantizableModel, ov.Model]:
     """The layers of a model, and the model as `nncf.quantize` leaves it with its default preset.
 
     Args:
         model: Float model of batch size 1; not edited.
         images: (N, ...) calibration images.
-        config: Only `ignored_scopes` is read.
+        ignored_scopes: Operations left in floating point: names, or `{re}PATTERN`.
         stages: Reports the progress.
 
     Raises:
         ConfigError: An ignored scope matches no operation.
     """
     with stages.stage("layers"):
-        quantizable = find_layers(model, config.ignored_scopes)
+        quantizable = find_layers(model, ignored_scopes)
     with stages.stage("nncf.quantize"), quiet_nncf():
         quantized: ov.Model = nncf.quantize(
             model.clone(),
             nncf.Dataset([image[None] for image in images]),
             subset_size=len(images),
-            ignored_scope=ignored_scope(config.ignored_scopes),
+            ignored_scope=ignored_scope(ignored_scopes),
         )
     return quantizable, quantized
 

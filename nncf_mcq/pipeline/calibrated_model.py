@@ -3,78 +3,74 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
 
-from nncf_mcq.calibration.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
-from nncf_mcq.config.schema import Config
+from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
-from nncf_mcq.ir.template import asymmetric_points, build_template, place_activation_quantizers, shared_grids
-from nncf_mcq.latency.budget import latency_budget, table_for
-from nncf_mcq.latency.table import LatencyTable
-from nncf_mcq.model.algorithm import ValueRange
+from nncf_mcq.ir.template import place_activation_quantizers, shared_grids
+from nncf_mcq.latency.budget import LatencyCheck, LatencyLimit, find_limit
 from nncf_mcq.model.layers import QuantizableModel, find_layers
-from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.pipeline.activation_templates import ActivationTemplates
+from nncf_mcq.pipeline.curvature import Curvature
+from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.costs import CostModel
-from nncf_mcq.precision_init.second_order import SecondOrder, collect_hessian_traces
-from nncf_mcq.range_init.activation import activation_ranges, relative_error
-from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
-from nncf_mcq.range_init.selection import RangeSelection, select_ranges
+from nncf_mcq.range_init.selection import select_ranges
 from nncf_mcq.utils.progress import Stages
-from nncf_mcq.utils.torch_threads import one_torch_thread
+from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.sequential import requantize_sequentially
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 
-Check = Callable[[CostModel, Mapping[str, tuple[int, ...]]], None]
+Choices = Mapping[str, tuple[int, ...]]
+"""Group name to the bit-widths that a policy chooses from, see `QuantizableModel.choices`."""
 
-_TEMPLATES = 8
-"""So many models with quantized activations are kept: a search over their widths comes back to few of them."""
+Check = Callable[[CostModel, Choices], None]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class CalibratedModel:
     """A float model with its calibration statistics; makes weight tables and the models of policies.
 
+    What is computed on demand is kept by `activations` and `curvature`, which hold all that it depends on: a copy that
+    `dataclasses.replace` makes with another `scheme` shares it.
+
     Attributes:
         quantizable: The float model and its layers.
-        fake_quantized: The same model with NNCF's quantizers in their places, their ranges and bits still open.
-        statistics: Of the calibration images.
-        config: The configuration.
-        ranges: The configured clipping rule of each layer.
         calibration: (N, ...) the calibration images.
+        statistics: Of these images.
+        scheme: How weights are quantized.
+        activations: Ranges of activations, and models with quantized activations.
+        curvature: Fisher information of the layers.
+        choices: What a policy decides.
+        threads: Of OpenVINO and PyTorch.
+        limit: The budget of latency, if there is one.
         purpose: Appended to the names of the stages, where a second calibrated model is made.
-        latency: Times of the layers, where there is a budget of latency.
     """
 
     quantizable: QuantizableModel
-    fake_quantized: ov.Model = field(repr=False)
-    statistics: ModelStatistics
-    config: Config
-    ranges: RangeSelection
     calibration: NDArray[np.float32] = field(repr=False)
+    statistics: ModelStatistics = field(repr=False)
+    scheme: WeightScheme
+    activations: ActivationTemplates = field(repr=False)
+    curvature: Curvature = field(repr=False)
+    choices: Choices = field(repr=False)
+    threads: int
+    limit: LatencyLimit | None = field(default=None, repr=False)
     purpose: str = ""
-    latency: LatencyTable | None = field(default=None, repr=False)
-    _templates: OrderedDict[tuple[tuple[str, int], ...], ov.Model] = field(default_factory=OrderedDict, repr=False)
-    _activation_ranges: dict[int, dict[str, ValueRange]] = field(default_factory=dict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _fisher: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
     @classmethod
     def prepare(
         cls,
         model: ov.Model,
         calibration: NDArray[np.float32],
-        config: Config,
+        compression: CompressionConfig,
+        threads: int,
         stages: Stages,
         check: Check = lambda costs, choices: None,
     ) -> CalibratedModel:
@@ -83,7 +79,8 @@ class CalibratedModel:
         Args:
             model: Float model of batch size 1.
             calibration: (N, ...) images.
-            config: The configuration.
+            compression: That section of the configuration.
+            threads: Of OpenVINO and PyTorch.
             stages: Reports the progress.
             check: Called with the costs of policies, as far as the layers alone tell them, and with what a policy
                 decides, before anything is computed.
@@ -91,24 +88,35 @@ class CalibratedModel:
         Raises:
             ConfigError: A scope of the configuration matches nothing, or its budget of latency cannot be used.
         """
+        widths = compression.activations.widths
         with stages.stage("layers"):
-            quantizable = find_layers(
-                model, config.compression.ignored_scopes, config.compression.activations.per_channel
-            )
+            quantizable = find_layers(model, compression.ignored_scopes, compression.activations.per_channel)
             fake_quantized = place_activation_quantizers(quantizable)
-            if len(config.compression.activations.widths) > 1:
+            if len(widths) > 1:
                 # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
                 points = [point.name for point in quantizable.activation_points]
                 quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(fake_quantized, points))
             # Before the statistics: a misspelt layer should not cost a pass over the images.
-            ranges = select_ranges(config.compression.initializer.range, quantizable.layers)
-        budget, latency = latency_budget(config), None
-        if budget is not None:
-            latency = table_for(budget, quantizable, fake_quantized, config.runtime.threads, stages)
-        activation_bits = _activation_bits(quantizable, config)
-        check(CostModel(quantizable, activation_bits, None, latency), _choices(quantizable, config))
-        statistics = _observe(quantizable, calibration, config, stages, "statistics")
-        return cls(quantizable, fake_quantized, statistics, config, ranges, calibration, latency=latency)
+            ranges = select_ranges(compression.initializer.range, quantizable.layers)
+        budget = compression.initializer.precision.limits
+        limit = find_limit(budget, widths, quantizable, fake_quantized, threads, stages)
+        choices = quantizable.choices(compression.weights.bits, widths, with_float=limit is not None)
+        table = None if limit is None else limit.table
+        check(CostModel(quantizable, _uniform(quantizable, widths[-1]), None, table), choices)
+        statistics = _observe(quantizable, calibration, threads, stages, "statistics")
+        return cls(
+            quantizable=quantizable,
+            calibration=calibration,
+            statistics=statistics,
+            scheme=WeightScheme(compression.weights, compression.correction, ranges),
+            activations=ActivationTemplates(
+                quantizable, fake_quantized, statistics.activations, compression.activations
+            ),
+            curvature=Curvature(quantizable, calibration, threads),
+            choices=choices,
+            threads=threads,
+            limit=limit,
+        )
 
     def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> CalibratedModel:
         """A second calibrated model for the same layers, with the statistics of other images.
@@ -118,38 +126,33 @@ class CalibratedModel:
             stages: Reports the progress.
             purpose: Appended to the names of the stages.
         """
-        statistics = _observe(self.quantizable, calibration, self.config, stages, f"statistics{purpose}")
-        return CalibratedModel(
-            self.quantizable,
-            self.fake_quantized,
-            statistics,
-            self.config,
-            self.ranges,
-            calibration,
-            purpose,
-            self.latency,
+        statistics = _observe(self.quantizable, calibration, self.threads, stages, f"statistics{purpose}")
+        return dataclasses.replace(
+            self,
+            calibration=calibration,
+            statistics=statistics,
+            activations=self.activations.observe(statistics.activations),
+            curvature=Curvature(self.quantizable, calibration, self.threads),
+            purpose=purpose,
         )
 
-    def weight_table(
-        self, ranges: RangeSelection, bits: Sequence[int] | Mapping[str, int], stages: Stages
-    ) -> WeightTable:
-        """Clips, rounds and corrects all weights at the given widths, or each layer's at its own."""
-        fisher = self._fisher_for(ranges, stages)
+    def weight_table(self, bits: Sequence[int] | Mapping[str, int], stages: Stages) -> WeightTable:
+        """Clips, rounds and corrects all weights at the given bit-widths, or each layer's at its own."""
+        fisher = self._fisher(stages)
         with stages.stage(f"weight table{self.purpose}", len(self.quantizable.layers)) as advance:
             return build_weight_table(
                 self.quantizable,
                 self.statistics.layers,
-                self.config.compression,
-                ranges,
-                bits=bits,
+                self.scheme,
+                bits,
                 fisher=fisher,
-                threads=self.config.runtime.threads,
+                threads=self.threads,
                 progress=advance,
             )
 
     def requantize_sequentially(self, policy: Policy, table: WeightTable, stages: Stages) -> WeightTable:
         """The final pass over a policy's weights: each layer for the inputs that the quantized ones before it yield."""
-        fisher = self._fisher_for(self.ranges, stages)
+        fisher = self._fisher(stages)
         with stages.stage(f"sequential pass{self.purpose}", len(self.quantizable.layers)) as advance:
             return requantize_sequentially(
                 self.quantizable,
@@ -158,10 +161,9 @@ class CalibratedModel:
                 table,
                 self.calibration,
                 self.statistics.layers,
-                self.config.compression,
-                self.ranges,
+                self.scheme,
                 fisher=fisher,
-                threads=self.config.runtime.threads,
+                threads=self.threads,
                 progress=advance,
             )
 
@@ -173,123 +175,49 @@ class CalibratedModel:
             table: Its weights.
             packed: As it is shipped; otherwise in a form that is compiled faster and computes the same.
         """
-        return assemble(self._template(policy), self.quantizable, policy, table, packed=packed)
+        template = self.activations.model(policy.activation_bits)
+        return assemble(template, self.quantizable, policy, table, packed=packed)
 
     def costs(self, table: WeightTable) -> CostModel:
         """Costs of policies with the configured activation bits."""
+        bits = self.activation_bits
         return CostModel(
             self.quantizable,
-            self.activation_bits,
-            lambda: fixed_bytes(
-                lambda policy: self.build(policy, table), self.quantizable, table.bits, self.activation_bits
-            ),
-            self.latency,
+            bits,
+            lambda: fixed_bytes(lambda policy: self.build(policy, table), self.quantizable, table.bits, bits),
+            None if self.limit is None else self.limit.table,
         )
 
-    @cached_property
-    def activation_bits(self) -> dict[str, int]:
-        """Every activation quantizer at the configured width, the largest where there is a choice."""
-        return _activation_bits(self.quantizable, self.config)
-
-    @cached_property
-    def choices(self) -> dict[str, tuple[int, ...]]:
-        """What a policy decides: see `QuantizableModel.choices`."""
-        return _choices(self.quantizable, self.config)
-
-    @cached_property
-    def activation_errors(self) -> dict[str, dict[int, float]]:
-        """Group of activation points and width to the relative squared error of the values seen there."""
-        with one_torch_thread():
-            return {
-                group: {
-                    bits: max(
-                        relative_error(self.statistics.activations[name], self._ranges(bits)[name], bits)
-                        for name in members
-                    )
-                    for bits in self.choices[group]
-                }
-                for group, members in self.quantizable.activation_groups.items()
-                if group in self.choices
-            }
-
-    def curvature(self, kind: SecondOrder, progress: Callable[[int, int], None]) -> dict[str, torch.Tensor]:
-        """How sharply the network's answer changes with each layer's weights: see `second_order`."""
-        images, threads = self._few_images, self.config.runtime.threads
-        done = itertools.count(1)
-
-        def advance() -> None:
-            progress(next(done), len(images))
-
-        if kind == "hessian_trace":
-            return collect_hessian_traces(self.quantizable, images, threads=threads, progress=advance)
-        if self._fisher is None:
-            self._fisher = collect_fisher(self.quantizable, images, threads=threads, progress=advance)
-        return self._fisher
-
-    @cached_property
-    def _asymmetric_points(self) -> frozenset[str]:
-        return asymmetric_points(self.fake_quantized, [point.name for point in self.quantizable.activation_points])
-
-    def _is_asymmetric(self, bits: int) -> bool:
-        mode = self.config.compression.activations.mode
-        return mode == "asymmetric" or (mode == "automatic" and bits < INT8_BITS)
-
-    def _fisher_for(self, ranges: RangeSelection, stages: Stages) -> dict[str, torch.Tensor] | None:
-        """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
-        if ranges.needs_fisher and self._fisher is None:
-            with stages.stage(f"fisher information{self.purpose}", len(self._few_images)):
-                self.curvature("fisher", stages.report)
-        return self._fisher if ranges.needs_fisher else None
+    def check_latency(self, quantized: ov.Model, policy: Policy, stages: Stages) -> LatencyCheck | None:
+        """Measures the quantized model of a policy where there is a budget of latency."""
+        if self.limit is None:
+            return None
+        with stages.stage("latency"):
+            return self.limit.check(quantized, policy, self.quantizable, self.activations.fake_quantized)
 
     @property
-    def _few_images(self) -> NDArray[np.float32]:
-        """Calibration images for passes back through the network, spread evenly: they may be sorted by class."""
-        count = min(len(self.calibration), FISHER_IMAGES)
-        return self.calibration[np.arange(count) * len(self.calibration) // count]
+    def activation_bits(self) -> dict[str, int]:
+        """Every activation quantizer at the configured bit-width, the largest where there is a choice."""
+        return _uniform(self.quantizable, self.activations.config.largest)
 
-    def _template(self, policy: Policy) -> ov.Model:
-        key = tuple(sorted(policy.activation_bits.items()))
-        with self._lock:
-            if key in self._templates:
-                self._templates.move_to_end(key)
-            else:
-                ranges = {name: self._ranges(bits)[name] for name, bits in policy.activation_bits.items()}
-                self._templates[key] = build_template(self.fake_quantized, ranges, policy.activation_bits)
-                if len(self._templates) > _TEMPLATES:
-                    self._templates.popitem(last=False)
-            return self._templates[key]
-
-    def _ranges(self, bits: int) -> dict[str, ValueRange]:
-        """The range of every activation point at one width."""
-        if bits not in self._activation_ranges:
-            points = self.quantizable.activation_points
-            with one_torch_thread():
-                self._activation_ranges[bits] = activation_ranges(
-                    points,
-                    self.quantizable.unified_scales,
-                    self.statistics.activations,
-                    {point.name: bits for point in points},
-                    ACTIVATION_RANGE_INITIALIZERS.create(self.config.compression.activations.range),
-                    self._asymmetric_points if self._is_asymmetric(bits) else (),
-                )
-        return self._activation_ranges[bits]
+    def _fisher(self, stages: Stages) -> dict[str, torch.Tensor] | None:
+        """The layers' Fisher information, computed when a rule needs it for the first time; None if none does."""
+        if not self.scheme.ranges.needs_fisher:
+            return None
+        if self.curvature.has_fisher:
+            return self.curvature.fisher(stages.report)
+        with stages.stage(f"fisher information{self.purpose}", len(self.curvature.images)):
+            return self.curvature.fisher(stages.report)
 
 
-def _activation_bits(quantizable: QuantizableModel, config: Config) -> dict[str, int]:
-    return {point.name: config.compression.activations.largest for point in quantizable.activation_points}
-
-
-def _choices(quantizable: QuantizableModel, config: Config) -> dict[str, tuple[int, ...]]:
-    return quantizable.choices(
-        config.compression.weights.bits,
-        config.compression.activations.widths,
-        with_float=latency_budget(config) is not None,
-    )
+def _uniform(quantizable: QuantizableModel, bits: int) -> dict[str, int]:
+    """Every activation quantizer at one bit-width."""
+    return {point.name: bits for point in quantizable.activation_points}
 
 
 def _observe(
-    quantizable: QuantizableModel, calibration: NDArray[np.float32], config: Config, stages: Stages, stage: str
+    quantizable: QuantizableModel, calibration: NDArray[np.float32], threads: int, stages: Stages, stage: str
 ) -> ModelStatistics:
     with stages.stage(stage, len(calibration)) as advance:
         images = (image[None] for image in calibration)
-        return collect_statistics(quantizable, images, threads=config.runtime.threads, progress=advance)
+        return collect_statistics(quantizable, images, threads=threads, progress=advance)

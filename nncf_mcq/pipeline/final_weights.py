@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
 
@@ -36,8 +36,8 @@ class FinalWeights:
             and self.sequential_score < self.table_score
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """What result.json holds of it."""
+    def to_dict(self) -> JsonObject:
+        """JSON values for the result."""
         return {
             "table_score": self.table_score,
             "sequential_score": self.sequential_score,
@@ -53,7 +53,7 @@ def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluat
 
     Args:
         policy: Bits of every layer.
-        prepared: What the search started from.
+        prepared: The preparation of the search.
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
     """
@@ -68,7 +68,7 @@ def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluat
             found = dataclasses.replace(found, table=tried)
     if search_model is calibrated:
         return found
-    final = calibrated.weight_table(calibrated.ranges, policy.weight_bits, stages)
+    final = calibrated.weight_table(policy.weight_bits, stages)
     if found.sequential:
         final = calibrated.requantize_sequentially(policy, final, stages)
     return dataclasses.replace(found, table=final)

@@ -1,11 +1,10 @@
-"""What a search starts from: the weight table, the images that policies are scored on, and the task."""
+"""Preparation of a search: the weight table, the images that policies are scored on, and the task."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import nncf
 import numpy as np
@@ -13,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.schema import Config
+from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
@@ -24,13 +23,14 @@ from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.second_order import second_order_sensitivities
 from nncf_mcq.precision_init.study import StudyStorage, Subject
 from nncf_mcq.precision_init.study.subject import images_digest, model_digest
+from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """All that is computed before the first policy is scored.
+    """Everything that is computed before the first policy is scored.
 
     Attributes:
         calibrated: The model with the statistics of all calibration images: the final weights are made from it.
@@ -41,7 +41,9 @@ class Preparation:
         reference: (N, ...) outputs of the float model on them.
         costs: Costs of policies.
         sequential: Whether the sequential pass is worth trying on the policy found.
+        runtime: How models are run.
         score: Distance of outputs from the reference; `default_score` if None.
+        settings: The part of the configuration that the scores and the search depend on.
     """
 
     calibrated: CalibratedModel
@@ -51,29 +53,18 @@ class Preparation:
     reference: NDArray[np.float32] = field(repr=False)
     costs: CostModel
     sequential: bool
+    runtime: RuntimeConfig
     score: Score | None = None
-
-    @property
-    def config(self) -> Config:
-        """The configuration."""
-        return self.calibrated.config
+    settings: JsonObject = field(default_factory=dict, repr=False)
 
     @property
     def subject(self) -> Subject:
-        """All that the scores and the search depend on; how fast and how long it searches is no part of that."""
-        compression = self.config.compression.model_dump(mode="json", exclude_none=True)
-        # It is decided after the search.
-        del compression["correction"]["sequential"]
-        for name in getattr(self.config.compression.initializer.precision, "may_change", ()):
-            compression["initializer"]["precision"].pop(name, None)
-        settings: dict[str, Any] = {"compression": compression}
-        if self.score is not None:
-            settings["score"] = getattr(self.score, "__qualname__", type(self.score).__qualname__)
+        """Identity of the search: the model, the images and the settings."""
         quantizable = self.search_model.quantizable
         return Subject(
             model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
             images_digest([self.calibrated.calibration, self.search_model.calibration, self.images]),
-            settings,
+            self.settings,
         )
 
     def task(
@@ -95,14 +86,14 @@ class Preparation:
         Raises:
             ConfigError: The storage holds a search of another subject, or a worker finds none to join.
         """
-        runtime, quantizable = self.config.runtime, self.search_model.quantizable
+        quantizable = self.search_model.quantizable
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
             lambda policy: self.search_model.build(policy, self.table, packed=False),
             self.images,
             self.reference,
-            threads=threads or runtime.threads,
-            batch_size=runtime.batch_size,
+            threads=threads or self.runtime.threads,
+            batch_size=self.runtime.batch_size,
             score=self.score,
             shared_scores=shared_scores,
             memo=None if stored is None else stored.memo,
@@ -111,14 +102,14 @@ class Preparation:
         task = PrecisionTask(
             quantizable=quantizable,
             choices=self.search_model.choices,
-            activation_bits=self.config.compression.activations.largest,
+            activation_bits=self.calibrated.activations.config.largest,
             errors={group: self.table.errors(group) | {FLOAT_CHOICE: 0.0} for group in quantizable.groups}
-            | self.search_model.activation_errors,
+            | self.search_model.activations.relative_errors(self.search_model.choices),
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
             second_order=lambda kind, progress: second_order_sensitivities(
-                quantizable, self.table, self.search_model.curvature(kind, progress)
+                quantizable, self.table, self.search_model.curvature.of(kind, progress)
             ),
         )
         return task if stages is None else dataclasses.replace(task, progress=stages.report)
@@ -126,8 +117,9 @@ class Preparation:
 
 def prepare(
     model: ov.Model,
-    calibration_dataset: nncf.Dataset,
-    config: Config,
+    calibration: NDArray[np.float32],
+    compression: CompressionConfig,
+    runtime: RuntimeConfig,
     initializer: PrecisionInitializer,
     stages: Stages,
     *,
@@ -138,8 +130,9 @@ def prepare(
 
     Args:
         model: Float model of batch size 1.
-        calibration_dataset: Inputs for the statistics.
-        config: The configuration.
+        calibration: (N, ...) images for the statistics.
+        compression: That section of the configuration.
+        runtime: How models are run.
         initializer: Says which widths the table must hold and whether policies are scored, and finds mistakes early.
         stages: Reports the progress.
         search_dataset: Inputs that policies are scored on; by default one half of the calibration images, where
@@ -151,15 +144,13 @@ def prepare(
         ConfigError: A scope of the configuration matches nothing.
         QuantizationError: The model or the data cannot be quantized.
     """
-    shape = tuple(model.input(0).get_shape())
-    calibration = collect_images(calibration_dataset, config.compression.initializer.num_init_samples, shape)
-    calibrated = CalibratedModel.prepare(model, calibration, config, stages, initializer.check)
+    calibrated = CalibratedModel.prepare(model, calibration, compression, runtime.threads, stages, initializer.check)
     search_model, images = calibrated, calibration
-    bits = initializer.required_bits(tuple(config.compression.weights.bits))
+    bits = initializer.required_bits(tuple(compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
-    sequential = config.compression.correction.sequential and min(bits) < INT8_BITS
+    sequential = compression.correction.sequential and min(bits) < INT8_BITS
     if search_dataset is not None:
-        images = collect_images(search_dataset, None, shape)
+        images = collect_images(search_dataset, None, tuple(model.input(0).get_shape()))
     elif len(calibration) == 1:
         # Nothing can be held out to tell whether the sequential pass wins.
         sequential = False
@@ -168,8 +159,29 @@ def prepare(
         half = len(calibration) // 2
         images = calibration[half:]
         search_model = calibrated.observe(calibration[:half], stages, " for search")
-    table = search_model.weight_table(search_model.ranges, bits, stages)
-    runtime = config.runtime
+    table = search_model.weight_table(bits, stages)
     with stages.stage("float reference"):
         reference = run(model, images, threads=runtime.threads, batch_size=runtime.batch_size)
-    return Preparation(calibrated, search_model, table, images, reference, search_model.costs(table), sequential, score)
+    return Preparation(
+        calibrated=calibrated,
+        search_model=search_model,
+        table=table,
+        images=images,
+        reference=reference,
+        costs=search_model.costs(table),
+        sequential=sequential,
+        runtime=runtime,
+        score=score,
+        settings=_settings(compression, score),
+    )
+
+
+def _settings(compression: CompressionConfig, score: Score | None) -> JsonObject:
+    """All of the configuration that a search depends on; how fast and how long it searches is no part of that."""
+    values = compression.model_dump(mode="json", exclude_none=True)
+    # It is decided after the search.
+    del values["correction"]["sequential"]
+    for name in compression.initializer.precision.may_change:
+        values["initializer"]["precision"].pop(name, None)
+    named = {} if score is None else {"score": getattr(score, "__qualname__", type(score).__qualname__)}
+    return {"compression": values, **named}

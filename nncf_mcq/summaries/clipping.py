@@ -125,8 +125,8 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
         compression.initializer.num_init_samples,
         tuple(model.input(0).get_shape()),
     )
-    calibrated = CalibratedModel.prepare(model, calibration, job.config, stages)
-    table = calibrated.weight_table(calibrated.ranges, compression.weights.bits, stages)
+    calibrated = CalibratedModel.prepare(model, calibration, compression, job.config.runtime.threads, stages)
+    table = calibrated.weight_table(compression.weights.bits, stages)
     records = []
     for name, entries in table.entries.items():
         for bits, entry in sorted(entries.items()):

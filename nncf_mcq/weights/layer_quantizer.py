@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.range_init.base import RangeChoice, RangeInitializer, RangeTask
+from nncf_mcq.range_init.base import RangeChoice, RangeTask
 from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.weights.moments import (
     bias_shift,
@@ -30,6 +29,7 @@ from nncf_mcq.weights.rounding import (
     round_to_nearest,
     round_with_compensation,
 )
+from nncf_mcq.weights.scheme import WeightScheme
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class LayerQuantizer:
         layer: The layer.
         weights: (groups, rows, columns) the weights to come close to.
         statistics: Moments of the layer's input.
-        config: Mode, rounding and corrections.
-        range_initializer: The clipping rule.
+        scheme: How weights are quantized.
         fisher: (groups, rows, columns) Fisher information of the weights, for rules that need it.
         variance: (groups, rows) variance that the outputs should have; that of the weights' own by default.
     """
@@ -89,8 +88,7 @@ class LayerQuantizer:
         layer: QuantizableLayer,
         weights: torch.Tensor,
         statistics: LayerStatistics,
-        config: CompressionConfig,
-        range_initializer: RangeInitializer,
+        scheme: WeightScheme,
         *,
         fisher: torch.Tensor | None = None,
         variance: torch.Tensor | None = None,
@@ -98,20 +96,20 @@ class LayerQuantizer:
         self.layer = layer
         self.weights = weights
         self.statistics = statistics
-        self.per_channel = config.weights.per_channel
-        self.mode = config.weights.mode
-        self.correction = config.correction
-        self.range_initializer = range_initializer
+        self.per_channel = scheme.weights.per_channel
+        self.mode = scheme.weights.mode
+        self.correction = scheme.correction
+        self.range_initializer = scheme.ranges.for_layer(layer.name)
         self.fisher = fisher
         self.float_variance = output_variance(weights, statistics)
         self.variance = self.float_variance if variance is None else variance
         # A constant offset of the output costs nothing where the bias takes it off.
-        self.moments = statistics.covariance if config.correction.bias else statistics.second_moment
+        self.moments = statistics.covariance if self.correction.bias else statistics.second_moment
         self.compensation: Compensation | None = None
-        if config.correction.rounding != "nearest" and self.moments is not None:
+        if self.correction.rounding != "nearest" and self.moments is not None:
             self.compensation = prepare_compensation(self.moments)
         self.damped: torch.Tensor | None = None
-        if config.correction.rounding == "coordinate_descent" and self.moments is not None:
+        if self.correction.rounding == "coordinate_descent" and self.moments is not None:
             self.damped = damp(self.moments)
 
     def quantize(self, bits: int) -> QuantizedWeight:

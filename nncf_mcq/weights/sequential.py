@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance, shrink_cross_covariance
 from nncf_mcq.calibration.statistics import MAXIMUM_COLUMNS, LayerStatistics
 from nncf_mcq.calibration.unfolding import unfolder
-from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
-from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
 from nncf_mcq.weights.moments import output_variance
+from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import WeightTable
 
 REGRESSION_STRENGTH = 0.5
@@ -60,8 +59,7 @@ def requantize_sequentially(
     table: WeightTable,
     images: NDArray[np.float32],
     statistics: Mapping[str, LayerStatistics],
-    config: CompressionConfig,
-    ranges: RangeSelection,
+    scheme: WeightScheme,
     *,
     fisher: Mapping[str, torch.Tensor] | None = None,
     threads: int,
@@ -80,8 +78,7 @@ def requantize_sequentially(
         table: What the pass starts from.
         images: (N, ...) calibration images.
         statistics: Moments of each layer's input in the float network.
-        config: Mode, rounding and corrections.
-        ranges: The clipping rule of each layer.
+        scheme: How weights are quantized.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Inference and PyTorch threads.
         progress: Called after each layer.
@@ -104,13 +101,12 @@ def requantize_sequentially(
             layer,
             regressed_weights(weights, shift),
             shift.quantized,
-            config,
-            ranges.for_layer(layer.name),
+            scheme,
             fisher=None if fisher is None else fisher[layer.name],
             variance=output_variance(weights, statistics[layer.name]),
         )
         entry = quantizer.quantize(policy.weight_bits[layer.name])
-        return _with_bias(entry, weights, shift, config.correction.bias)
+        return _with_bias(entry, weights, shift, scheme.correction.bias)
 
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import torch
 
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import FLOAT_CHOICE
-from nncf_mcq.range_init.selection import RangeSelection
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
+from nncf_mcq.weights.scheme import WeightScheme
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,9 @@ class WeightTable:
 def build_weight_table(
     quantizable: QuantizableModel,
     statistics: Mapping[str, LayerStatistics],
-    config: CompressionConfig,
-    ranges: RangeSelection,
+    scheme: WeightScheme,
+    bits: Sequence[int] | Mapping[str, int],
     *,
-    bits: Sequence[int] | Mapping[str, int] | None = None,
     fisher: Mapping[str, torch.Tensor] | None = None,
     threads: int = 1,
     progress: Callable[[], None] = lambda: None,
@@ -71,31 +69,27 @@ def build_weight_table(
     Args:
         quantizable: The float model and its layers.
         statistics: Moments of each layer's input.
-        config: Mode, rounding and corrections.
-        ranges: The clipping rule of each layer; a `RangeInitializer` is the rule of all.
-        bits: Widths to build, or the width of each layer; those of the configuration by default. A layer whose width is
-            `FLOAT_CHOICE` gets no entry.
+        scheme: How they are quantized.
+        bits: Widths to build, or the width of each layer. A layer whose width is `FLOAT_CHOICE` gets no entry.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Layers built at a time.
         progress: Called after each layer.
     """
     operations = operations_by_name(quantizable.model)
-    widths = config.weights.bits if bits is None else bits
 
     def build_group(members: tuple[QuantizableLayer, ...]) -> dict[str, dict[int, QuantizedWeight]]:
         first = members[0]
-        if isinstance(widths, Mapping) and widths[first.name] == FLOAT_CHOICE:
+        if isinstance(bits, Mapping) and bits[first.name] == FLOAT_CHOICE:
             return {member.name: {} for member in members}
         quantizer = LayerQuantizer(
             first,
             weight_matrices(first, operations[first.name]),
             statistics[first.name],
-            config,
-            ranges.for_layer(first.name),
+            scheme,
             fisher=None if fisher is None else fisher[first.name],
         )
         built: dict[str, dict[int, QuantizedWeight]] = {member.name: {} for member in members}
-        for width in [widths[first.name]] if isinstance(widths, Mapping) else sorted(set(widths)):
+        for width in [bits[first.name]] if isinstance(bits, Mapping) else sorted(set(bits)):
             entry = quantizer.quantize(width)
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.

@@ -156,7 +156,7 @@ class ContestRunner:
         calibrated = self.preparation.calibrated
         if self.preparation.search_model is calibrated:
             return self.preparation.table
-        return calibrated.weight_table(calibrated.ranges, self.job.config.compression.weights.bits, self._stages)
+        return calibrated.weight_table(self.job.config.compression.weights.bits, self._stages)
 
     def _task(self, progress: Callable[[int, int], None]) -> PrecisionTask:
         task = self.preparation.task(threads=_SCORING_THREADS, shared_scores=self.scores)

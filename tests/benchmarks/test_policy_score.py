@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import policy_score
+from nncf_mcq.config.schema import RuntimeConfig
 from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.preparation import Preparation
 from tests.models import random_images, small_calibrated_model
@@ -12,7 +13,8 @@ def test_policies_are_scored_on_each_number_of_images() -> None:
     calibrated, table = small_calibrated_model()
     images = random_images(3)
     reference = run(calibrated.quantizable.model, images, threads=1, batch_size=3)
-    preparation = Preparation(calibrated, calibrated, table, images, reference, calibrated.costs(table), False)
+    runtime = RuntimeConfig(threads=1, batch_size=4)
+    preparation = Preparation(calibrated, calibrated, table, images, reference, calibrated.costs(table), False, runtime)
     seconds = policy_score.measure(preparation, [2, 7, 2], 4)
     assert list(seconds) == [2, 7]
     assert all(len(values) == 4 and min(values) > 0 for values in seconds.values())

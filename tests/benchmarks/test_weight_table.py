@@ -7,6 +7,7 @@ from rich.console import Console
 
 from benchmarks import weight_table
 from benchmarks.weight_table import COMPENSATED, Subject
+from nncf_mcq.config.schema import load_config
 from nncf_mcq.policy import SUPPORTED_BITS
 from tests.models import small_calibrated_model
 
@@ -14,9 +15,7 @@ from tests.models import small_calibrated_model
 @pytest.fixture(params=["asymmetric", "symmetric"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     calibrated, _ = small_calibrated_model()
-    compression = calibrated.config.compression
-    weights = compression.weights.model_copy(update={"mode": request.param})
-    config = calibrated.config.model_copy(update={"compression": compression.model_copy(update={"weights": weights})})
+    config = load_config({"compression": {"weights": {"mode": request.param}}, "runtime": {"threads": 1}})
     return Subject(calibrated.quantizable, calibrated.statistics.layers, config)
 
 

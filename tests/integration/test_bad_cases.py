@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights.scheme import WeightScheme
 from tests.models import as_dataset, convolution, make_model, random_constant, random_images
 
 SHAPE = (1, 4, 6, 6)
@@ -119,12 +121,15 @@ def test_every_rule_and_rounding_stays_finite_at_two_bits(name: str) -> None:
     model = MODELS[name]()
     stages = Stages(SilentProgress())
     images = random_images(4, tuple(model.input(0).get_shape()))
-    calibrated = CalibratedModel.prepare(model, images, load_config(settings("max", "nearest", 2)), stages)
+    calibrated = CalibratedModel.prepare(
+        model, images, load_config(settings("max", "nearest", 2)).compression, 1, stages
+    )
     for rule in RULES:
         initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
         for rounding, per_channel in itertools.product(ROUNDINGS, (True, False)):
-            calibrated.config = load_config(settings(rule, rounding, 2, per_channel=per_channel))
-            table = calibrated.weight_table(initializer, (2,), stages)
+            section = load_config(settings(rule, rounding, 2, per_channel=per_channel)).compression
+            scheme = WeightScheme(section.weights, section.correction, initializer)
+            table = dataclasses.replace(calibrated, scheme=scheme).weight_table((2,), stages)
             for layer in calibrated.quantizable.layers:
                 entry = table[layer.name, 2]
                 assert np.isfinite(entry.scale).all()

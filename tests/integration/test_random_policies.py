@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,11 @@ def prepared() -> Prepared:
     dataset = job.load_dataset().calibration
     images = collect_images([dataset[index][0][None] for index in range(IMAGES)], None, (1, 1, 28, 28))
     stages = Stages(SilentProgress())
-    calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config, stages)
+    calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config.compression, 1, stages)
     rule = RANGE_INITIALIZERS["max"]
-    return calibrated, calibrated.weight_table(rule(rule.Parameters()), SUPPORTED_BITS, stages), images
+    scheme = dataclasses.replace(calibrated.scheme, ranges=rule(rule.Parameters()))
+    calibrated = dataclasses.replace(calibrated, scheme=scheme)
+    return calibrated, calibrated.weight_table(SUPPORTED_BITS, stages), images
 
 
 @settings(max_examples=6)

@@ -23,7 +23,7 @@ def quantizable() -> QuantizableModel:
 
 @pytest.fixture(scope="module")
 def models(quantizable: QuantizableModel) -> LatencyModels:
-    return LatencyModels(quantizable, small_calibrated_model()[0].fake_quantized)
+    return LatencyModels(quantizable, small_calibrated_model()[0].activations.fake_quantized)
 
 
 def test_only_the_chosen_layers_are_float(models: LatencyModels, quantizable: QuantizableModel) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nncf_mcq.config.schema import RuntimeConfig
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.pipeline.preparation import Preparation
@@ -20,7 +21,9 @@ def policy_of(calibrated: CalibratedModel) -> Policy:
 
 def prepared(calibrated: CalibratedModel, search_model: CalibratedModel, table: WeightTable) -> Preparation:
     nothing = np.empty((0, 0), dtype=np.float32)
-    return Preparation(calibrated, search_model, table, nothing, nothing, search_model.costs(table), sequential=True)
+    return Preparation(
+        calibrated, search_model, table, nothing, nothing, search_model.costs(table), True, RuntimeConfig()
+    )
 
 
 @pytest.mark.parametrize("wins", [True, False])
@@ -39,11 +42,11 @@ def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
 def test_what_won_on_one_half_is_repeated_with_all_images(wins: bool) -> None:
     calibrated, _ = small_calibrated_model()
     half = calibrated.observe(calibrated.calibration[:6], STAGES, " for search")
-    table = half.weight_table(half.ranges, (2,), STAGES)
+    table = half.weight_table((2,), STAGES)
     scores = iter([0.5, 0.4 if wins else 0.6])
     evaluator = make_evaluator(lambda outputs, reference: next(scores), build=lambda policy: half.build(policy, table))
     final = make_final_weights(policy_of(half), prepared(calibrated, half, table), evaluator, STAGES)
-    expected = calibrated.weight_table(calibrated.ranges, policy_of(half).weight_bits, STAGES)
+    expected = calibrated.weight_table(policy_of(half).weight_bits, STAGES)
     if wins:
         expected = calibrated.requantize_sequentially(policy_of(half), expected, STAGES)
     for name in table.entries:

@@ -110,8 +110,9 @@ def test_a_budget_of_the_size_alone_leaves_activations_at_the_largest_width() ->
     precision = {"type": "ilp", "budget": {"weight_size": {"average_bits": 4}}}
     task = prepare(
         to_openvino(small_network(), SAMPLE_SIZE),
-        as_dataset(random_images(12)),
-        config_of(precision),
+        random_images(12),
+        config_of(precision).compression,
+        config_of(precision).runtime,
         PRECISION_INITIALIZERS.create(config_of(precision).compression.initializer.precision),
         Stages(SilentProgress()),
     ).task()
@@ -225,12 +226,13 @@ def test_a_relative_error_is_that_of_the_grid() -> None:
     config = config_of(precision)
     initializer = PRECISION_INITIALIZERS.create(config.compression.initializer.precision)
     model = to_openvino(small_network(), SAMPLE_SIZE)
-    calibrated = prepare(model, as_dataset(random_images(8)), config, initializer, Stages(SilentProgress())).calibrated
+    stages = Stages(SilentProgress())
+    calibrated = prepare(model, random_images(8), config.compression, config.runtime, initializer, stages).calibrated
     for point in calibrated.quantizable.activation_points:
         statistics = calibrated.statistics.activations[point.name]
         values = statistics.samples.double().numpy().ravel()
         for bits in WIDTHS:
-            value_range = calibrated._ranges(bits)[point.name]
+            value_range = calibrated.activations.ranges(bits)[point.name]
             grid = ActivationGrid.from_thresholds(value_range.low, value_range.high, bits)
             levels = np.clip(np.rint((values - grid.low) / grid.step), 0, 2**bits - 1)
             expected = np.square(grid.low + levels * grid.step - values).sum() / np.square(values).sum()

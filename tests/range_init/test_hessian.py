@@ -14,10 +14,10 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline import calibrated_model as calibrated_model_module
+from nncf_mcq.pipeline import curvature as curvature_module
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
-from nncf_mcq.range_init import HessianRange, MaxRange, MixedClippingRange, MseRange, RangeTask
+from nncf_mcq.range_init import HessianRange, MaxRange, MixedClippingRange, MseRange, RangeInitializer, RangeTask
 from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.range_init.selection import select_ranges
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -142,15 +142,19 @@ def section(rule: Any, **compression: Any) -> dict[str, Any]:
 
 def small_workspace_of(rule: Any, stages: Stages, images: int = 8) -> CalibratedModel:
     model = to_openvino(small_network(), SAMPLE_SIZE)
-    return CalibratedModel.prepare(model, random_images(images), load_config(section(rule)), stages)
+    return CalibratedModel.prepare(model, random_images(images), load_config(section(rule)).compression, 1, stages)
+
+
+def clipped_by(calibrated: CalibratedModel, rule: RangeInitializer) -> CalibratedModel:
+    return dataclasses.replace(calibrated, scheme=dataclasses.replace(calibrated.scheme, ranges=rule))
 
 
 def test_the_weight_table_is_built_with_the_fisher_of_the_calibration_images() -> None:
     stages = Stages(SilentProgress())
     calibrated = small_workspace_of("hessian", stages)
-    table = calibrated.weight_table(calibrated.ranges, (3,), stages)
+    table = calibrated.weight_table((3,), stages)
     fisher = collect_fisher(calibrated.quantizable, random_images(8), threads=1)
-    other = calibrated.weight_table(MSE, (3,), stages)
+    other = clipped_by(calibrated, MSE).weight_table((3,), stages)
     operations = operations_by_name(calibrated.quantizable.model)
     moved = 0
     for layer in calibrated.quantizable.layers:
@@ -172,18 +176,19 @@ def test_is_computed_once_and_only_where_a_rule_needs_it(monkeypatch: pytest.Mon
         calls.append(images)
         return collect_fisher(quantizable, images, **options)
 
-    monkeypatch.setattr(calibrated_model_module, "collect_fisher", collect)
+    monkeypatch.setattr(curvature_module, "collect_fisher", collect)
     stages = Stages(SilentProgress())
     calibrated = small_workspace_of("mse", stages)
-    calibrated.weight_table(calibrated.ranges, (3,), stages)
+    calibrated.weight_table((3,), stages)
     assert not calls
     assert not any("fisher" in stage for stage in stages.seconds)
-    calibrated.weight_table(HESSIAN, (3,), stages)
-    calibrated.weight_table(MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"])), (4,), stages)
+    clipped_by(calibrated, HESSIAN).weight_table((3,), stages)
+    mixed = MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"]))
+    clipped_by(calibrated, mixed).weight_table((4,), stages)
     assert [len(images) for images in calls] == [8]
     assert "fisher information" in stages.seconds
     halved = calibrated.observe(random_images(4, seed=1), stages, " for search")
-    halved.weight_table(HESSIAN, (3,), stages)
+    clipped_by(halved, HESSIAN).weight_table((3,), stages)
     np.testing.assert_array_equal(calls[1], random_images(4, seed=1))
     assert "fisher information for search" in stages.seconds
 
@@ -195,10 +200,10 @@ def test_many_calibration_images_are_thinned_out_evenly(monkeypatch: pytest.Monk
         seen.append(images)
         return {layer.name: torch.ones(layer.groups, layer.rows, layer.columns) for layer in quantizable.layers}
 
-    monkeypatch.setattr(calibrated_model_module, "collect_fisher", collect)
+    monkeypatch.setattr(curvature_module, "collect_fisher", collect)
     stages = Stages(SilentProgress())
     calibrated = small_workspace_of("hessian", stages, images=2 * FISHER_IMAGES)
-    calibrated.weight_table(calibrated.ranges, (3,), stages)
+    calibrated.weight_table((3,), stages)
     np.testing.assert_array_equal(seen[0], random_images(2 * FISHER_IMAGES)[::2])
 
 
@@ -207,9 +212,8 @@ def test_the_sequential_pass_has_it_too() -> None:
     calibrated = small_workspace_of("mse", stages)
     names = [layer.name for layer in calibrated.quantizable.layers]
     policy = Policy(dict.fromkeys(names, 3), calibrated.activation_bits)
-    table = calibrated.weight_table(calibrated.ranges, (3,), stages)
-    calibrated.ranges = HESSIAN
-    found = calibrated.requantize_sequentially(policy, table, stages)
+    table = calibrated.weight_table((3,), stages)
+    found = clipped_by(calibrated, HESSIAN).requantize_sequentially(policy, table, stages)
     assert {found[name, 3].rule for name in names} == {"hessian"}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from nncf_mcq import ConfigError, load_config, quantize
 from nncf_mcq.calibration.statistics import collect_statistics
+from nncf_mcq.config.schema import CorrectionConfig, WeightsConfig
 from nncf_mcq.model.layers import QuantizableLayer, find_layers
 from nncf_mcq.range_init import MaxRange, MixedClippingRange
 from nncf_mcq.range_init.selection import RangeSelection, select_ranges
+from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import build_weight_table
 from tests.models import as_dataset, layer, random_images, shared_weights_model, small_calibrated_model
 
@@ -105,8 +108,8 @@ def test_the_weight_table_clips_each_layer_by_its_rule() -> None:
 
     def build(rule: Any) -> Any:
         ranges = select(rule, calibrated.quantizable.layers)
-        compression = calibrated.config.compression
-        return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, compression, ranges, bits=(3,))
+        scheme = dataclasses.replace(calibrated.scheme, ranges=ranges)
+        return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, scheme, (3,))
 
     table = build(value)
     assert [table[name, 3].rule for name in table.entries] == ["max", "kl", "mse", "mse"]
@@ -121,7 +124,7 @@ def test_shared_weights_are_clipped_by_the_rule_of_the_first_layer() -> None:
     images = random_images(2, (1, 4, 6, 6))
     statistics = collect_statistics(quantizable, (image[None] for image in images), threads=1).layers
     ranges = select([{"type": "max", "target_scopes": ["second"]}, "mse"], quantizable.layers)
-    table = build_weight_table(quantizable, statistics, load_config({}).compression, ranges, bits=(3,))
+    table = build_weight_table(quantizable, statistics, WeightScheme(WeightsConfig(), CorrectionConfig(), ranges), (3,))
     assert [table[name, 3].rule for name in ("first", "second", "last")] == ["mse"] * 3
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -167,8 +168,8 @@ def test_only_the_policys_entries_change_and_levels_keep_their_width() -> None:
 def test_layers_that_share_their_weights_stay_as_they_are() -> None:
     config = small_config()
     images = random_images(6, (1, 4, 6, 6))
-    calibrated = CalibratedModel.prepare(shared_weights_model(), images, config, STAGES)
-    table = calibrated.weight_table(calibrated.ranges, (3,), STAGES)
+    calibrated = CalibratedModel.prepare(shared_weights_model(), images, config.compression, 1, STAGES)
+    table = calibrated.weight_table((3,), STAGES)
     refined = calibrated.requantize_sequentially(uniform(calibrated, 3), table, STAGES)
     assert calibrated.quantizable.layer("second").group == "first"
     assert {name: refined[name, 3] is table[name, 3] for name in table.entries} == {
@@ -180,17 +181,7 @@ def test_layers_that_share_their_weights_stay_as_they_are() -> None:
 
 def test_the_number_of_threads_does_not_matter() -> None:
     calibrated, policy, table, refined = two_bits()
-    config = calibrated.config.model_copy(
-        update={"runtime": calibrated.config.runtime.model_copy(update={"threads": 2})}
-    )
-    again = CalibratedModel(
-        calibrated.quantizable,
-        calibrated.fake_quantized,
-        calibrated.statistics,
-        config,
-        calibrated.ranges,
-        calibrated.calibration,
-    ).requantize_sequentially(policy, table, STAGES)
+    again = dataclasses.replace(calibrated, threads=2).requantize_sequentially(policy, table, STAGES)
     for name in table.entries:
         np.testing.assert_array_equal(again[name, 2].levels, refined[name, 2].levels)
         np.testing.assert_allclose(again[name, 2].bias_shift, refined[name, 2].bias_shift, atol=1e-5)

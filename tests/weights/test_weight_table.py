@@ -12,6 +12,7 @@ from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layer
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.weights.moments import output_error, output_variance
+from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 from tests.models import random_images, shared_weights_model, small_calibrated_model
 
@@ -24,8 +25,12 @@ def compression(weights: dict[str, Any] | None = None, correction: dict[str, Any
 
 def build(config: CompressionConfig, bits: tuple[int, ...] = BITS, rule: str = "mixed_clipping") -> WeightTable:
     calibrated, _ = small_calibrated_model()
+    return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, scheme(config, rule), bits)
+
+
+def scheme(config: CompressionConfig, rule: str) -> WeightScheme:
     initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
-    return build_weight_table(calibrated.quantizable, calibrated.statistics.layers, config, initializer, bits=bits)
+    return WeightScheme(config.weights, config.correction, initializer)
 
 
 def float_matrices(quantizable: QuantizableModel, layer: QuantizableLayer) -> np.ndarray:
@@ -193,10 +198,9 @@ def test_layers_that_share_a_constant_have_the_same_levels_and_their_own_bias_sh
     quantizable = find_layers(shared_weights_model())
     images = random_images(3, (1, 4, 6, 6)) + 1
     statistics = collect_statistics(quantizable, (image[None] for image in images), threads=1).layers
-    initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS["max"].Parameters())
     steps = []
     table = build_weight_table(
-        quantizable, statistics, compression(), initializer, bits=(3,), progress=lambda: steps.append(1)
+        quantizable, statistics, scheme(compression(), "max"), (3,), progress=lambda: steps.append(1)
     )
     first, second = table["first", 3], table["second", 3]
     np.testing.assert_array_equal(first.levels, second.levels)
@@ -211,9 +215,8 @@ def test_layers_that_share_a_constant_have_the_same_levels_and_their_own_bias_sh
 
 def test_the_number_of_threads_does_not_matter() -> None:
     calibrated, table = small_calibrated_model()
-    initializer = RANGE_INITIALIZERS.create(calibrated.config.compression.initializer.range)
     again = build_weight_table(
-        calibrated.quantizable, calibrated.statistics.layers, calibrated.config.compression, initializer, threads=2
+        calibrated.quantizable, calibrated.statistics.layers, calibrated.scheme, table.bits, threads=2
     )
     assert list(again.entries) == list(table.entries)
     for name, entries in table.entries.items():

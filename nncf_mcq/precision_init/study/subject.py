@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.utils.json_values import differences
+from nncf_mcq.utils.json_values import JsonValue, differences
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Subject:
 
     model: str
     images: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, JsonValue]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON values, for a study."""
         return asdict(self)
 
-    def differences(self, other: Any) -> str:
+    def differences(self, other: object) -> str:
         """In words, how the subject that a study holds differs from this one; empty if it does not."""
         if not isinstance(other, dict) or not isinstance(other.get("settings"), dict):
             return "no subject that this version can read"
