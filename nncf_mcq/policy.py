@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nncf_mcq.errors import ConfigError
 
@@ -59,7 +58,7 @@ class Policy:
         return {"weight_bits": weight_bits, "activation_bits": dict(self.activation_bits)}
 
     @classmethod
-    def from_dict(cls, data: Any, path: str = "policy") -> Policy:
+    def from_dict(cls, data: object, path: str = "policy") -> Policy:
         """Reads the JSON form.
 
         Raises:

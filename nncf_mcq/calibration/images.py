@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 import nncf
 import numpy as np
@@ -14,7 +13,7 @@ from nncf_mcq.errors import QuantizationError
 
 
 def collect_images(
-    dataset: nncf.Dataset | Iterable[Any], limit: int | None, shape: tuple[int, ...]
+    dataset: nncf.Dataset | Iterable[object], limit: int | None, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
     """Reads the first inputs of a data set into one array.
 
@@ -35,7 +34,7 @@ def collect_images(
     return np.concatenate(found)
 
 
-def iterate_images(dataset: nncf.Dataset | Iterable[Any], shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+def iterate_images(dataset: nncf.Dataset | Iterable[object], shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
     """Reads the inputs of a data set one at a time.
 
     Args:
@@ -60,7 +59,7 @@ def iterate_images(dataset: nncf.Dataset | Iterable[Any], shape: tuple[int, ...]
             yield image[None]
 
 
-def _to_array(item: Any, index: int) -> NDArray[np.float32]:
+def _to_array(item: object, index: int) -> NDArray[np.float32]:
     if isinstance(item, dict):
         item = list(item.values())
     if isinstance(item, list | tuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -51,7 +50,7 @@ class Baseline(Parameters):
     """
 
     description: str
-    values: dict[str, Any]
+    values: dict[str, object]
 
 
 def baselines() -> dict[str, Baseline]:

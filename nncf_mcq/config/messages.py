@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
-from typing import Any, Union, get_args, get_origin
+from typing import Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,24 +50,22 @@ def _unknown_key(location: tuple[str | int, ...]) -> str:
 
 
 def _allowed_keys(model: type[BaseModel], location: Iterable[str | int]) -> str:
-    current: Any = model
+    current: type[BaseModel] | None = model
     for part in location:
-        field = current.model_fields.get(part) if _is_model(current) else None
+        field = current.model_fields.get(str(part)) if current is not None else None
         current = _model_in(field.annotation) if field is not None else None
-    if not _is_model(current):
+    if current is None:
         return "no such key"
     return "one of the keys " + ", ".join(current.model_fields)
 
 
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model in an annotation such as `Model | None`."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next((argument for argument in get_args(annotation) if _is_model(argument)), None)
-    return annotation
-
-
-def _is_model(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel)
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The pydantic model that an annotation is, or that one such as `Model | None` holds."""
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    for found in get_args(annotation) if is_union else (annotation,):
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            return found
+    return None
 
 
 def _lower_first(message: str) -> str:

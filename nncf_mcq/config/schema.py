@@ -178,7 +178,7 @@ class Config(Parameters):
         default=None,
         description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or an .xml or .onnx file.",
     )
-    model_arguments: dict[str, Any] = Field(default={}, description="Keyword arguments of the callable.")
+    model_arguments: dict[str, object] = Field(default={}, description="Keyword arguments of the callable.")
     pretrained: bool | str = Field(
         default=False,
         description="Weights that torchvision downloads: true for its default, or their name, e.g. IMAGENET1K_V1. A "
@@ -279,7 +279,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         raise to_config_error(error, Config) from error
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """The JSON Schema of the configuration, registered third-party types included."""
     schema = Config.model_json_schema()
     return {"$schema": SCHEMA_DIALECT, "title": "nncf_mcq configuration", **schema}

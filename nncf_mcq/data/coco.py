@@ -144,6 +144,10 @@ def _read_line(line: str, place: str) -> list[float]:
     return values
 
 
+_Record = Mapping[str, Any]
+"""An object of COCO's JSON that nobody has checked yet."""
+
+
 def _read_annotations(path: Path, root: Path) -> LabelledImages:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -154,7 +158,7 @@ def _read_annotations(path: Path, root: Path) -> LabelledImages:
         raise ConfigError("dataset.annotations", str(path), f"valid JSON ({error})") from error
     try:
         indices = {category: index for index, category in enumerate(sorted(_ids(content["categories"])))}
-        records: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+        records: dict[object, list[_Record]] = defaultdict(list)
         for record in content["annotations"]:
             records[record["image_id"]].append(record)
         images = sorted(content["images"], key=lambda image: image["file_name"])
@@ -168,11 +172,11 @@ def _read_annotations(path: Path, root: Path) -> LabelledImages:
     return LabelledImages(files, boxes)
 
 
-def _ids(categories: list[Mapping[str, Any]]) -> set[int]:
+def _ids(categories: list[_Record]) -> set[int]:
     return {category["id"] for category in categories}
 
 
-def _boxes(records: list[Mapping[str, Any]], indices: Mapping[int, int], path: Path) -> Boxes:
+def _boxes(records: list[_Record], indices: Mapping[int, int], path: Path) -> Boxes:
     values = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
     is_wrong = ~np.isfinite(values).all(axis=1) | (values[:, 2:] < 0).any(axis=1)
     if is_wrong.any():

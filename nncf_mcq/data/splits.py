@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.json_values import JsonValue
 
 NO_TARGET = -1
 """Target of an image without a label."""
@@ -52,7 +53,7 @@ class DatasetParameters(Parameters):
 def _one_message(allowed: str) -> WrapValidator:
     """Replaces the two errors of a union, one for each of its members, by one."""
 
-    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
             return handler(value)
         except ValidationError:
@@ -122,7 +123,7 @@ class DatasetSplits:
             calibration_source=other.source,
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, JsonValue]:
         """Returns JSON values for a report: the source and the number of images of each part."""
         rare = {
             "skipped": list(self.skipped),

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,8 @@ from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
 
-IntegerArray = npt.NDArray[np.integer[Any]]
-FloatArray = npt.NDArray[np.floating[Any]]
+IntegerArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.floating]
 
 # Width to the widths of its bit planes, lowest first. OpenVINO has no u5 and no u7.
 _PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (6,), 7: (6, 1), 8: (8,)}

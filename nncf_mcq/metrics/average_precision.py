@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
@@ -22,6 +25,17 @@ class Image(NamedTuple):
 
     objects: Objects
     detections: Detections
+
+
+class _Record(TypedDict):
+    """An object, which may be a crowd, or a detection, which has a score, as COCO's JSON has them."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: NotRequired[int]
+    score: NotRequired[float]
 
 
 class AveragePrecision(NamedTuple):
@@ -85,21 +99,21 @@ def average_precision(images: Sequence[Image]) -> AveragePrecision:
     return AveragePrecision(*(0.0 if value == UNDEFINED else value for value in (mean, at_half)))
 
 
-def _annotations(index: int, objects: Objects) -> list[dict[str, Any]]:
+def _annotations(index: int, objects: Objects) -> list[_Record]:
     return [
         {**_box(index, box, category), "iscrowd": int(crowd)}
         for box, category, crowd in zip(objects.boxes, objects.classes, objects.crowd, strict=True)
     ]
 
 
-def _detections(index: int, detections: Detections) -> list[dict[str, Any]]:
+def _detections(index: int, detections: Detections) -> list[_Record]:
     return [
         {**_box(index, box, category), "score": float(score)}
         for box, category, score in zip(detections.boxes, detections.classes, detections.scores, strict=True)
     ]
 
 
-def _box(index: int, box: Any, category: Any) -> dict[str, Any]:
+def _box(index: int, box: NDArray[np.float64], category: np.int64) -> _Record:
     left, top, right, bottom = (float(value) for value in box)
     width, height = right - left, bottom - top
     return {

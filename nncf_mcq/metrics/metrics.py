@@ -13,8 +13,8 @@ from scipy.special import log_softmax
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.named_functions import NamedFunctions
 
-Outputs = npt.NDArray[np.floating[Any]]
-Targets = npt.NDArray[np.integer[Any]]
+Outputs = npt.NDArray[np.floating]
+Targets = npt.NDArray[np.integer]
 Metric = Callable[[Outputs, Any], float]
 """From outputs (N, ...) and N targets, as an array where they are class indices, to a score; higher is better."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
     return total / len(reference)
 
 
-def _bernoulli_divergence(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.float64]:
+def _bernoulli_divergence(found: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.float64]:
     """KL(expected || found) of probabilities of yes, in nats."""
     limits = (_LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
     yes, wanted = (np.clip(values.astype(np.float64), *limits) for values in (found, expected))
@@ -84,7 +83,7 @@ def _bernoulli_divergence(found: NDArray[Any], expected: NDArray[Any]) -> NDArra
     return divergence
 
 
-def _overlap(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
+def _overlap(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
     """Intersection over union of boxes (N, 4) of centre x, y, width, height, pair by pair."""
     low, high = (
         [boxes[:, :2].astype(np.float64) + sign * boxes[:, 2:].astype(np.float64) / 2 for boxes in (first, second)]

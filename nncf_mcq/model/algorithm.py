@@ -157,7 +157,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
                 point.qconfig.per_channel = np.size(value_range.low) > 1
         return setup
 
-    def check_backend(self, model: Any) -> None:
+    def check_backend(self, model: object) -> None:
         """Raises nncf.UnsupportedBackendError for a model of another backend than those of `available_backends`."""
         if get_backend(model) not in self.available_backends:
             raise nncf.UnsupportedBackendError(f"{get_backend(model).value} models are not supported")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import nncf
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 
 ALGORITHM = "quantization"
@@ -53,7 +53,7 @@ def int8_policy(quantizable: QuantizableModel) -> Policy:
     )
 
 
-def int8_search_report() -> dict[str, Any]:
+def int8_search_report() -> JsonObject:
     """What result.json says of the search that there was not."""
     return {
         "method": ALGORITHM,

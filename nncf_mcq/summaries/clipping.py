@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -16,6 +15,7 @@ from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.job import Job
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.json_values import JsonObject, JsonValue
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 JSON_FILE, CHART_FILE = "clipping.json", "clipping.svg"
@@ -47,8 +47,27 @@ class ClippingRecord:
 
 
 @dataclass(frozen=True)
+class ClippingSummary:
+    """Geometric means over the layers at one width.
+
+    Attributes:
+        bits: Width.
+        error: Relative error of the choice.
+        rule_errors: Relative error of each rule.
+        rule_channels: Number of channels by the rule that they chose.
+        margin: Error of the best single rule over that of the choice.
+    """
+
+    bits: int
+    error: float
+    rule_errors: Mapping[str, float]
+    rule_channels: Mapping[str, int]
+    margin: float
+
+
+@dataclass(frozen=True)
 class ClippingReport:
-    """What each clipping rule leaves of a model.
+    """Errors that each clipping rule leaves in a model.
 
     Attributes:
         initializer: The range initializer's parameters, or a list of such with `target_scopes`.
@@ -56,7 +75,7 @@ class ClippingReport:
         records: One a layer and width.
     """
 
-    initializer: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    initializer: JsonValue
     images: int
     records: Sequence[ClippingRecord]
 
@@ -65,7 +84,7 @@ class ClippingReport:
         """Names of the rules that any layer tried."""
         return list(dict.fromkeys(rule for record in self.records for rule in record.rule_errors))
 
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[ClippingSummary]:
         """Geometric means over the layers, one record a width.
 
         A layer that did not try a rule counts for it with the error of its choice: means are over the same layers.
@@ -80,17 +99,15 @@ class ClippingReport:
             error = _geometric_mean([record.error for record in records])
             channels = {rule: sum(record.rule_channels.get(rule, 0) for record in records) for rule in self.rules}
             margin = min(rule_errors.values()) / error
-            found.append(
-                {"bits": bits, "error": error, "rule_errors": rule_errors, "rule_channels": channels, "margin": margin}
-            )
+            found.append(ClippingSummary(bits, error, rule_errors, channels, margin))
         return found
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """What clipping.json holds."""
         return {
             "initializer": self.initializer,
             "images": self.images,
-            "summary": self.summary(),
+            "summary": [asdict(row) for row in self.summary()],
             "layers": [asdict(record) for record in self.records],
         }
 
@@ -162,11 +179,11 @@ def summary_table(report: ClippingReport) -> Table:
     table = _table("Geometric mean of the layers", report)
     for row in report.summary():
         table.add_row(
-            str(row["bits"]),
-            max(row["rule_channels"], key=row["rule_channels"].__getitem__),
-            f"{row['error']:.3g}",
-            *(f"{row['rule_errors'][rule]:.3g} ({row['rule_channels'][rule]})" for rule in report.rules),
-            f"{row['margin']:.3f}",
+            str(row.bits),
+            max(row.rule_channels, key=row.rule_channels.__getitem__),
+            f"{row.error:.3g}",
+            *(f"{row.rule_errors[rule]:.3g} ({row.rule_channels[rule]})" for rule in report.rules),
+            f"{row.margin:.3f}",
         )
     table.caption = (
         "error: relative error of a layer's output; each rule: the error that it alone would leave (channels that "
@@ -184,19 +201,20 @@ def draw(report: ClippingReport) -> str:
     from matplotlib.figure import Figure
 
     summary = report.summary()
-    bits = [row["bits"] for row in summary]
+    bits = [row.bits for row in summary]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "nncf_mcq"}):
         figure = Figure(figsize=(11, 4.8), layout="constrained")
         errors, ratios = figure.subplots(1, 2)
         for index, rule in enumerate(report.rules):
-            style: dict[str, Any] = {"marker": _MARKERS[index % len(_MARKERS)], "color": f"C{index % 10}"}
-            values = [row["rule_errors"][rule] for row in summary]
-            errors.plot(bits, values, label=rule, linewidth=1.2, markersize=5, **style)
-            ratios.plot(bits, [v / row["error"] for v, row in zip(values, summary, strict=True)], label=rule, **style)
+            marker, color = _MARKERS[index % len(_MARKERS)], f"C{index % 10}"
+            values = [row.rule_errors[rule] for row in summary]
+            errors.plot(bits, values, label=rule, linewidth=1.2, markersize=5, marker=marker, color=color)
+            shares = [value / row.error for value, row in zip(values, summary, strict=True)]
+            ratios.plot(bits, shares, label=rule, marker=marker, color=color)
         chosen = "as chosen"
         if isinstance(report.initializer, Mapping) and len(report.rules) > 1:
             chosen = str(report.initializer["type"])
-        errors.plot(bits, [row["error"] for row in summary], "k--", linewidth=2, label=chosen)
+        errors.plot(bits, [row.error for row in summary], "k--", linewidth=2, label=chosen)
         ratios.axhline(1, color="black", linestyle="--", linewidth=2)
         errors.set(yscale="log", ylabel="relative output error (geometric mean of the layers)", title="Error by width")
         ratios.set(yscale="log", ylabel=f"error / error of {chosen}", title="Single rules against the choice")

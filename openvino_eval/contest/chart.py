@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from openvino_eval.contest.methods import METHODS, Arm
 from openvino_eval.contest.standings import Standing
@@ -49,7 +48,6 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
             index = names.index(standing.competitor.method)
             spreads = [standing.score_after(count) for count in counts]
             medians = [_or_gap(spread.median) for spread in spreads]
-            style: dict[str, Any] = {"color": _COLOURS[index], "drawstyle": "steps-post"}
             if not standing.records or all(math.isnan(value) for value in medians):
                 continue
             axes.plot(
@@ -62,7 +60,8 @@ def draw(standings: Sequence[Standing], evaluations: int) -> str:
                 markerfacecolor="white" if standing.competitor.arm is Arm.COLD else _COLOURS[index],
                 markersize=7,
                 markevery=_marked(medians, position, len(standings)),
-                **style,
+                color=_COLOURS[index],
+                drawstyle="steps-post",
             )
             axes.fill_between(
                 counts,

@@ -6,9 +6,10 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
+from rich.table import Table
 
 from nncf_mcq import Policy
 from nncf_mcq.job import Job
@@ -83,14 +84,14 @@ def title(settings: ContestSettings) -> str:
     return f"Contest: {name}, {settings.evaluations} evaluations, {seeds}"
 
 
-def summary_table(standings: list[Standing], settings: ContestSettings) -> Any:
+def summary_table(standings: list[Standing], settings: ContestSettings) -> Table:
     """The standings for the terminal, as a `rich` table."""
     return terminal_table(standings, checkpoints(settings.evaluations), title(settings))
 
 
 class _Contest:
     def __init__(
-        self, settings: ContestSettings, store: RunStore, records: dict[ContestRun, RunRecord], setup: dict[str, Any]
+        self, settings: ContestSettings, store: RunStore, records: dict[ContestRun, RunRecord], setup: dict[str, object]
     ) -> None:
         self._settings = settings
         self._store = store
@@ -183,14 +184,14 @@ def _search_visibly(progress: ContestProgress, runner: ContestRunner, run: Conte
     return runner.search(run, progress.update_run)
 
 
-def _report(runner: ContestRunner, policies: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+def _report(runner: ContestRunner, policies: Sequence[Mapping[str, object]]) -> list[dict[str, float]]:
     """Metrics of the float model, then of each policy."""
     named = {str(index): Policy.from_dict(policy) for index, policy in enumerate(policies)}
     measured = runner.report(named)
     return [measured[name] for name in (FLOAT_MODEL, *named)]
 
 
-def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, object]) -> dict[str, object]:
     """What the figures are of, as JSON values."""
     return {
         "config": settings.relative_config(job),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from nncf_mcq.utils.json_values import JsonObject, JsonValue
 from openvino_eval.errors import EvaluationError
 
 
@@ -33,7 +34,7 @@ class Method:
         arms: Those that it can run with.
     """
 
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, JsonValue]
     arms: tuple[Arm, ...] = CHOSEN_ARMS
 
     @property
@@ -96,7 +97,7 @@ class ContestRun:
         arm = [] if self.competitor.arm is Arm.NONE else [str(self.competitor.arm)]
         return "-".join([self.competitor.method, *arm, str(self.seed)])
 
-    def parameters(self, budget: Mapping[str, Any], evaluations: int) -> dict[str, Any]:
+    def parameters(self, budget: Mapping[str, JsonValue], evaluations: int) -> JsonObject:
         """JSON values of its precision initializer.
 
         Args:
@@ -104,7 +105,7 @@ class ContestRun:
             evaluations: Unique scored policies, for a method that takes a number.
         """
         method = METHODS[self.competitor.method]
-        found = {**method.parameters, "budget": dict(budget)}
+        found: JsonObject = {**method.parameters, "budget": dict(budget)}
         if method.searches:
             found |= {
                 "evaluations": evaluations,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,7 +37,7 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
     evaluations: int
     score: float
     average_bits: float
@@ -44,7 +45,7 @@ class RunRecord(BaseModel):
     curve: tuple[tuple[int, float], ...]
     own_seconds: float
     scoring_seconds: float
-    details: dict[str, Any]
+    details: dict[str, object]
     report: dict[str, float] | None = None
     float_report: dict[str, float] | None = None
 
@@ -77,7 +78,7 @@ class RunStore:
     def __init__(self, output: Path) -> None:
         self._folder = output / RUNS_FOLDER
 
-    def load(self, run: ContestRun, parameters: dict[str, Any]) -> RunRecord | None:
+    def load(self, run: ContestRun, parameters: Mapping[str, object]) -> RunRecord | None:
         """The record of a run, if it is finished.
 
         Args:

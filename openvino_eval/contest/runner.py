@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
 from nncf_mcq.data.datasets import DatasetSplits
@@ -81,7 +81,7 @@ class ContestRunner:
         runner._check_evaluations()
         return runner
 
-    def parameters(self, run: ContestRun) -> dict[str, Any]:
+    def parameters(self, run: ContestRun) -> dict[str, object]:
         """All parameters of a run's precision initializer."""
         return run_parameters(self.job, run, self.settings.evaluations)
 
@@ -177,7 +177,7 @@ class ContestRunner:
                 )
 
 
-def run_parameters(job: Job, run: ContestRun, evaluations: int) -> dict[str, Any]:
+def run_parameters(job: Job, run: ContestRun, evaluations: int) -> dict[str, object]:
     """All parameters of a run's precision initializer, the defaults written out.
 
     Args:
@@ -190,7 +190,7 @@ def run_parameters(job: Job, run: ContestRun, evaluations: int) -> dict[str, Any
     """
     given = run.parameters(budget_of(job).model_dump(exclude_none=True), evaluations)
     checked = load_config({"compression": {"initializer": {"precision": given}}}).to_dict()
-    found: dict[str, Any] = checked["compression"]["initializer"]["precision"]
+    found: dict[str, object] = checked["compression"]["initializer"]["precision"]
     return found
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import numpy as np
 
@@ -115,7 +115,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
     def __len__(self) -> int:
         return len(self._scores)
 
-    def _take(self, line: Any) -> None:
+    def _take(self, line: object) -> None:
         if not isinstance(line, dict) or "score" not in line:
             return
         key = (
@@ -133,7 +133,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
             yield stream
 
     @staticmethod
-    def _append(stream: IO[bytes], line: Mapping[str, Any]) -> None:
+    def _append(stream: IO[bytes], line: Mapping[str, object]) -> None:
         begin = b""
         if stream.seek(0, os.SEEK_END) > 0:
             stream.seek(-1, os.SEEK_END)
@@ -142,7 +142,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
         stream.write(begin + json.dumps(line).encode() + b"\n")
 
 
-def _parse(line: bytes) -> Any:
+def _parse(line: bytes) -> object:
     try:
         return json.loads(line)
     except ValueError:

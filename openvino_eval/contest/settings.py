@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nncf_mcq import Budget, ConfigError
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
@@ -41,7 +41,7 @@ class ContestSettings:
     evaluations: int
     seeds: int
     output: Path
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
     arms: tuple[Arm, ...] = CHOSEN_ARMS
     jobs: int = 1
 
@@ -61,7 +61,7 @@ class ContestSettings:
         common = {"type": "ilp", "budget": budget.model_dump(exclude_none=True)}
         return Job.read(self.config, {**self.overrides, PRECISION_PATH: common})
 
-    def relative_config(self, job: Job) -> dict[str, Any]:
+    def relative_config(self, job: Job) -> dict[str, object]:
         """The configuration without what the scores do not depend on, and with relative paths: folders may move.
 
         Args:

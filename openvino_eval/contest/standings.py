@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from nncf_mcq.utils.json_values import JsonObject
 from openvino_eval.contest.methods import METHODS, Competitor
 from openvino_eval.contest.record import RunRecord
 
@@ -29,9 +29,9 @@ class Spread:
         ordered = sorted(math.inf if math.isnan(value) else value for value in values)
         return cls(*(_quantile(ordered, share) for share in (0.5, 0.25, 0.75)))
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> JsonObject:
         """JSON values."""
-        return {"median": _finite(self.median), "quartiles": [_finite(self.low), _finite(self.high)]}  # type: ignore[dict-item]
+        return {"median": _finite(self.median), "quartiles": [_finite(self.low), _finite(self.high)]}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Standing:
         """Best scores of policies that keep the budget after so many evaluations."""
         return Spread.of([record.best_after(evaluations) for record in self.records.values()])
 
-    def to_dict(self, checkpoints: Sequence[int]) -> dict[str, Any]:
+    def to_dict(self, checkpoints: Sequence[int]) -> JsonObject:
         """JSON values; what there is not is null.
 
         Args:
@@ -129,7 +129,7 @@ class Standing:
         }
 
 
-def rival_record(standing: Standing) -> dict[str, Any] | None:
+def rival_record(standing: Standing) -> JsonObject | None:
     """The best rival as JSON values."""
     if standing.rival is None:
         return None

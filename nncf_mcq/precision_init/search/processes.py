@@ -7,7 +7,6 @@ import os
 import socket
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import optuna
@@ -22,7 +21,7 @@ PROCESS_ATTRIBUTE = "process"
 """User attribute of a trial: host and process id of whoever scores it."""
 
 
-def this_process() -> dict[str, Any]:
+def this_process() -> dict[str, str | int]:
     """JSON values that name this process."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
 
@@ -64,7 +63,7 @@ def _score_of(trial: FrozenTrial, task: PrecisionTask) -> float | None:
     return task.evaluator.known_score(task.policy(policy))
 
 
-def _is_abandoned(process: Any) -> bool:
+def _is_abandoned(process: object) -> bool:
     """Whether a trial's process was on this host and is no more."""
     if not isinstance(process, Mapping) or process.get("host") != socket.gethostname():
         return False

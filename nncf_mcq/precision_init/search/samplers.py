@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from optuna import samplers
 
@@ -43,8 +43,8 @@ def make_sampler(
         case "gp":
             return samplers.GPSampler(seed=seed)
         case "cmaes":
-            options: dict[str, Any] = {} if start is None else {"x0": dict(start)}
-            return samplers.CmaEsSampler(seed=seed, with_margin=True, warn_independent_sampling=False, **options)
+            first = None if start is None else dict(start)
+            return samplers.CmaEsSampler(x0=first, seed=seed, with_margin=True, warn_independent_sampling=False)
         case "nsgaii":
             population = min(max(trials // _GENERATIONS, _SMALLEST_POPULATION), _LARGEST_POPULATION)
             return samplers.NSGAIISampler(seed=seed, population_size=population)

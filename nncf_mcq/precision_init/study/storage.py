@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
@@ -199,7 +199,7 @@ class StudyStorage:
             f"{subject.differences(subjects[name])}: restore that, or {remedy}",
         )
 
-    def _subjects(self, connection: BaseStorage) -> dict[str, Any]:
+    def _subjects(self, connection: BaseStorage) -> dict[str, object]:
         """Names of the searches that can be meant, and what they are about."""
         found = {}
         for study in connection.get_all_studies():

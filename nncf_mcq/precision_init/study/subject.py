@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -58,7 +57,7 @@ def images_digest(images: Iterable[NDArray[np.float32]]) -> str:
     return _digest(images)
 
 
-def _digest(arrays: Iterable[NDArray[Any]]) -> str:
+def _digest(arrays: Iterable[NDArray[np.generic]]) -> str:
     found = hashlib.sha256()
     for array in arrays:
         found.update(f"{array.dtype}{array.shape}".encode())
