@@ -22,7 +22,7 @@ FLOAT_CHOICE = 16
 """Stands among the widths for a layer left in floating point: its weights are stored as f16, 16 bits a weight."""
 
 FLOAT_CHOICE_NAME = "float"
-"""What the JSON calls it."""
+"""Its name in the JSON."""
 
 PolicyKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]
 """Names and widths of weights, and of activation quantizers."""
@@ -30,7 +30,7 @@ PolicyKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]
 
 @dataclass(frozen=True)
 class Policy:
-    """How many bits each layer's weights and each activation quantizer get.
+    """Bits of each layer's weights and of each activation quantizer.
 
     Attributes:
         weight_bits: Layer name to the width of its weights, or `FLOAT_CHOICE`.

@@ -16,7 +16,7 @@ from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 @dataclass(frozen=True)
 class WorkReport:
-    """What a worker did.
+    """Report of a worker.
 
     Attributes:
         study: Name of the search.

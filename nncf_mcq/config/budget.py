@@ -50,8 +50,8 @@ class LatencyBudget(Parameters):
     ratio_to_int8: PositiveFloat
     """Relative to the model with all layers in int8, e.g. 1.1."""
     precision: Literal["f32", "bf16"] = "f32"
-    """What float layers will run in: the INFERENCE_PRECISION_HINT that the model will be compiled with. Policies are
-    scored in f32 all the same."""
+    """Precision of float layers: the INFERENCE_PRECISION_HINT that the model will be compiled with. Policies are scored
+    in f32 all the same."""
     table: Annotated[str | None, PathMarker()] = None
     """A file of `nncf-mcq latency-table`, e.g. of another machine; by default one is measured here, and kept."""
 

@@ -32,7 +32,7 @@ class RegisteredParameters:
 
     @property
     def allowed(self) -> str:
-        """What may stand here, in words."""
+        """The allowed values, in words."""
         article = "an" if self.models.kind[0] in "aeiou" else "a"
         return f"{article} {self.models.kind}: {', '.join(self.names)}"
 

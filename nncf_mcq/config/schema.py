@@ -41,7 +41,7 @@ class InputInfo(Parameters):
 
 
 class WeightsConfig(Parameters):
-    """How weights are quantized."""
+    """Quantization of weights."""
 
     bits: list[Bits] = Field(
         default=list(SUPPORTED_BITS), min_length=1, description="Widths that a precision initializer may choose from."
@@ -60,7 +60,7 @@ class WeightsConfig(Parameters):
 
 
 class ActivationsConfig(Parameters):
-    """How activations are quantized."""
+    """Quantization of activations."""
 
     bits: Bits | list[Bits] = Field(
         default=8,
@@ -107,7 +107,7 @@ class ActivationsConfig(Parameters):
 
 
 class CorrectionConfig(Parameters):
-    """What is done to the quantized weights so that the layer's output keeps its moments."""
+    """Corrections of the quantized weights, so that the layer's output keeps its moments."""
 
     rounding: Literal["nearest", "error_compensated", "coordinate_descent"] = Field(
         default="coordinate_descent",
@@ -165,7 +165,7 @@ class CompressionConfig(Parameters):
 
 
 class RuntimeConfig(Parameters):
-    """How candidate models are run on this machine; it does not change the product."""
+    """Resources of this machine for running candidate models; they do not change the product."""
 
     threads: PositiveInt = Field(default=2, description="Threads of OpenVINO and PyTorch.")
     batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")

@@ -46,7 +46,7 @@ class LatencyCheck:
 
     @property
     def is_kept(self) -> bool | None:
-        """Whether the measured latency keeps the limit, up to `TOLERANCE`; None where it was not measured."""
+        """Tells whether the measured latency keeps the limit, up to `TOLERANCE`; None where it was not measured."""
         return None if self.measured is None else self.measured <= self.limit * (1 + TOLERANCE)
 
     def to_dict(self) -> JsonObject:

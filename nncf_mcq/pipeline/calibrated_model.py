@@ -1,4 +1,4 @@
-"""What is prepared once for a model and asked many times: layers, statistics, weight tables, models of policies."""
+"""A model prepared once and asked many times: layers, statistics, weight tables, models of policies."""
 
 from __future__ import annotations
 

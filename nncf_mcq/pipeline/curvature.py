@@ -1,4 +1,4 @@
-"""How sharply a network's output changes with each layer's weights, from passes back through the network."""
+"""Curvature of a network's output over each layer's weights, from passes back through the network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Curvature:
 
     @property
     def has_fisher(self) -> bool:
-        """Whether the Fisher information is known already."""
+        """True once the Fisher information is known."""
         return self._fisher is not None
 
     def fisher(self, progress: Progress) -> dict[str, torch.Tensor]:
@@ -55,7 +55,7 @@ class Curvature:
         return self._fisher
 
     def of(self, kind: SecondOrder, progress: Progress) -> dict[str, torch.Tensor]:
-        """What stands for the Hessian in `second_order_sensitivities`."""
+        """Stand-in for the Hessian in `second_order_sensitivities`, by layer name."""
         if kind == "fisher":
             return self.fisher(progress)
         images = self.images

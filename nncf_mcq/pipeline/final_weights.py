@@ -29,7 +29,7 @@ class FinalWeights:
 
     @property
     def sequential(self) -> bool:
-        """Whether the weights are those of the sequential pass."""
+        """True if the weights are those of the sequential pass."""
         return (
             self.table_score is not None
             and self.sequential_score is not None

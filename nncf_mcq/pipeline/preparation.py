@@ -177,7 +177,7 @@ def prepare(
 
 
 def _settings(compression: CompressionConfig, score: Score | None) -> JsonObject:
-    """All of the configuration that a search depends on; how fast and how long it searches is no part of that."""
+    """Part of the configuration that a search depends on; how fast and how long it searches is not in it."""
     values = compression.model_dump(mode="json", exclude_none=True)
     # It is decided after the search.
     del values["correction"]["sequential"]

@@ -1,4 +1,4 @@
-"""What every precision initializer is given and must return."""
+"""Base of the precision initializers, the task that they are given, and the result that they return."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nncf_mcq.utils.json_values import JsonValue
 
 @dataclass(frozen=True)
 class PrecisionTask:
-    """What a precision initializer may look at.
+    """Task of a precision initializer: all that it may look at.
 
     Attributes:
         quantizable: The model's layers and the groups in which they share bits.
@@ -111,7 +111,7 @@ class PrecisionInitializer(Configurable, ABC):
     parameters: Parameters
 
     searches: ClassVar[bool] = True
-    """Whether policies are scored: images are then held out for it."""
+    """True if it scores policies: images are then held out for that."""
 
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""

@@ -1,4 +1,4 @@
-"""What a policy costs: weight bits, bytes on disk, bit operations and latency, and what a budget allows."""
+"""Costs of policies (weight bits, bytes on disk, bit operations, latency) and the constraints of a budget."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Constraint:
         }
 
     def is_met(self, group_bits: Mapping[str, int]) -> bool:
-        """Whether the choice keeps the limit, up to rounding of the last digits."""
+        """Tells whether the choice keeps the limit, up to rounding of the last digits."""
         return self.total(group_bits) <= self.limit * (1 + 1e-9)
 
     @property

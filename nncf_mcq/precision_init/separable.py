@@ -1,4 +1,4 @@
-"""What the initializers that look at each group alone have in common."""
+"""Base of the initializers that look at each group alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every range initializer is given and must return."""
+"""Base of the range initializers, the task that they are given, and the range that they return."""
 
 from __future__ import annotations
 

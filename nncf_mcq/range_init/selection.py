@@ -1,4 +1,4 @@
-"""Which clipping rule is for which layer."""
+"""Selection of the clipping rule of each layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much the choice of clipping rules gains: errors of every layer, width and rule as a table, JSON and a chart."""
+"""Gain from the choice of clipping rules: errors of every layer, width and rule as a table, JSON and a chart."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class ClippingReport:
         return found
 
     def to_dict(self) -> JsonObject:
-        """What clipping.json holds."""
+        """Content of clipping.json."""
         return {
             "initializer": self.initializer,
             "images": self.images,

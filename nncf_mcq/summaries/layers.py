@@ -1,4 +1,4 @@
-"""What would be quantized in a model, and which budgets can be reached: tables to look at."""
+"""Tables of the layers that would be quantized in a model, and of the budgets that can be reached."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -15,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from nncf_mcq.utils.progress import ProgressReporter, SilentProgress
+from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 LOG_SECONDS = 30.0
 """In a log, a stage says how far it is so often."""
@@ -60,6 +62,22 @@ class ConsoleProgress:
     def finish(self) -> None:
         """It is done."""
         self._reporter.finish()
+
+
+@contextmanager
+def console_stage(name: str, total: int) -> Iterator[Callable[[], None]]:
+    """Shows a single stage on standard error, where that is a terminal; yields a function to call after each step.
+
+    Args:
+        name: Of the stage.
+        total: Number of steps.
+    """
+    console = Console(stderr=True, highlight=False)
+    with (
+        ConsoleProgress(console, quiet=not console.is_terminal) as progress,
+        Stages(progress).stage(name, total) as advance,
+    ):
+        yield advance
 
 
 class _Bars:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | float | bool | None"
-"""What `json.dumps` writes; an int is a float here."""
+"""A value that `json.dumps` writes; an int is a float here."""
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 """A JSON object that belongs to whoever gets it."""
@@ -15,7 +15,7 @@ _ABSENT = object()
 
 
 def differences(wanted: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
-    """What `found` says otherwise, in words: `a.b 3` for another value, `no a.b` for a missing one; sorted by path."""
+    """Differences of `found`, in words: `a.b 3` for another value, `no a.b` for a missing one; sorted by path."""
     ours, theirs = _flatten(wanted), _flatten(found)
     said = []
     for path in sorted(ours.keys() | theirs.keys()):

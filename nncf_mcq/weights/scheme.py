@@ -1,4 +1,4 @@
-"""How weights are quantized, as one object: every stage that makes weights is given it."""
+"""Scheme of weight quantization: one object that every stage that makes weights is given."""
 
 from __future__ import annotations
 

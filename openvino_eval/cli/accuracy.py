@@ -11,6 +11,7 @@ import typer
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.inference import has_bf16
+from nncf_mcq.utils.console_progress import console_stage
 from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
@@ -29,7 +30,6 @@ from openvino_eval.cli.arguments import (
 )
 from openvino_eval.cli.output import finish
 from openvino_eval.errors import EvaluationError
-from openvino_eval.progress import progress_bar
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
 
 
@@ -78,7 +78,7 @@ def accuracy(
     for name, path in paths.items():
         for precision in wanted:
             rows[labelled(name, precision)] = (path, precision)
-    with progress_bar("inference", len(rows) * len(task.samples)) as advance:
+    with console_stage("inference", len(rows) * len(task.samples)) as advance:
         report = measure_accuracy(
             rows, task, reference=against, batch_size=batch_size, threads=threads, progress=advance
         )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from nncf_mcq.utils.console_progress import console_stage
 from openvino_eval.benchmark import Candidate, count_runs
 from openvino_eval.benchmark import benchmark as run_benchmark
 from openvino_eval.benchmark_app import Mode
@@ -30,7 +31,6 @@ from openvino_eval.cli.output import column, finish
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import format_bytes
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.progress import progress_bar
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
 from openvino_eval.size import measure_size
 
@@ -65,7 +65,7 @@ def benchmark(
         for precision in check_precisions(precisions or [Precision.F32])
     }
     chosen = modes or list(Mode)
-    with progress_bar("benchmark_app", count_runs(len(candidates), len(chosen), rounds)) as advance:
+    with console_stage("benchmark_app", count_runs(len(candidates), len(chosen), rounds)) as advance:
         result = run_benchmark(
             candidates,
             folder,

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from nncf_mcq.utils import console_progress
-from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
 
@@ -43,6 +43,20 @@ def test_a_terminal_gets_bars_with_both_times() -> None:
 
 def test_quiet_is_quiet() -> None:
     assert printed(terminal=True, quiet=True) == printed(terminal=False, quiet=True) == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_single_stage_is_a_bar_on_a_terminal_and_nothing_elsewhere(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(terminal)))
+    with console_stage("inference", 2) as advance:
+        advance()
+        advance()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("inference" in captured.err and "2/2" in captured.err) == terminal
+    assert (captured.err == "") != terminal
 
 
 def test_only_the_notice_about_cuda_is_dropped(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What every initializer that searches with a sampler has in common."""
+"""Base of the initializers that search with a sampler."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nncf_mcq.utils.json_values import JsonObject
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What a sampler may know of the task before its first trial.
+    """Problem of a sampler: all that it may know of the task before its first trial.
 
     Attributes:
         task: The model, the widths and the evaluator.
@@ -91,7 +91,7 @@ class SearchInitializer(PrecisionInitializer):
         """The sampler of the study."""
 
     def describe(self) -> JsonObject:
-        """What the report says of the sampler."""
+        """JSON values of the sampler for the report."""
         return {"seed": self.parameters.seed}
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:

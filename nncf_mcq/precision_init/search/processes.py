@@ -1,4 +1,4 @@
-"""What several processes at one study must know of each other: whose a trial is, and which seed is whose."""
+"""Processes that share a study: whose a trial is, and which seed is whose."""
 
 from __future__ import annotations
 

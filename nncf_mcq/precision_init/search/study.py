@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass
 class SearchOutcome:
-    """What a search found, and how.
+    """Outcome of a search, and how it came about.
 
     Attributes:
         study: Every trial, with the scored policy in the user attribute `POLICY_ATTRIBUTE`.

@@ -1,4 +1,4 @@
-"""What a search is about: scores of one subject mean nothing for another."""
+"""Subject of a search: scores of one subject mean nothing for another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nncf_mcq.utils.json_values import JsonValue, differences
 
 @dataclass(frozen=True)
 class Subject:
-    """What must be the same for a search to be resumed or joined.
+    """Identity of a search: what must be the same for it to be resumed or joined.
 
     Attributes:
         model: Digest of the float model.

@@ -1,4 +1,4 @@
-"""What every activation range initializer is given and must return."""
+"""Base of the activation range initializers, and the task that they are given."""
 
 from __future__ import annotations
 

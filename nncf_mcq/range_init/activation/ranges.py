@@ -1,4 +1,4 @@
-"""From a rule and what was seen of each activation to the range of every quantizer."""
+"""Ranges of all activation quantizers, from a rule and the statistics of each activation."""
 
 from __future__ import annotations
 
