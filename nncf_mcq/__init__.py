@@ -8,21 +8,25 @@ from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
 from nncf_mcq.data.distilled import distilled_dataset
 from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
+from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.algorithm import MixedClippingQuantization
-from nncf_mcq.policy import Policy
-from nncf_mcq.result import QuantizationResult
+from nncf_mcq.policy import FLOAT, Policy, PolicyKey
+from nncf_mcq.result import QuantizationResult, versions
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
+    "FLOAT",
     "PRECISION_INITIALIZERS",
     "RANGE_INITIALIZERS",
     "Budget",
     "BudgetError",
     "Config",
     "ConfigError",
+    "Job",
     "MixedClippingQuantization",
     "NncfMcqError",
     "Policy",
+    "PolicyKey",
     "QuantizationError",
     "QuantizationResult",
     "VerificationError",
@@ -30,7 +34,9 @@ __all__ = [
     "distilled_dataset",
     "json_schema",
     "load_config",
+    "parse_overrides",
     "precision_init",
     "quantize",
     "range_init",
+    "versions",
 ]

@@ -1,1 +1,6 @@
 """The configuration: its schema, registries, budgets and error messages."""
+
+from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.registry import load_plugins
+
+__all__ = ["find_config", "load_plugins"]

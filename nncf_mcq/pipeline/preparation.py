@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import Config
 from nncf_mcq.metrics.scores import Score
-from nncf_mcq.model.inference import run
+from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -174,5 +174,6 @@ def prepare(
     table = search_model.weight_table(search_model.ranges, bits, stages)
     runtime = config.runtime
     with stages.stage("float reference"):
-        reference = run(model, images, threads=runtime.threads, batch_size=runtime.batch_size)
+        runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
+        reference = runner([images])[0]
     return Preparation(calibrated, search_model, table, images, reference, search_model.costs(table), sequential, score)

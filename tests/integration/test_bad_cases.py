@@ -14,10 +14,9 @@ from openvino import opset13 as opset
 from nncf_mcq import ConfigError, QuantizationError, quantize
 from nncf_mcq.config.registry import RANGE_INITIALIZERS
 from nncf_mcq.config.schema import load_config
-from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.progress import SilentProgress, Stages
-from tests.models import as_dataset, convolution, make_model, random_constant, random_images
+from tests.models import as_dataset, convolution, make_model, random_constant, random_images, run
 
 SHAPE = (1, 4, 6, 6)
 RULES = sorted(name for name in RANGE_INITIALIZERS if not name.startswith("third"))
