@@ -29,7 +29,7 @@ from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
-from nncf_mcq.model.inference import run
+from nncf_mcq.model import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.files import write_text_atomically
@@ -234,7 +234,9 @@ class Bench:
         }
 
     def _outputs(self, model: ov.Model) -> np.ndarray[Any, np.dtype[np.float32]]:
-        return run(model, self.images, threads=self.runtime.threads, batch_size=self.runtime.batch_size)
+        runner = ModelRunner.compile(model, self.runtime.threads, batch_size=self.runtime.batch_size)
+        outputs, *_ = runner([self.images])
+        return outputs
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

@@ -36,6 +36,15 @@ ADAROUND = "adaround"
 SEQUENTIAL = "sequential"
 """coordinate_descent, and then the sequential pass over the policy."""
 
+ROUNDING_NAMES = {
+    NEAREST: "nearest",
+    COMPENSATED: "error_compensated",
+    DESCENT: "coordinate_descent",
+    ADAROUND: "AdaRound",
+    SEQUENTIAL: "+ sequential pass",
+}
+"""In tables and charts."""
+
 DEFAULT_CORRECTION = "bias+energy"
 CORRECTIONS: dict[str, dict[str, Any]] = {
     "none": {"bias": False, "gain": "none"},

@@ -7,24 +7,28 @@ from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
 from nncf_mcq.data.distilled import distilled_dataset
 from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
+from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.algorithm import MixedClippingQuantization
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
-from nncf_mcq.result import QuantizationResult
+from nncf_mcq.result import QuantizationResult, versions
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
+    "FLOAT_CHOICE",
     "PRECISION_INITIALIZERS",
     "RANGE_INITIALIZERS",
     "Budget",
     "BudgetError",
     "Config",
     "ConfigError",
+    "Job",
     "MixedClippingQuantization",
     "NncfMcqError",
     "Policy",
+    "PolicyKey",
     "QuantizationError",
     "QuantizationResult",
     "VerificationError",
@@ -32,7 +36,9 @@ __all__ = [
     "distilled_dataset",
     "json_schema",
     "load_config",
+    "parse_overrides",
     "precision_init",
     "quantize",
     "range_init",
+    "versions",
 ]

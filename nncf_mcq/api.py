@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images, iterate_images
 from nncf_mcq.config.schema import Config, load_config
+from nncf_mcq.data.splits import NO_TARGET
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model import int8
-from nncf_mcq.model.inference import compile_model, predict
+from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.pipeline.final_weights import make_final_weights
 from nncf_mcq.pipeline.preparation import prepare
@@ -26,7 +29,7 @@ from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.study import StudyStorage
-from nncf_mcq.result import QuantizationResult, describe_layers, label_free_metrics, search_report
+from nncf_mcq.result import QuantizationResult, describe_layers, search_report
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.weights.histograms import weight_histograms
 
@@ -48,7 +51,7 @@ def quantize(
     example_input: Any = None,
     search_dataset: nncf.Dataset | None = None,
     report_dataset: nncf.Dataset | None = None,
-    evaluate: Evaluate | None = None,
+    evaluate: Evaluate | Report | None = None,
     score: Score | None = None,
     progress: ProgressReporter | None = None,
     study_storage: str | Path | BaseStorage | None = None,
@@ -67,7 +70,7 @@ def quantize(
             images, with weights rounded for the other half, and so does the choice whether the final weights come from
             the sequential pass; the final weights are rounded for all of them.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
-        evaluate: Metrics of the caller's own, for the result.
+        evaluate: Metrics of the caller's own, for the result; a `Report` runs the models itself.
         score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
             classifiers, else the relative squared error.
         progress: Shows progress; silent by default.
@@ -165,7 +168,7 @@ class _Measure:
 
     threads: int
     report_dataset: nncf.Dataset | None
-    evaluate: Evaluate | None
+    evaluate: Evaluate | Report | None
 
     def __call__(
         self, float_model: ov.Model, quantized: ov.Model, costs: CostModel, policy: Policy
@@ -175,16 +178,24 @@ class _Measure:
         metrics["quantized"]["bops"] = costs.bops(policy)
         if self.report_dataset is not None:
             shape = tuple(float_model.input(0).get_shape())
-            # One image at a time: a report may have more of them than fit into memory.
-            outputs, expected = (
-                predict(compile_model(item, self.threads), iterate_images(self.report_dataset, shape))
-                for item in (quantized, float_model)
-            )
-            metrics["quantized"] |= label_free_metrics(outputs, expected)
-        if self.evaluate is not None:
-            metrics["float"] |= self.evaluate(compile_model(float_model, self.threads))
-            metrics["quantized"] |= self.evaluate(compile_model(quantized, self.threads))
+            report = Report(functools.partial(_unlabelled, self.report_dataset, shape), {}, self.threads)
+            metrics["float"] |= report(float_model)
+            metrics["quantized"] |= report(quantized)
+        metrics["float"] |= self._evaluated(float_model)
+        metrics["quantized"] |= self._evaluated(quantized)
         return metrics
+
+    def _evaluated(self, model: ov.Model) -> Mapping[str, float]:
+        if self.evaluate is None:
+            return {}
+        if isinstance(self.evaluate, Report):
+            return self.evaluate(model)
+        return self.evaluate(compile_model(model, self.threads))
+
+
+def _unlabelled(dataset: nncf.Dataset, shape: tuple[int, ...]) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """The images of a data set as samples."""
+    return ((image[0], NO_TARGET) for image in iterate_images(dataset, shape))
 
 
 def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, resume: bool) -> StudyStorage | None:

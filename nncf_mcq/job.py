@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,16 @@ from optuna.storages import BaseStorage
 from nncf_mcq.api import quantize
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import Config, load_config, read_json
-from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
+from nncf_mcq.data.chunks import iterate_samples
+from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.metrics.metrics import Metric, SampleMetric, get_metric, stack_targets
+from nncf_mcq.metrics.metrics import get_metric
+from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score, get_score
-from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import load_model, to_openvino
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
-from nncf_mcq.result import QuantizationResult, has_label_free_metrics, label_free_metrics
+from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ class Job:
             ConfigError: There is no metric of a configured name.
         """
         metrics = {name: get_metric(name) for name in self.config.metrics if splits.has_targets}
-        return Report(splits.report, metrics)
+        samples = functools.partial(iterate_samples, splits.report)
+        return Report(samples, metrics, self.config.runtime.threads)
 
     def score(self) -> Score | None:
         """The configured distance from the float outputs; None for the default.
@@ -201,7 +203,7 @@ class Job:
         model = self.openvino_model()
         report = self.report(splits)
         # The report comes last: a metric of another kind of model should not cost a search.
-        report.check(compile_model(model, self.config.runtime.threads))
+        report.check(model)
         calibration, search = _nncf_datasets(splits)
         result = quantize(
             model,
@@ -236,66 +238,6 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[path] = value
     return found
-
-
-class Report:
-    """Measures models on the report images: the float model first, whose outputs the others are then compared with.
-
-    Args:
-        dataset: The report images.
-        metrics: Name to metric.
-    """
-
-    def __init__(self, dataset: ImageDataset, metrics: Mapping[str, Metric]) -> None:
-        self._dataset = dataset
-        self._metrics = metrics
-        self._reference: NDArray[np.float32] | None = None
-
-    def check(self, compiled: ov.CompiledModel) -> None:
-        """Finds metrics that are not for the outputs of a model, on one image.
-
-        Raises:
-            ConfigError: There is one.
-        """
-        image, target = self._dataset[0]
-        output = np.array(compiled(image[None])[0])
-        for name, metric in self._metrics.items():
-            try:
-                if isinstance(metric, SampleMetric):
-                    metric.summarize(output, target)
-                else:
-                    metric(output, stack_targets([target]))
-            except (AttributeError, IndexError, TypeError, ValueError) as error:
-                raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
-
-    def __call__(self, compiled: ov.CompiledModel) -> dict[str, float]:
-        """The metrics of a model; of a classifier also agreement and divergence, unless it is the first."""
-        # By the function: metrics that need the same of a sample share it.
-        summaries: dict[Callable[..., Any], list[Any]] = {
-            metric.summarize: [] for metric in self._metrics.values() if isinstance(metric, SampleMetric)
-        }
-        keeps_all = any(not isinstance(metric, SampleMetric) for metric in self._metrics.values())
-        outputs: list[NDArray[np.float32]] = []
-        targets: list[Target] = []
-        for index in range(len(self._dataset)):
-            image, target = self._dataset[index]
-            output = np.array(compiled(image[None])[0])
-            for summarize, found in summaries.items():
-                found.append(summarize(output, target))
-            if keeps_all or has_label_free_metrics(output):
-                outputs.append(output)
-                targets.append(target)
-        stacked = np.concatenate(outputs or [np.empty(0, dtype=np.float32)])
-        values = {
-            name: metric.finish(summaries[metric.summarize])
-            if isinstance(metric, SampleMetric)
-            else metric(stacked, stack_targets(targets))
-            for name, metric in self._metrics.items()
-        }
-        if self._reference is None:
-            self._reference = stacked
-            return values
-        return values | label_free_metrics(stacked, self._reference)
 
 
 def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | None]:

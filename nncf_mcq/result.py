@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from nncf_mcq.config.schema import Config
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.metrics.metrics import agreement, kl_divergence
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
@@ -121,18 +120,6 @@ class QuantizationResult:
             "versions": versions(),
             "origin": self.origin,
         }
-
-
-def has_label_free_metrics(outputs: NDArray[Any]) -> bool:
-    """Whether the outputs are those of a classifier, (N, classes)."""
-    return outputs.ndim == 2 and outputs.shape[1] > 1
-
-
-def label_free_metrics(outputs: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
-    """Agreement and divergence of classifier outputs (N, classes) with the float outputs; nothing for other outputs."""
-    if not has_label_free_metrics(reference):
-        return {}
-    return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
 
 
 def describe_layers(

@@ -13,7 +13,7 @@ from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_preci
 from openvino_eval.machine import MachineLoad
 from openvino_eval.report import render_report, write_report
 from openvino_eval.run_result import Run, RunResult, load_run
-from openvino_eval.runtime import Precision, compile_model
+from openvino_eval.runtime import Precision, read_and_compile
 from openvino_eval.samples import ArraySamples, Samples, load_samples
 from openvino_eval.size import ConstantType, ModelSize, measure_size
 
@@ -42,7 +42,6 @@ __all__ = [
     "TimedLayer",
     "benchmark",
     "compare_models",
-    "compile_model",
     "count_integer_layers",
     "count_precisions",
     "evaluate_model",
@@ -52,6 +51,7 @@ __all__ = [
     "measure_layer_times",
     "measure_size",
     "predict",
+    "read_and_compile",
     "render_report",
     "run_benchmark_app",
     "run_counters",

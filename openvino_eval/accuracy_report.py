@@ -10,9 +10,9 @@ from typing import Any
 import openvino as ov
 from rich.table import Column, Table
 
-from nncf_mcq.job import Job
-from nncf_mcq.metrics.names import metric_heading, metric_value
-from openvino_eval.accuracy import check_metrics, compare_outputs, is_classifier, predict, score
+from nncf_mcq import Job
+from nncf_mcq.metrics import is_classifier, metric_heading, metric_value
+from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.runtime import DEFAULT_THREADS, Precision
 from openvino_eval.samples import Samples, load_samples

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.model.inference import processor_name
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.model import processor_name
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layers import RuntimeLayer, runtime_layers

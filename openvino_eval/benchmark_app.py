@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nncf_mcq.model import compile_properties
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, properties
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads
 
 # The wheel's console script, called through this interpreter: the script may not be on the PATH.
 _ENTRY_POINT = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
@@ -148,7 +149,7 @@ def _run(
         raise EvaluationError(f"{model}: no such file")
     if seconds < 1:
         raise EvaluationError(f"seconds: found {seconds}, allowed: 1 or more")
-    pinned = properties(threads, precision)
+    pinned = compile_properties(check_threads(threads), precision.value)
     # There is no flag for it.
     dynamic = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": str(pinned["DYNAMIC_QUANTIZATION_GROUP_SIZE"])}
     device_config = reports / "device.json"

@@ -8,7 +8,8 @@ from pathlib import Path
 import openvino as ov
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nncf_mcq.model.inference import processor_name
+from nncf_mcq.metrics import is_classifier
+from nncf_mcq.model import processor_name
 from openvino_eval.accuracy import compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
@@ -166,7 +167,9 @@ def compare_models(
         found = predict(paths, samples, batch_size=batch_size, threads=threads, precisions=precisions)
         reference = found.outputs[next(iter(found.outputs))]
         for name, answers in found.outputs.items():
-            accuracy[name] = score(answers, found.targets, ("top1",)) | compare_outputs(answers, reference)
+            accuracy[name] = score(answers, found.targets, ("top1",))
+            if is_classifier(reference):
+                accuracy[name] |= compare_outputs(answers, reference)
     timing: dict[str, dict[str, float]] = {name: {} for name in entries}
     if latency:
         measured = measure_latency(paths, threads=threads, rounds=rounds, seconds=seconds, precision=precisions)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nncf_mcq.metrics.names import METRIC_NAMES
+from nncf_mcq.metrics import METRIC_NAMES
 
 MISSING = "–"  # noqa: RUF001 - a dash in a table, not a minus sign
 _WORDS = METRIC_NAMES | {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from nncf_mcq.latency import TimedModel, Times, interleaved_times, random_inputs, ratio_quartiles
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, compile_model
-
-_WARM_UP_INFERENCES = 5
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, evaluation_errors, read_and_compile
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,13 @@ def measure_latency(
     if rounds < 1 or seconds <= 0:
         raise EvaluationError(f"found {rounds} rounds of {seconds} s, allowed: 1 or more rounds, more than 0 s")
     by_name = {name: precision if isinstance(precision, Precision) else precision.get(name) for name in models}
-    requests = {
+    timed = {
         name: _prepare(name, path, threads, by_name[name] or Precision.F32, (inputs or {}).get(name), seed)
         for name, path in models.items()
     }
-    for request in requests.values():
-        for _ in range(_WARM_UP_INFERENCES):
-            request.infer()
-
-    turns: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in models}
-    names = list(models)
-    for turn in range(rounds):
-        start = turn % len(names)
-        for name in names[start:] + names[:start]:
-            turns[name].append(_run_for(requests[name], seconds))
-    return {name: _summarize(turns[name], turns[names[0]]) for name in names}
+    times = interleaved_times(timed, rounds, turn=seconds)
+    first = times[next(iter(times))]
+    return {name: _summarize(found, first) for name, found in times.items()}
 
 
 def _prepare(
@@ -99,45 +89,23 @@ def _prepare(
     precision: Precision,
     given: npt.NDArray[np.float32] | None,
     seed: int,
-) -> ov.InferRequest:
-    compiled = compile_model(path, threads=threads, precision=precision)
+) -> TimedModel:
+    compiled = read_and_compile(path, threads=threads, precision=precision)
     if given is not None and len(compiled.inputs) != 1:
         raise EvaluationError(f"{name}: has {len(compiled.inputs)} inputs, an input can be given only for one")
-    request = compiled.create_infer_request()
-    generator = np.random.default_rng(seed)
     for port in compiled.inputs:
         shape = port.get_partial_shape()
         if given is None and shape.is_dynamic:
             raise EvaluationError(f"{name}: input shape {shape} is dynamic, give an input or reshape the model")
         if given is not None and not shape.compatible(ov.PartialShape(list(given.shape))):
             raise EvaluationError(f"{name}: the given input is {list(given.shape)}, the model takes {shape}")
-        values = generator.standard_normal(tuple(shape.to_shape())) if given is None else given
-        # A copy of its own: the request keeps a pointer, and one array must not serve two models.
-        tensor = ov.Tensor(port.get_element_type(), ov.Shape(list(values.shape)))
-        tensor.data[...] = values.astype(tensor.data.dtype)
-        request.set_tensor(port, tensor)
-    return request
+    with evaluation_errors(name):
+        return TimedModel(compiled, random_inputs(compiled.inputs, seed) if given is None else [given])
 
 
-def _run_for(request: ov.InferRequest, seconds: float) -> npt.NDArray[np.float64]:
-    """Times of single inferences in milliseconds, at least one."""
-    times: list[float] = []
-    # Called once untimed: after the other models' turns the caches hold their weights.
-    request.infer(share_outputs=True)
-    end = time.perf_counter() + seconds
-    while True:
-        start = time.perf_counter()
-        request.infer(share_outputs=True)
-        now = time.perf_counter()
-        times.append((now - start) * 1e3)
-        if now >= end:
-            return np.asarray(times)
-
-
-def _summarize(turns: list[npt.NDArray[np.float64]], baseline: list[npt.NDArray[np.float64]]) -> LatencyResult:
-    times = np.concatenate(turns)
-    ratios = [np.median(own) / np.median(first) for own, first in zip(turns, baseline, strict=True)]
-    low, ratio, high = (float(value) for value in np.percentile(ratios, (25, 50, 75)))
+def _summarize(rounds: Sequence[Times], base: Sequence[Times]) -> LatencyResult:
+    times = np.concatenate(rounds)
+    low, ratio, high = ratio_quartiles(rounds, base)
     return LatencyResult(
         median_ms=float(np.median(times)),
         p10_ms=float(np.percentile(times, 10)),
@@ -145,5 +113,5 @@ def _summarize(turns: list[npt.NDArray[np.float64]], baseline: list[npt.NDArray[
         ratio_low=low,
         ratio_high=high,
         inferences=len(times),
-        rounds=len(turns),
+        rounds=len(rounds),
     )

@@ -13,12 +13,11 @@ from typing import Final
 
 import openvino as ov
 
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, compile_model
+from nncf_mcq.model import INT8_PRECISIONS
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_and_compile
 
 COMPUTE_TYPES: Final = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 """The plugin's names of the layers that multiply weights; group convolutions are `Convolution` there."""
-
-INTEGER_PRECISIONS: Final = frozenset({"i8", "u8"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class RuntimeLayer:
     @property
     def is_integer(self) -> bool:
         """Whether it runs on 8-bit integers."""
-        return self.precision in INTEGER_PRECISIONS
+        return self.precision in INT8_PRECISIONS
 
 
 def runtime_layers(
@@ -70,7 +69,7 @@ def runtime_layers(
         EvaluationError: The model cannot be read or compiled.
     """
     compiled = (
-        model if isinstance(model, ov.CompiledModel) else compile_model(model, threads=threads, precision=precision)
+        model if isinstance(model, ov.CompiledModel) else read_and_compile(model, threads=threads, precision=precision)
     )
     layers = []
     for node in compiled.get_runtime_model().get_ordered_ops():

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from nncf_mcq.metrics.names import METRIC_NAMES, SHARES, metric_heading
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.metrics import METRIC_NAMES, SHARES, metric_heading
+from nncf_mcq.model import INT8_PRECISIONS
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
@@ -253,7 +254,7 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
     if run.origin is None or None in sizes:
         raise EvaluationError(f"{path}: not of `nncf-mcq quantize`, or of an older one: no origin, or no sizes")
     layers = len(run.layers)
-    integer = sum(layer.runtime_precision in ("i8", "u8") for layer in run.layers)
+    integer = sum(layer.runtime_precision in INT8_PRECISIONS for layer in run.layers)
     float_row, quantized_row = (
         ResultRow(
             method=method,

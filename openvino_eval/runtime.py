@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import openvino as ov
 
-from nncf_mcq.model.inference import compile_properties, core, has_bf16
-from openvino_eval.errors import EvaluationError, last_line
+from nncf_mcq import NncfMcqError
+from nncf_mcq.model import compile_model, core, has_bf16
+from nncf_mcq.utils import last_line
+from openvino_eval.errors import EvaluationError
 
 DEFAULT_THREADS: Final = 2
 
@@ -37,23 +40,36 @@ def check_precisions(precisions: Sequence[Precision]) -> list[Precision]:
     return found
 
 
-def properties(threads: int, precision: Precision, streams: int = 1) -> dict[str, Any]:
-    """OpenVINO CPU properties of a measurement.
+def check_threads(threads: int) -> int:
+    """The number of threads.
 
     Args:
         threads: Inference threads, at least 1.
-        precision: What float layers run in.
-        streams: Inferences that run side by side.
-
-    Returns:
-        Properties for `openvino.Core.compile_model`.
 
     Raises:
-        EvaluationError: `threads` is below 1.
+        EvaluationError: It is below 1.
     """
     if threads < 1:
         raise EvaluationError(f"threads: found {threads}, allowed: 1 or more")
-    return {**compile_properties(threads, precision.value), "NUM_STREAMS": streams}
+    return threads
+
+
+@contextmanager
+def evaluation_errors(name: str) -> Iterator[None]:
+    """Turns what OpenVINO and `nncf_mcq` raise on a model that cannot be run into an EvaluationError.
+
+    Args:
+        name: Of the model, for the message.
+
+    Raises:
+        EvaluationError: Something was raised.
+    """
+    try:
+        yield
+    except NncfMcqError as error:
+        raise EvaluationError(f"{name}: {error}") from error
+    except RuntimeError as error:
+        raise EvaluationError(f"{name}: OpenVINO cannot run it: {last_line(error)}") from error
 
 
 def read_model(path: Path) -> ov.Model:
@@ -79,12 +95,12 @@ def read_model(path: Path) -> ov.Model:
         raise EvaluationError(f"{path}: OpenVINO cannot read it: {last_line(error)}") from error
 
 
-def compile_model(
+def read_and_compile(
     model: Path | ov.Model,
     *,
     threads: int = DEFAULT_THREADS,
     precision: Precision = Precision.F32,
-    streams: int = 1,
+    counts_time: bool = False,
 ) -> ov.CompiledModel:
     """Compile a model for the CPU with pinned properties.
 
@@ -92,7 +108,7 @@ def compile_model(
         model: A model, or the file of one.
         threads: Inference threads, at least 1.
         precision: What float layers run in.
-        streams: Inferences that run side by side.
+        counts_time: Whether the plugin takes the time of each layer, which costs time itself.
 
     Returns:
         The compiled model.
@@ -101,9 +117,6 @@ def compile_model(
         EvaluationError: The model cannot be read or compiled, or an argument is out of range.
     """
     name = str(model) if isinstance(model, Path) else model.get_friendly_name()
-    pinned = properties(threads, precision, streams)
     loaded = read_model(model) if isinstance(model, Path) else model
-    try:
-        return core().compile_model(loaded, "CPU", pinned)
-    except RuntimeError as error:
-        raise EvaluationError(f"{name}: OpenVINO cannot compile it: {last_line(error)}") from error
+    with evaluation_errors(name):
+        return compile_model(loaded, check_threads(threads), precision.value, counts_time=counts_time)

@@ -31,7 +31,7 @@ from nncf_mcq.config.schema import load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.names import METRIC_NAMES, metric_heading, metric_value
-from nncf_mcq.model.inference import compile_model, core
+from nncf_mcq.model.inference import core
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.result import CONFIG_FILE, MODEL_NAME, RESULT_FILE, versions
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -112,8 +112,8 @@ def compare(
             result = variant_job.run(progress)
         models[name] = result.save(folder)
     threads = job.config.runtime.threads
-    scores = {name: measure(compile_model(core().read_model(path), threads)) for name, path in models.items()}
-    comparison = _with_scores(compare_models(models, rounds=rounds), scores, len(splits.report))
+    scores = {name: measure(core().read_model(path)) for name, path in models.items()}
+    comparison = _with_scores(compare_models(models, rounds=rounds, threads=threads), scores, len(splits.report))
     command = shlex.join(["python", "recipes/compare.py", *sys.argv[1:]])
     comparison = comparison.model_copy(update={"model": config.parent.name, "command": command})
     comparison.save(output / "comparison.json")

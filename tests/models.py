@@ -16,9 +16,9 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model.algorithm import ActivationPoint
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
@@ -219,6 +219,11 @@ def small_calibrated_model() -> tuple[CalibratedModel, WeightTable]:
     model = to_openvino(small_network(), SAMPLE_SIZE)
     calibrated = CalibratedModel.prepare(model, random_images(12), config.compression, 1, stages)
     return calibrated, calibrated.weight_table(TABLE_BITS, stages)
+
+
+def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_size: int) -> NDArray[np.float32]:
+    """The first output of a model over all images, (N, ...)."""
+    return ModelRunner.compile(model, threads, batch_size=batch_size)([images])[0]
 
 
 def make_evaluator(

@@ -14,7 +14,6 @@ import torch
 from openvino import opset13 as opset
 
 from nncf_mcq import BudgetError, ConfigError, Policy, QuantizationError, QuantizationResult, quantize
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.loading import to_openvino
 from tests.models import (
     SAMPLE_SIZE,
@@ -26,6 +25,7 @@ from tests.models import (
     operation_types,
     random_constant,
     random_images,
+    run,
     shared_weights_model,
     small_config,
     small_network,

@@ -24,13 +24,12 @@ from nncf_mcq.config.budget import Budget
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.metrics.metrics import top1
-from nncf_mcq.model.inference import run
+from nncf_mcq.metrics.metrics import label_free_metrics, top1
+from nncf_mcq.model import ModelRunner
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import FLOAT32_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.rl import RlPrecision
-from nncf_mcq.result import label_free_metrics
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
 RL, RL_SAME_WIDTHS, UNIFORM = "rl", "rl_same_widths", "uniform"
@@ -344,7 +343,8 @@ class Comparison:
 
     def _outputs(self, model: ov.Model) -> NDArray[np.float32]:
         runtime = self.job.config.runtime
-        return run(model, self._report[0], threads=runtime.threads, batch_size=runtime.batch_size)
+        outputs, *_ = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)([self._report[0]])
+        return outputs
 
     def _metrics(self, outputs: NDArray[np.float32], reference: NDArray[np.float32] | None) -> dict[str, float]:
         targets = self._report[1]

@@ -24,6 +24,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.nodes import VALUE_PRESERVING
 from nncf_mcq.policy import SUPPORTED_BITS
 from nncf_mcq.utils.disjoint_sets import merge_overlapping
 
@@ -34,30 +35,6 @@ _LOW_PRECISION_LEVELS = (16, 256)
 _ZERO_POINT_TOLERANCE = 1e-2
 
 _WEIGHTED_LAYERS = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
-
-# What leaves each value as it is, so that the grid reaches the Concat behind it.
-_VALUE_PRESERVING = frozenset(
-    {
-        "BatchToSpace",
-        "Broadcast",
-        "Concat",
-        "DepthToSpace",
-        "Gather",
-        "MaxPool",
-        "Reshape",
-        "ShuffleChannels",
-        "Slice",
-        "SpaceToBatch",
-        "SpaceToDepth",
-        "Split",
-        "Squeeze",
-        "StridedSlice",
-        "Tile",
-        "Transpose",
-        "Unsqueeze",
-        "VariadicSplit",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -322,4 +299,4 @@ def _grid_sources(nodes: Iterable[ov.Node]) -> Iterable[ov.Node]:
 def _preserves_values(node: ov.Node) -> bool:
     if node.get_type_name() == "Interpolate":
         return str(node.get_attributes()["mode"]).lower() == "nearest"
-    return node.get_type_name() in _VALUE_PRESERVING
+    return node.get_type_name() in VALUE_PRESERVING

@@ -12,9 +12,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from nncf_mcq.errors import VerificationError
-from nncf_mcq.model.inference import compile_model
-
-INT8_PRECISIONS = frozenset({"i8", "u8"})
+from nncf_mcq.model.inference import INT8_PRECISIONS, compile_model
 
 LAYER_TYPES = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
-from nncf_mcq.latency.clock import TimedModel, measure_in_turns
+from nncf_mcq.latency.clock import TimedModel, measure_interleaved
 from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.profile import time_shares
 from nncf_mcq.latency.table import LatencyKey, LatencyTable, LayerLatency, PrecisionConversion
@@ -18,7 +18,7 @@ from nncf_mcq.model.nodes import operations_by_name
 
 Floats = NDArray[np.float64]
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Raised whenever tables come out otherwise than before: those that are kept are then measured anew."""
 
 SECONDS = 0.3
@@ -60,13 +60,15 @@ def measure_table(
     """
     seconds = SECONDS if seconds is None else seconds
     groups, edges = list(models.quantizable.groups), neighbours(models.quantizable)
-    base = TimedModel(models.build(), key.threads, key.precision)
-    reference = measure_in_turns({"base": base}, seconds)["base"]
+    base = TimedModel.compile(models.build(), key.threads, key.precision)
+    reference = measure_interleaved({"base": base}, seconds)["base"]
     chosen = design(len(groups))
     times = []
     for row in chosen:
         variant = models.build([name for name, is_float in zip(groups, row, strict=True) if is_float])
-        found = measure_in_turns({"base": base, "variant": TimedModel(variant, key.threads, key.precision)}, seconds)
+        found = measure_interleaved(
+            {"base": base, "variant": TimedModel.compile(variant, key.threads, key.precision)}, seconds
+        )
         # By the base, which was measured at the same time: the processor's clock may drift.
         times.append(found["variant"] / found["base"] * reference)
         progress()

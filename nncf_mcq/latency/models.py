@@ -14,6 +14,7 @@ from nncf_mcq.calibration.statistics import observed_output
 from nncf_mcq.ir.float_layers import float_weight, keep_float
 from nncf_mcq.ir.packing import int8_weight
 from nncf_mcq.ir.template import build_template
+from nncf_mcq.latency.inputs import random_inputs
 from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
@@ -21,12 +22,6 @@ from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.range_init.base import extremes
 from nncf_mcq.range_init.grid import grid_from_range
-
-
-def random_input(model: ov.Model, seed: int = 0) -> NDArray[np.float32]:
-    """A standard normal input of a model."""
-    shape = tuple(model.input(0).get_shape())
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 class LatencyModels:
@@ -88,7 +83,7 @@ class LatencyModels:
         operations = operations_by_name(copy)
         results = [opset.result(observed_output(operations, point.name)) for point in points]
         compiled = compile_model(ov.Model(results, copy.get_parameters(), "ranges"), threads=1)
-        found = compiled([random_input(copy)])
+        found = compiled(random_inputs(copy.inputs))
         ranges = {point.name: _range(found[index], point) for index, point in enumerate(points)}
         for names in self.quantizable.unified_scales:
             ranges |= dict.fromkeys(names, _union(ranges[name] for name in names))

@@ -46,12 +46,38 @@ get_metric = METRICS.find
 def stack_targets(targets: Sequence[Any]) -> Any:
     """The targets of many samples as a metric takes them: class indices and other numbers of one shape as an array.
 
-    Others, e.g. the objects in each image, stay a list.
+    Others, e.g. the objects in each image, or boxes of which each image has its own number, stay a list.
     """
-    if all(isinstance(target, int | np.integer) for target in targets):
-        return np.array(targets)
-    is_plain = all(isinstance(target, np.ndarray) for target in targets)
-    return np.stack(targets) if is_plain and len({target.shape for target in targets}) == 1 else list(targets)
+    try:
+        arrays = [np.asarray(target) for target in targets]
+    except ValueError:
+        # A list of lists of several lengths.
+        return list(targets)
+    is_uniform = len({array.shape for array in arrays}) == 1 and all(array.dtype.kind in "biuf" for array in arrays)
+    return np.stack(arrays) if is_uniform else list(targets)
+
+
+def is_classifier(outputs: npt.NDArray[Any]) -> bool:
+    """Whether the outputs are those of a classifier, (N, classes)."""
+    return outputs.ndim == 2 and outputs.shape[1] > 1
+
+
+def label_free_metrics(outputs: Outputs, reference: Outputs) -> dict[str, float]:
+    """Agreement and divergence of classifier outputs (N, classes) with the float outputs; nothing for other outputs.
+
+    Args:
+        outputs: Of any model.
+        reference: The float model's.
+
+    Returns:
+        `agreement`, the share of equal top-1 classes, and `kl`, the mean KL divergence in nats.
+
+    Raises:
+        ValueError: The shapes do not fit, or the reference is not finite.
+    """
+    if not is_classifier(reference):
+        return {}
+    return {"agreement": agreement(outputs, reference), "kl": kl_divergence(outputs, reference)}
 
 
 @register_metric("top1")

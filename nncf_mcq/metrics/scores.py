@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.detection import BOX_VALUES
-from nncf_mcq.metrics.metrics import kl_divergence
+from nncf_mcq.metrics.metrics import is_classifier, kl_divergence
 from nncf_mcq.utils.named_functions import NamedFunctions
 
 Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
@@ -25,7 +25,7 @@ get_score = SCORES.find
 
 def default_score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """KL divergence to the float outputs for classifiers (N, classes); relative squared error for any other output."""
-    if reference.ndim == 2 and reference.shape[1] > 1:
+    if is_classifier(reference):
         return kl_divergence(outputs, reference)
     return squared_error(outputs, reference)
 

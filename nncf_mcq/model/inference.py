@@ -1,19 +1,14 @@
-"""How models are run here: one place for the properties that make results exact and repeatable."""
+"""How models are compiled here: one place for the properties that make results exact and repeatable."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.errors import QuantizationError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from nncf_mcq.utils.messages import last_line
 
 
 @functools.cache
@@ -40,40 +35,58 @@ def has_bf16() -> bool:
 FloatPrecision = Literal["f32", "bf16"]
 """What layers that are not quantized run in."""
 
+INT8_PRECISIONS = frozenset({"i8", "u8"})
+"""The plugin's names of what a layer runs in that computes with 8-bit integers."""
 
-def compile_properties(threads: int, precision: FloatPrecision = "f32") -> dict[str, Any]:
+
+def compile_properties(threads: int, precision: FloatPrecision = "f32", streams: int = 1) -> dict[str, Any]:
     """CPU properties of every measurement.
 
     f32 is pinned because the default on recent CPUs is bf16, which changes float layers; dynamic quantization is off
     because it re-quantizes the inputs of compressed fully connected layers.
+
+    Args:
+        threads: Inference threads, of all streams together.
+        precision: The precision of float layers.
+        streams: Inferences that run side by side.
     """
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
     }
 
 
-def node_milliseconds(request: ov.InferRequest, inferences: int) -> dict[str, float]:
-    """The plugin's names of nodes to their time, summed over all inferences so far; needs the property PERF_COUNT.
-
-    The plugin's counters are the means of all these inferences, not the times of the last one.
+def compile_model(
+    model: ov.Model, threads: int, precision: FloatPrecision = "f32", *, streams: int = 1, counts_time: bool = False
+) -> ov.CompiledModel:
+    """Compiles for the CPU with the pinned properties.
 
     Args:
-        request: The only one of its compiled model.
-        inferences: How often it ran.
+        model: The model.
+        threads: Inference threads, of all streams together.
+        precision: The precision of float layers.
+        streams: Inferences that run side by side.
+        counts_time: Whether the plugin takes the time of each node, which costs time itself.
+
+    Raises:
+        QuantizationError: OpenVINO cannot compile the model.
     """
-    return {node.node_name: node.real_time.total_seconds() * 1e3 * inferences for node in request.profiling_info}
-
-
-def compile_model(model: ov.Model, threads: int) -> ov.CompiledModel:
-    """Compiles for the CPU with the pinned properties."""
-    return core().compile_model(model, "CPU", compile_properties(threads))
+    properties = compile_properties(threads, precision, streams) | ({"PERF_COUNT": True} if counts_time else {})
+    try:
+        return core().compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        raise QuantizationError(f"OpenVINO cannot compile {model.get_friendly_name()}: {last_line(error)}") from error
 
 
 def with_batch(model: ov.Model, batch_size: int) -> ov.Model:
     """A copy of the model for another batch size.
+
+    Args:
+        model: A model with the batch in the first dimension of each input.
+        batch_size: Samples per inference.
 
     Raises:
         QuantizationError: The model cannot be reshaped, e.g. a Reshape fixes its batch.
@@ -86,41 +99,5 @@ def with_batch(model: ov.Model, batch_size: int) -> ov.Model:
     try:
         copy.reshape(shapes)
     except RuntimeError as error:
-        raise QuantizationError(f"the model cannot be run with batch size {batch_size}") from error
+        raise QuantizationError(f"the model cannot be run with batch size {batch_size}: {last_line(error)}") from error
     return copy
-
-
-def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_size: int) -> NDArray[np.float32]:
-    """First output of the model over all images.
-
-    Args:
-        model: Model with one input.
-        images: (N, ...) inputs.
-        threads: Inference threads.
-        batch_size: Images per inference.
-
-    Returns:
-        (N, ...) outputs.
-    """
-    compiled = compile_model(with_batch(model, batch_size), threads)
-    outputs: list[NDArray[np.float32]] = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        count = len(batch)
-        if count < batch_size:
-            # Compiling for the size of the last batch would cost more than running a full one.
-            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
-        outputs.append(np.array(compiled(batch)[0])[:count])
-    return np.concatenate(outputs)
-
-
-def predict(compiled: ov.CompiledModel, inputs: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """First output of a compiled model for inputs that come one at a time, stacked.
-
-    Raises:
-        QuantizationError: There is no input.
-    """
-    outputs = [np.array(compiled(item)[0]) for item in inputs]
-    if not outputs:
-        raise QuantizationError("the data set is empty: give at least one image")
-    return np.concatenate(outputs)

@@ -11,7 +11,26 @@ from numpy.typing import NDArray
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model
 
-_VALUE_PRESERVING = ("Convert", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
+RESHAPING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""Operations that keep all values of their first input, in another order or shape."""
+
+VALUE_PRESERVING = RESHAPING | {
+    "BatchToSpace",
+    "Broadcast",
+    "Concat",
+    "DepthToSpace",
+    "Gather",
+    "MaxPool",
+    "ShuffleChannels",
+    "Slice",
+    "SpaceToBatch",
+    "SpaceToDepth",
+    "Split",
+    "StridedSlice",
+    "Tile",
+    "VariadicSplit",
+}
+"""Operations whose outputs are values of their inputs, as they are: what is on a grid stays on it."""
 
 
 def operations_by_name(model: ov.Model) -> dict[str, ov.Node]:
@@ -40,7 +59,7 @@ def constant_of(operation: ov.Node, port: int) -> ov.Node:
         QuantizationError: No constant feeds the port.
     """
     node = source(operation, port)
-    while node.get_type_name() in _VALUE_PRESERVING:
+    while node.get_type_name() in RESHAPING or node.get_type_name() == "Convert":
         node = source(node, 0)
     if node.get_type_name() != "Constant":
         raise QuantizationError(f"{operation.get_friendly_name()}: its input {port} is not a constant")

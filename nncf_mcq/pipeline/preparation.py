@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.metrics.scores import Score
-from nncf_mcq.model.inference import run
+from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -161,7 +161,8 @@ def prepare(
         search_model = calibrated.observe(calibration[:half], stages, " for search")
     table = search_model.weight_table(bits, stages)
     with stages.stage("float reference"):
-        reference = run(model, images, threads=runtime.threads, batch_size=runtime.batch_size)
+        runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
+        reference, *_ = runner([images])
     return Preparation(
         calibrated=calibrated,
         search_model=search_model,

@@ -1,14 +1,17 @@
 """Precision initializers: how each layer's bit-width is found."""
 
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.greedy import GreedyPrecision
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
 from nncf_mcq.precision_init.optuna_samplers import OptunaPrecision
 from nncf_mcq.precision_init.rl import RlPrecision, RLSampler
+from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
 from nncf_mcq.precision_init.uniform import UniformPrecision
 
 __all__ = [
+    "Constraint",
     "GreedyPrecision",
     "IlpPrecision",
     "ManualPrecision",
@@ -19,4 +22,5 @@ __all__ = [
     "RLSampler",
     "RlPrecision",
     "UniformPrecision",
+    "count_sensitivity_passes",
 ]

@@ -14,7 +14,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.scores import Score, default_score
-from nncf_mcq.model.inference import run
+from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.policy import Policy, PolicyKey
 
 
@@ -148,5 +148,5 @@ class Evaluator:
         return self._shared_scores[key]
 
     def _distance(self, model: ov.Model, threads: int) -> float:
-        outputs = run(model, self._images, threads=threads, batch_size=self._batch_size)
-        return self._score(outputs, self._reference)
+        runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
+        return self._score(runner([self._images])[0], self._reference)

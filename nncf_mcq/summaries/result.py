@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.metrics.names import SHARES, metric_name
+from nncf_mcq.model.inference import INT8_PRECISIONS
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
 
@@ -38,7 +39,7 @@ def result_table(result: QuantizationResult) -> Table:
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
     table.add_row("bits a weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
     precisions = [layer.get("runtime_precision") for layer in result.layers]
-    integer = sum(precision in ("i8", "u8") for precision in precisions)
+    integer = sum(precision in INT8_PRECISIONS for precision in precisions)
     table.add_row("layers on int8 kernels", "", f"{integer} of {len(precisions)}", "verified in the saved file")
     return table
 

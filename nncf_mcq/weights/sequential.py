@@ -18,6 +18,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
@@ -166,19 +167,11 @@ def observe_shift(
 
     def observe(piece: NDArray[np.float32]) -> _ShiftSums:
         sums = _ShiftSums(operation, layer)
-        requests = [item.create_infer_request() for item in compiled]
-        batch_size = int(compiled[0].input(0).get_shape()[0])
-        for start in range(0, len(piece), batch_size):
-            batch = piece[start : start + batch_size]
-            missing = batch_size - len(batch)
-            if missing:
-                batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            inputs = []
-            for request in requests:
-                request.infer(np.ascontiguousarray(batch), share_inputs=True)
-                found = torch.from_numpy(request.get_output_tensor(0).data)
-                inputs.append(found[: len(found) * (batch_size - missing) // batch_size])
-            sums.add(*inputs)
+        runners = [ModelRunner(item) for item in compiled]
+        # A batch at a time: what a layer gets may be large.
+        for start in range(0, len(piece), runners[0].batch_size):
+            batch = piece[start : start + runners[0].batch_size]
+            sums.add(*(torch.from_numpy(runner([batch])[0]) for runner in runners))
         return sums
 
     pieces = [piece for piece in np.array_split(images, _PIECES) if len(piece)]

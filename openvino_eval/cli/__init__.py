@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.utils.library_logs import silence_cuda_notice
+from nncf_mcq import NncfMcqError
+from nncf_mcq.utils import silence_cuda_notice
 from openvino_eval.cli import accuracy, benchmark, compare, report
 from openvino_eval.cli.application import app
 from openvino_eval.errors import EvaluationError

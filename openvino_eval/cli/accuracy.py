@@ -8,10 +8,10 @@ from typing import Annotated
 import openvino as ov
 import typer
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.job import Job, parse_overrides
-from nncf_mcq.model.inference import has_bf16
-from nncf_mcq.utils.console_progress import console_stage
+from nncf_mcq import Job, parse_overrides
+from nncf_mcq.config import find_config
+from nncf_mcq.model import has_bf16
+from nncf_mcq.utils import console_stage
 from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (

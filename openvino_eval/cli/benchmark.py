@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from nncf_mcq.utils.console_progress import console_stage
+from nncf_mcq.utils import console_stage
 from openvino_eval.benchmark import Candidate, count_runs
 from openvino_eval.benchmark import benchmark as run_benchmark
 from openvino_eval.benchmark_app import Mode

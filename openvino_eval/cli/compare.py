@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.job import parse_overrides
+from nncf_mcq import parse_overrides
+from nncf_mcq.config import find_config
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,

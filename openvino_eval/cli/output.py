@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval.errors import EvaluationError
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval import results
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Threads, unique_names

@@ -11,11 +11,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq import Policy
-from nncf_mcq.job import Job
-from nncf_mcq.result import versions
-from nncf_mcq.utils.files import write_text_atomically
-from nncf_mcq.utils.progress import Stages
+from nncf_mcq import Job, Policy, versions
+from nncf_mcq.utils import Stages, write_text_atomically
 from openvino_eval.accuracy import check_metrics
 from openvino_eval.contest.chart import draw
 from openvino_eval.contest.methods import Competitor, ContestRun, competitors

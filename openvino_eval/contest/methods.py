@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nncf_mcq.utils.json_values import JsonObject, JsonValue
+from nncf_mcq.utils import JsonObject, JsonValue
 from openvino_eval.errors import EvaluationError
 
 

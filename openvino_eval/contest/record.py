@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nncf_mcq import Policy
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval.contest.methods import Arm, Competitor, ContestRun
 from openvino_eval.errors import EvaluationError
 

@@ -9,17 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
-from nncf_mcq.data.datasets import DatasetSplits
-from nncf_mcq.job import Job
-from nncf_mcq.pipeline.preparation import Preparation
-from nncf_mcq.policy import PolicyKey
-from nncf_mcq.precision_init import PrecisionTask
-from nncf_mcq.precision_init.costs import Constraint
-from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
-from nncf_mcq.result import label_free_metrics
-from nncf_mcq.utils.progress import Stages
-from nncf_mcq.weights.weight_table import WeightTable
+from nncf_mcq import PRECISION_INITIALIZERS, Job, Policy, PolicyKey, load_config
+from nncf_mcq.data import DatasetSplits
+from nncf_mcq.metrics import label_free_metrics
+from nncf_mcq.pipeline import Preparation
+from nncf_mcq.precision_init import Constraint, PrecisionTask, count_sensitivity_passes
+from nncf_mcq.utils import Stages
+from nncf_mcq.weights import WeightTable
 from openvino_eval.accuracy import predict, score
 from openvino_eval.contest.methods import Arm, ContestRun, competitors
 from openvino_eval.contest.record import RunRecord

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 import numpy as np
 
-from nncf_mcq.policy import PolicyKey
+from nncf_mcq import PolicyKey
 from openvino_eval.errors import EvaluationError
 
 SCORES_FILE: Final = "scores.jsonl"

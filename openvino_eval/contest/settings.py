@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from nncf_mcq import Budget, ConfigError
-from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
-from nncf_mcq.config.registry import load_plugins
-from nncf_mcq.job import Job
-from nncf_mcq.utils.files import write_text_atomically
-from nncf_mcq.utils.json_values import differences
+from nncf_mcq import Budget, ConfigError, Job
+from nncf_mcq.config import BUDGET_PATH, PRECISION_PATH, load_plugins
+from nncf_mcq.utils import differences, write_text_atomically
 from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, ContestRun, competitors, plan
 from openvino_eval.errors import EvaluationError
 

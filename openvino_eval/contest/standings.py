@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nncf_mcq.utils.json_values import JsonObject
+from nncf_mcq.utils import JsonObject
 from openvino_eval.contest.methods import METHODS, Competitor
 from openvino_eval.contest.record import RunRecord
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Column, Table
 
-from nncf_mcq.metrics.names import SHARES, metric_name
+from nncf_mcq.metrics import SHARES, metric_name
 from openvino_eval.contest.standings import Spread, Standing
 from openvino_eval.formats import MISSING, format_percent
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.utils.library_logs import silence_cuda_notice
-from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.utils import SilentProgress, Stages, silence_cuda_notice
 from openvino_eval.contest.runner import ContestRunner
 from openvino_eval.contest.settings import ContestSettings
 from openvino_eval.errors import EvaluationError

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from nncf_mcq.model import INT8_PRECISIONS
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
 from openvino_eval.run_result import Run
@@ -211,7 +212,7 @@ def _of_run(title: str, run: Run) -> ModelRow:
         average_bits=found.get("average_weight_bits"),
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
-        integer_layers=sum(kind in ("i8", "u8") for kind in precisions) if any(precisions) else None,
+        integer_layers=sum(kind in INT8_PRECISIONS for kind in precisions) if any(precisions) else None,
         compute_layers=len(layers) if any(precisions) else None,
     )  # fmt: skip
 

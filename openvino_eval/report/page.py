@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils import write_text_atomically
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
 from openvino_eval.formats import (

@@ -11,7 +11,9 @@ import torch
 
 from benchmarks import ablation
 from benchmarks.ablation_cases import ADAROUND, BITS, GRANULARITIES, MIXED, RULES, SEQUENTIAL, Case, make_cases
-from benchmarks.ablation_report import Rows, draw_bytes, findings
+from benchmarks.ablation_chart import draw_bytes
+from benchmarks.ablation_report import findings
+from benchmarks.ablation_rows import Rows
 from benchmarks.adaround import adaround
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 from nncf_mcq.weights.rounding import descend, round_to_nearest

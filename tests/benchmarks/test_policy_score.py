@@ -4,9 +4,8 @@ import pytest
 
 from benchmarks import policy_score
 from nncf_mcq.config.schema import RuntimeConfig
-from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.preparation import Preparation
-from tests.models import random_images, small_calibrated_model
+from tests.models import random_images, run, small_calibrated_model
 
 
 def test_policies_are_scored_on_each_number_of_images() -> None:

@@ -16,7 +16,6 @@ import nncf_mcq.calibration.unfolding
 from nncf_mcq import QuantizationError
 from nncf_mcq.calibration.shrinkage import INDEPENDENCE, shrink_covariance
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import constant_value, operations_by_name
@@ -25,6 +24,7 @@ from tests.models import (
     convolution_model,
     matmul_model,
     random_images,
+    run,
     shared_weights_model,
     small_network,
 )

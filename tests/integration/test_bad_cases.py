@@ -14,12 +14,11 @@ from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, QuantizationError, quantize
 from nncf_mcq.config.schema import load_config
-from nncf_mcq.model.inference import run
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.scheme import WeightScheme
-from tests.models import as_dataset, convolution, make_model, random_constant, random_images
+from tests.models import as_dataset, convolution, make_model, random_constant, random_images, run
 
 SHAPE = (1, 4, 6, 6)
 RULES = sorted(name for name in RANGE_INITIALIZERS if not name.startswith("third"))

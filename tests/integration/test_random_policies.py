@@ -14,12 +14,13 @@ from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.ir.export import export
 from nncf_mcq.job import Job
-from nncf_mcq.model.inference import core, run
+from nncf_mcq.model.inference import core
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
+from tests.models import run
 
 IMAGES = 16
 BYTES_OF_A_SCALE_AND_A_BIAS = 8

@@ -7,10 +7,9 @@ import openvino as ov
 
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.float_layers import float_weight
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.nodes import operations_by_name, source
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
-from tests.models import random_images, small_calibrated_model
+from tests.models import random_images, run, small_calibrated_model
 
 
 def test_float_layers_read_what_is_not_quantized() -> None:

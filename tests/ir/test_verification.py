@@ -9,8 +9,9 @@ from openvino import opset13 as opset
 
 from nncf_mcq.errors import VerificationError
 from nncf_mcq.ir.packing import packed_weight
-from nncf_mcq.ir.verification import INT8_PRECISIONS, runtime_precisions, verify
+from nncf_mcq.ir.verification import runtime_precisions, verify
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.model import INT8_PRECISIONS
 from nncf_mcq.model.inference import compile_model
 from tests.ir.networks import Network, fake_quantize, residual_chain
 

@@ -6,7 +6,7 @@ import pytest
 
 from nncf_mcq.cli import main
 from nncf_mcq.ir.verification import runtime_precisions
-from nncf_mcq.latency import LatencyModels, TimedModel, latency_key, measure_in_turns, measure_ratio, measure_table
+from nncf_mcq.latency import LatencyModels, TimedModel, latency_key, measure_interleaved, measure_ratio, measure_table
 from nncf_mcq.latency.cache import structure_digest
 from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, neighbours
 from nncf_mcq.model.inference import compile_model
@@ -68,7 +68,9 @@ def test_neighbours_are_found_through_what_lies_between(quantizable: Quantizable
 
 def test_time_of_four_times_the_work() -> None:
     small, large = (convolution_model((1, 16, size, size), (16, 16, 3, 3)) for size in (32, 64))
-    times = measure_in_turns({"small": TimedModel(small, 1, "f32"), "large": TimedModel(large, 1, "f32")}, 0.05)
+    times = measure_interleaved(
+        {"small": TimedModel.compile(small, 1, "f32"), "large": TimedModel.compile(large, 1, "f32")}, 0.05
+    )
     assert times["large"] > 2 * times["small"]
 
 

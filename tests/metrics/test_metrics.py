@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.special import rel_entr, softmax
 
 from nncf_mcq.errors import ConfigError, NncfMcqError
-from nncf_mcq.metrics.metrics import METRICS, agreement, get_metric, kl_divergence, register_metric, top1, top5
+from nncf_mcq.metrics.metrics import (
+    METRICS,
+    agreement,
+    get_metric,
+    kl_divergence,
+    label_free_metrics,
+    register_metric,
+    stack_targets,
+    top1,
+    top5,
+)
 
 logit = st.floats(-50, 50, width=32)
 shapes = st.tuples(st.integers(1, 6), st.integers(2, 12))
@@ -149,3 +162,36 @@ def test_third_party_metric(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(NncfMcqError, match="'top1' is registered already"):
         register_metric("top1")(always_half)
     assert get_metric("top1") is top1
+
+
+@pytest.mark.parametrize(
+    ("targets", "shape"),
+    [
+        ([3, 1, 2], (3,)),
+        ([np.int64(3), np.int64(1)], (2,)),
+        ([torch.tensor(3), torch.tensor(1)], (2,)),
+        ([np.zeros((2, 4)), np.ones((2, 4))], (2, 2, 4)),
+        ([[0.0, 1.0], [2.0, 3.0]], (2, 2)),
+    ],
+)
+def test_targets_of_one_shape_are_one_array(targets: list[Any], shape: tuple[int, ...]) -> None:
+    stacked = stack_targets(targets)
+    assert isinstance(stacked, np.ndarray) and stacked.shape == shape
+    np.testing.assert_array_equal(stacked[1], np.asarray(targets[1]))
+
+
+@pytest.mark.parametrize(
+    "targets", [[np.zeros((1, 4)), np.zeros((2, 4))], [[[1], [1, 2]]] * 2, [None, None], ["cat", "dog"], [{}, {}], []]
+)
+def test_other_targets_stay_a_list(targets: list[Any]) -> None:
+    stacked = stack_targets(targets)
+    assert isinstance(stacked, list) and len(stacked) == len(targets)
+    assert all(found is target for found, target in zip(stacked, targets, strict=True))
+
+
+def test_only_classifiers_have_label_free_metrics() -> None:
+    logits = np.array([[1.0, 2.0], [3.0, 1.0]])
+    assert label_free_metrics(logits[:, ::-1], logits)["agreement"] == 0.0
+    assert label_free_metrics(logits, logits) == {"agreement": 1.0, "kl": 0.0}
+    for other in (logits[:, :1], logits[:, :, None], logits[0]):
+        assert label_free_metrics(other, other) == {}

@@ -7,7 +7,7 @@ import openvino as ov
 import openvino.opset13 as ops
 
 from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
-from openvino_eval.runtime import compile_model
+from openvino_eval.runtime import read_and_compile
 
 
 def test_a_float_model_has_no_integer_layer(float_ir: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_float_model_has_no_integer_layer(float_ir: Path) -> None:
 
 
 def test_an_int8_model_runs_on_integers(int8_ir: Path) -> None:
-    layers = runtime_layers(compile_model(int8_ir))
+    layers = runtime_layers(read_and_compile(int8_ir))
     assert count_integer_layers(layers) == (3, 3)
     convolutions = [layer for layer in layers if layer.layer_type == "Convolution"]
     assert any("conv0" in layer.original_names for layer in convolutions)

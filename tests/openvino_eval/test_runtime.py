@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from openvino_eval.errors import EvaluationError, last_line
-from openvino_eval.runtime import Precision, compile_model, read_model
+from nncf_mcq.utils import last_line
+from openvino_eval.errors import EvaluationError
+from openvino_eval.runtime import Precision, read_and_compile, read_model
 
 
 def test_what_changes_the_figures_is_pinned(float_ir: Path) -> None:
-    compiled = compile_model(float_ir, threads=1)
+    compiled = read_and_compile(float_ir, threads=1)
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
@@ -19,7 +20,7 @@ def test_what_changes_the_figures_is_pinned(float_ir: Path) -> None:
 
 def test_threads_must_be_positive(float_ir: Path) -> None:
     with pytest.raises(EvaluationError, match="threads: found 0, allowed: 1 or more"):
-        compile_model(float_ir, threads=0)
+        read_and_compile(float_ir, threads=0)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
     path.write_text("<not a model>", encoding="utf-8")
     path.with_suffix(".bin").write_bytes(b"")
     with pytest.raises(EvaluationError, match=r"model\.xml: OpenVINO cannot read it: .") as caught:
-        compile_model(path, precision=Precision.BF16)
+        read_and_compile(path, precision=Precision.BF16)
     assert "\n" not in str(caught.value)
 
 

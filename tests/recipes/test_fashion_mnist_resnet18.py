@@ -9,9 +9,9 @@ import torch
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.metrics import top1
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
+from tests.models import run
 
 IMAGES = 1000
 

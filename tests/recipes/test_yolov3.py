@@ -15,11 +15,11 @@ from nncf_mcq.ir.template import build_template, place_activation_quantizers, sh
 from nncf_mcq.job import Job
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.darknet import load_darknet_weights
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
 from openvino_eval.layers import count_integer_layers, runtime_layers
+from tests.models import run
 from tests.recipes.yolo_data import write_data
 
 SIZE = 64

@@ -11,7 +11,6 @@ import torch
 import nncf_mcq.weights.sequential
 from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.model.inference import run
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
@@ -20,13 +19,7 @@ from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.sequential import InputShift, observe_shift, regressed_weights
 from nncf_mcq.weights.weight_table import WeightTable
-from tests.models import (
-    correlated_data,
-    random_images,
-    shared_weights_model,
-    small_calibrated_model,
-    small_config,
-)
+from tests.models import correlated_data, random_images, run, shared_weights_model, small_calibrated_model, small_config
 
 STAGES = Stages(SilentProgress())
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nncf_mcq.policy import FLOAT_CHOICE
+from nncf_mcq import FLOAT_CHOICE
 from openvino_eval.formats import format_number
 from openvino_eval.report.figures.base import Figure, Trace, bits_text, extra, number
 from openvino_eval.report.palette import bits_colour

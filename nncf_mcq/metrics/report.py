@@ -1,0 +1,104 @@
+"""Measuring models on the same samples: metrics against targets, and how far each is from the float model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.data.chunks import chunks
+from nncf_mcq.data.splits import Target
+from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
+from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
+
+
+class Report:
+    """Measures models: the float model first, whose outputs the others are then compared with.
+
+    Each thread runs inferences of its own. The samples are read in chunks, and of the outputs only what the metrics
+    need is kept: there may be more of both than fit into memory.
+
+    Args:
+        samples: Begins a new pass over the samples: the inputs of each (an array, or a tuple of one for each input of
+            the model, without the batch) and its target.
+        metrics: Name to metric.
+        threads: Inference threads.
+    """
+
+    def __init__(
+        self, samples: Callable[[], Iterable[tuple[Any, Target]]], metrics: Mapping[str, Metric], threads: int
+    ) -> None:
+        self._samples = samples
+        self._metrics = metrics
+        self._threads = threads
+        self._reference: NDArray[np.float32] | None = None
+
+    def check(self, model: ov.Model) -> None:
+        """Finds metrics that are not for the outputs of a model, on one sample.
+
+        Args:
+            model: The float model.
+
+        Raises:
+            ConfigError: There is one.
+            QuantizationError: There are no samples.
+        """
+        output, target = next(self._outputs(model, chunk_size=1))
+        for name, metric in self._metrics.items():
+            try:
+                if isinstance(metric, SampleMetric):
+                    metric.summarize(output, target)
+                else:
+                    metric(output, stack_targets([target]))
+            except (AttributeError, IndexError, TypeError, ValueError) as error:
+                raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
+
+    def __call__(self, model: ov.Model) -> dict[str, float]:
+        """The metrics of a model; of a classifier also agreement and divergence, unless it is the first.
+
+        Args:
+            model: The model.
+
+        Raises:
+            QuantizationError: There are no samples, or the model cannot be run on them.
+        """
+        # By the function: metrics that need the same of a sample share it.
+        summaries: dict[Callable[..., Any], list[Any]] = {
+            metric.summarize: [] for metric in self._metrics.values() if isinstance(metric, SampleMetric)
+        }
+        keeps_all = any(not isinstance(metric, SampleMetric) for metric in self._metrics.values())
+        outputs: list[NDArray[np.float32]] = []
+        targets: list[Target] = []
+        for output, target in self._outputs(model):
+            for summarize, found in summaries.items():
+                found.append(summarize(output, target))
+            if keeps_all or is_classifier(output):
+                outputs.append(output)
+                targets.append(target)
+        stacked = np.concatenate(outputs or [np.empty(0, dtype=np.float32)])
+        values = {
+            name: metric.finish(summaries[metric.summarize])
+            if isinstance(metric, SampleMetric)
+            else metric(stacked, stack_targets(targets))
+            for name, metric in self._metrics.items()
+        }
+        if self._reference is None:
+            self._reference = stacked
+            return values
+        return values | label_free_metrics(stacked, self._reference)
+
+    def _outputs(self, model: ov.Model, chunk_size: int | None = None) -> Iterator[tuple[NDArray[np.float32], Target]]:
+        """The first output (1, ...) and the target of each sample."""
+        # One sample at a time: each may have its own number of outputs, and larger batches are not faster.
+        runner = ModelRunner.compile(model, self._threads, batch_size=1, parallel=True)
+        is_empty = True
+        for inputs, targets in chunks(self._samples(), chunk_size or samples_per_chunk([runner])):
+            is_empty = False
+            for outputs, target in zip(runner.batches(inputs), targets, strict=True):
+                yield outputs[0], target
+        if is_empty:
+            raise QuantizationError("the data set is empty: give at least one image")
