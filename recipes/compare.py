@@ -113,7 +113,7 @@ def compare(
         models[name] = result.save(folder)
     threads = job.config.runtime.threads
     scores = {name: measure(compile_model(core().read_model(path), threads)) for name, path in models.items()}
-    comparison = _with_scores(compare_models(models, rounds=rounds), scores, len(splits.report))
+    comparison = _with_scores(compare_models(models, rounds=rounds, threads=threads), scores, len(splits.report))
     command = shlex.join(["python", "recipes/compare.py", *sys.argv[1:]])
     comparison = comparison.model_copy(update={"model": config.parent.name, "command": command})
     comparison.save(output / "comparison.json")
