@@ -136,8 +136,9 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(calibrated.quantizable, found.policy, final.table),
-        search=search_report(initializer.precision, found, task, search_score, len(prepared.images), final)
-        | ({} if latency is None else {"latency": latency.to_dict()}),
+        search=search_report(
+            initializer.precision.type, found, task, search_score, len(prepared.images), final, latency
+        ),
         seconds=stages.seconds,
         verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, found.policy, final.table, settings.compression.weights),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
+from nncf_mcq.config.output_files import DatasetReport, Origin
 from nncf_mcq.config.registry import PRECISION_INITIALIZERS
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, Target, build_dataset
@@ -182,6 +183,7 @@ class Job:
         study_storage: str | Path | BaseStorage | None = None,
         study_name: str | None = None,
         resume: bool = False,
+        origin: Origin | None = None,
     ) -> QuantizationResult:
         """Quantizes the model and measures it on the report images.
 
@@ -190,6 +192,7 @@ class Job:
             study_storage: See `quantize`, as for the others.
             study_name: Of the search in the storage.
             resume: Go on with the search in the storage.
+            origin: The command that asks for it, for the result.
 
         Raises:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
@@ -213,9 +216,7 @@ class Job:
             study_name=study_name,
             resume=resume,
         )
-        result.search["dataset"] = splits.describe()
-        result.seconds = stages.seconds | result.seconds
-        return result
+        return result.as_job(DatasetReport(**splits.describe()), stages.seconds, origin)
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:

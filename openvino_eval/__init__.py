@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nncf_mcq.config.output_files import RunResult
 from openvino_eval.accuracy import Evaluation, Predictions, evaluate_model, predict
 from openvino_eval.benchmark import BenchmarkResult, Candidate, Figure, TimedLayer, benchmark
 from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
@@ -12,7 +13,7 @@ from openvino_eval.layer_times import LayerTime, measure_layer_times
 from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
 from openvino_eval.machine import MachineLoad
 from openvino_eval.report import render_report, write_report
-from openvino_eval.run_result import Run, RunResult, load_run
+from openvino_eval.run_result import Run, load_run
 from openvino_eval.runtime import Precision, compile_model
 from openvino_eval.samples import ArraySamples, Samples, load_samples
 from openvino_eval.size import ConstantType, ModelSize, measure_size

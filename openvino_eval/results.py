@@ -6,16 +6,18 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from nncf_mcq.config.output_files import RESULT_FILE, RunResult
 from nncf_mcq.metrics.names import METRIC_NAMES, SHARES, metric_heading
 from nncf_mcq.utils.files import write_text_atomically
 from openvino_eval.compare import Comparison, ComparisonRow
+from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
-from openvino_eval.run_result import RESULT_FILE, RunResult, load_run
+from openvino_eval.run_result import load_run
 
 COMPARISON_FILE = "comparison.json"
 INT8_ROW = "NNCF INT8"
@@ -34,7 +36,6 @@ _PUBLISHED = (
     "Figures of others, on other images (ImageNet's and COCO's validation sets), partly of other weights of the same "
     "network, and not measured here: the drops are for orientation, not for a comparison of methods."
 )
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ResultRow(BaseModel):
@@ -144,7 +145,7 @@ def load_groups(path: Path) -> list[ResultGroup]:
     Raises:
         EvaluationError: The file holds something else.
     """
-    return _load(path, ResultGroup) if path.is_file() else []
+    return read(path, list[ResultGroup]) if path.is_file() else []
 
 
 def save_groups(path: Path, groups: Sequence[ResultGroup]) -> None:
@@ -159,7 +160,7 @@ def load_published(path: Path) -> list[PublishedFigure]:
     Raises:
         EvaluationError: The file is missing or holds something else.
     """
-    return _load(path, PublishedFigure)
+    return read(path, list[PublishedFigure])
 
 
 def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure], command: str) -> str:
@@ -249,11 +250,11 @@ def _of_comparison(folder: Path, comparison: Comparison) -> ResultGroup:
 
 def _of_run(folder: Path, run: RunResult) -> ResultGroup:
     path = folder / RESULT_FILE
-    search, sizes = run.search or {}, (run.metrics.float.get("bin_bytes"), run.metrics.quantized.get("bin_bytes"))
+    sizes = (run.metrics.float.get("bin_bytes"), run.metrics.quantized.get("bin_bytes"))
     if run.origin is None or None in sizes:
         raise EvaluationError(f"{path}: not of `nncf-mcq quantize`, or of an older one: no origin, or no sizes")
     layers = len(run.layers)
-    integer = sum(layer.runtime_precision in ("i8", "u8") for layer in run.layers)
+    integer = sum(layer.is_integer for layer in run.layers)
     float_row, quantized_row = (
         ResultRow(
             method=method,
@@ -265,13 +266,13 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
         )
         for method, values, size, count, made in (
             ("FP32", run.metrics.float, sizes[0], 0, {"weight_bits": 32.0, "activation_bits": "32"}),
-            (str(search.get("method", "quantized")), run.metrics.quantized, sizes[1], integer, _made(run)),
+            (run.search.method or "quantized", run.metrics.quantized, sizes[1], integer, _made(run)),
         )
     )
     return ResultGroup(
-        model=run.origin["config"],
-        command=run.origin["command"],
-        samples=search.get("dataset", {}).get("report", 0),
+        model=run.origin.config,
+        command=run.origin.command,
+        samples=run.search.dataset.report,
         rows=(float_row, quantized_row),
     )
 
@@ -279,7 +280,7 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
 def _made(run: RunResult) -> dict[str, Any]:
     """Widths and time of a run."""
     widths = sorted({layer.activation_bits for layer in run.layers if layer.activation_bits is not None})
-    seconds = (run.timing or {}).get("seconds", {})
+    seconds = run.timing.seconds
     average = run.metrics.quantized.get("average_weight_bits")
     return {
         "weight_bits": None if average is None else round(average, 3),
@@ -292,17 +293,6 @@ def _known_bits(row: ComparisonRow, *, is_float: bool) -> dict[str, Any]:
     if is_float:
         return {"weight_bits": 32.0, "activation_bits": "32"}
     return {"weight_bits": 8.0, "activation_bits": "8"} if row.name == INT8_ROW else {}
-
-
-def _load(path: Path, kind: type[_Model]) -> list[_Model]:
-    if not path.is_file():
-        raise EvaluationError(f"{path}: no such file")
-    try:
-        return TypeAdapter(list[kind]).validate_json(path.read_bytes())  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise EvaluationError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
 
 
 def _table(headings: Sequence[str], cells: Sequence[Sequence[str]], text_columns: Sequence[int]) -> str:

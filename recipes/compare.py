@@ -26,13 +26,14 @@ from rich.table import Table
 
 from nncf_mcq import NncfMcqError
 from nncf_mcq.config.catalog import baselines, find_config
+from nncf_mcq.config.output_files import CONFIG_FILE, MODEL_NAME, RESULT_FILE
 from nncf_mcq.config.schema import load_config, read_json
 from nncf_mcq.data.datasets import DatasetSplits
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.names import METRIC_NAMES, metric_heading, metric_value
 from nncf_mcq.model.inference import compile_model, core
 from nncf_mcq.model.layers import find_layers
-from nncf_mcq.result import CONFIG_FILE, MODEL_NAME, RESULT_FILE, versions
+from nncf_mcq.result import versions
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from openvino_eval.compare import Comparison, compare_models

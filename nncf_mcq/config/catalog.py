@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.config.schema import read_json
 from nncf_mcq.errors import ConfigError
 
-CONFIG_FILE = "config.json"
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
 """In an installed package, and in a checkout."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import openvino as ov
 
 from nncf_mcq.config.budget import Budget, LatencyBudget
+from nncf_mcq.config.output_files import LatencyReport
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
@@ -93,10 +93,11 @@ class LatencyCheck:
         """Whether the measured latency keeps the limit, up to `TOLERANCE`; None where it was not measured."""
         return None if self.measured is None else self.measured <= self.limit * (1 + TOLERANCE)
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+    @property
+    def report(self) -> LatencyReport:
+        """What result.json holds of it."""
         ratios = {name: getattr(self, name) for name in ("limit", "bound", "predicted", "measured")}
-        return {"ratio_to_int8": ratios, "kept": self.is_kept, "precision": self.precision}
+        return LatencyReport(ratio_to_int8=ratios, kept=self.is_kept, precision=self.precision)
 
 
 def check_latency(

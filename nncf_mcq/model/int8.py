@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import nncf
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
 from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
@@ -55,15 +54,15 @@ def int8_policy(quantizable: QuantizableModel) -> Policy:
     )
 
 
-def int8_search_report() -> dict[str, Any]:
+def int8_search_report() -> SearchReport:
     """What result.json says of the search that there was not."""
-    return {
-        "method": ALGORITHM,
-        "evaluations": 0,
-        "evaluations_of": {"resumed": 0, "this_process": 0, "workers": 0},
-        "storage": None,
-        "score": None,
-        "images": 0,
-        "final_weights": {"table_score": None, "sequential_score": None, "kept": "table"},
-        "details": {},
-    }
+    return SearchReport(
+        method=ALGORITHM,
+        evaluations=0,
+        evaluations_of={"resumed": 0, "this_process": 0, "workers": 0},
+        storage=None,
+        score=None,
+        images=0,
+        final_weights=FinalWeightsReport(table_score=None, sequential_score=None, kept="table"),
+        details={},
+    )

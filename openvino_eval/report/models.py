@@ -200,19 +200,19 @@ def _measured(row: ComparisonRow) -> ModelRow:
 def _of_run(title: str, run: Run) -> ModelRow:
     found = _numbers(run.result.metrics.quantized)
     layers = run.result.layers
-    precisions = [layer.runtime_precision for layer in layers]
-    latency = ((run.result.search or {}).get("latency") or {}).get("ratio_to_int8") or {}
+    is_verified = any(layer.runtime_precision for layer in layers)
+    latency = run.result.search.latency
     return ModelRow(
         name=title,
         is_run=True,
-        int8_ratio=latency.get("measured"),
+        int8_ratio=None if latency is None else latency.ratio_to_int8.get("measured"),
         metrics={name: value for name, value in found.items() if name not in ("average_weight_bits", "bops")
                  and not name.endswith("_bytes")},
         average_bits=found.get("average_weight_bits"),
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
-        integer_layers=sum(kind in ("i8", "u8") for kind in precisions) if any(precisions) else None,
-        compute_layers=len(layers) if any(precisions) else None,
+        integer_layers=sum(layer.is_integer for layer in layers) if is_verified else None,
+        compute_layers=len(layers) if is_verified else None,
     )  # fmt: skip
 
 

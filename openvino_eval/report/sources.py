@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nncf_mcq.config.output_files import RESULT_FILE
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import RunStore, Standing, rank
 from openvino_eval.contest.record import RUNS_FOLDER
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import measure_layer_times
-from openvino_eval.run_result import RESULT_FILE, Run, load_run
+from openvino_eval.run_result import Run, load_run
 
 COMPARISON_FILE = "comparison.json"
 

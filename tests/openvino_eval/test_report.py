@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects
 import pytest
 
+from nncf_mcq.config.output_files import Histograms, RunResult
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import LayerTime, measure_layer_times
@@ -25,7 +26,7 @@ from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.palette import DARK, LIGHT
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
-from openvino_eval.run_result import Histograms, Run, RunResult, load_run
+from openvino_eval.run_result import Run, load_run
 from openvino_eval.runtime import Precision
 
 RESULT: dict[str, Any] = {
