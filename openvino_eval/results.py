@@ -13,13 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from nncf_mcq.config.output_files import RESULT_FILE, RunResult
 from nncf_mcq.metrics.names import METRIC_NAMES, SHARES, metric_heading
 from nncf_mcq.utils.files import write_text_atomically
-from openvino_eval.compare import Comparison, ComparisonRow
+from openvino_eval.compare import Comparison, ComparisonRow, find_comparison
 from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
 from openvino_eval.run_result import load_run
 
-COMPARISON_FILE = "comparison.json"
 INT8_ROW = "NNCF INT8"
 """What latencies are relative to."""
 
@@ -123,13 +122,14 @@ def collect(folder: Path) -> ResultGroup:
     """What a folder written by `recipes/compare.py` or by `nncf-mcq quantize` holds.
 
     Args:
-        folder: With a comparison.json, or else with a result.json.
+        folder: With a models.json, or else with a result.json.
 
     Raises:
         EvaluationError: There is neither, or one that does not say what it was made of and how.
     """
-    if (folder / COMPARISON_FILE).is_file():
-        return _of_comparison(folder, Comparison.load(folder / COMPARISON_FILE))
+    comparison = find_comparison(folder)
+    if comparison is not None:
+        return _of_comparison(comparison, Comparison.load(comparison))
     return _of_run(folder, load_run(folder).result)
 
 
@@ -220,13 +220,13 @@ def _group_table(group: ResultGroup) -> str:
     return _table(headings, cells, text_columns=(0,))
 
 
-def _of_comparison(folder: Path, comparison: Comparison) -> ResultGroup:
+def _of_comparison(file: Path, comparison: Comparison) -> ResultGroup:
     if comparison.model is None or comparison.command is None:
-        raise EvaluationError(f"{folder / COMPARISON_FILE}: does not say what was compared by which command")
+        raise EvaluationError(f"{file}: does not say what was compared by which command")
     baseline = next((row.median_ms for row in comparison.rows if row.name == INT8_ROW), None)
     rows = []
     for index, row in enumerate(comparison.rows):
-        result = folder / Path(row.path).parent.name / RESULT_FILE
+        result = file.parent / Path(row.path).parent.name / RESULT_FILE
         made = _made(load_run(result.parent).result) if result.is_file() else _known_bits(row, is_float=index == 0)
         rows.append(
             ResultRow(

@@ -36,7 +36,7 @@ from nncf_mcq.model.layers import find_layers
 from nncf_mcq.result import versions
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.library_logs import silence_cuda_notice
-from openvino_eval.compare import Comparison, compare_models
+from openvino_eval.compare import MODELS_FILE, Comparison, compare_models
 from openvino_eval.report import write_report
 from openvino_eval.run_result import load_run
 
@@ -117,7 +117,7 @@ def compare(
     comparison = _with_scores(compare_models(models, rounds=rounds, threads=threads), scores, len(splits.report))
     command = shlex.join(["python", "recipes/compare.py", *sys.argv[1:]])
     comparison = comparison.model_copy(update={"model": config.parent.name, "command": command})
-    comparison.save(output / "comparison.json")
+    comparison.save(output / MODELS_FILE)
     report = output / "report.html"
     runs = {name: load_run(models[name].parent) for name in variants}
     write_report(report, comparison=comparison, runs=runs, title=config.parent.name)
@@ -173,16 +173,7 @@ def _nncf_int8(model: ov.Model, splits: DatasetSplits) -> ov.Model:
 
 def _with_scores(comparison: Comparison, scores: Mapping[str, Mapping[str, float]], samples: int) -> Comparison:
     """The comparison with the scores."""
-    names = ("top1", "agreement", "kl")
-    rows = tuple(
-        row.model_copy(
-            update={
-                **{name: value for name, value in scores[row.name].items() if name in names},
-                "metrics": dict(scores[row.name]),
-            }
-        )
-        for row in comparison.rows
-    )
+    rows = tuple(row.model_copy(update={"metrics": dict(scores[row.name])}) for row in comparison.rows)
     return comparison.model_copy(update={"rows": rows, "samples": samples})
 
 

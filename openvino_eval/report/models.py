@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from nncf_mcq.metrics.names import SHARES
 from openvino_eval.compare import Comparison, ComparisonRow
 from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
 from openvino_eval.run_result import Run
 
 FLOAT: Final = "FP32"
-SHARES: Final = ("top1", "top5", "map50", "map", "agreement")
-"""Metrics between 0 and 1."""
-
 _NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes", "kl", "agreement")
 
 
@@ -186,7 +184,7 @@ def _measured(row: ComparisonRow) -> ModelRow:
     known = row.latency_ratio_low is not None and row.latency_ratio_high is not None
     return ModelRow(
         name=row.name,
-        metrics={"top1": row.top1, "agreement": row.agreement, "kl": row.kl},
+        metrics=row.metrics,
         bin_bytes=row.bin_bytes,
         xml_bytes=row.xml_bytes,
         median_ms=row.median_ms,

@@ -63,7 +63,7 @@ def test_what_is_written_is_read_back_and_has_no_key_that_is_not_declared(
     assert read == result.document
     assert list(further_keys(read)) == []
     assert (read.search.dataset.source, read.origin) == ("noise", Origin(config="c", command="d"))
-    assert list(read.timing.seconds)[0] == "distillation"
+    assert next(iter(read.timing.seconds)) == "distillation"
     assert all(layer.is_integer for layer in read.layers)
     histograms = read_document(tmp_path / HISTOGRAM_FILE, Histograms)
     assert histograms.layers == result.histograms
