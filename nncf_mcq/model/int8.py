@@ -36,14 +36,20 @@ def quantize_int8(
     """
     with stages.stage("layers"):
         quantizable = find_layers(model, config.ignored_scopes)
-    with stages.stage("nncf.quantize"), quiet_nncf():
+    with stages.stage("nncf.quantize"):
+        return quantizable, nncf_int8(model, images, config)
+
+
+def nncf_int8(model: ov.Model, images: NDArray[np.float32], config: CompressionConfig) -> ov.Model:
+    """The model alone, as in `quantize_int8`, whose layers have been looked at before."""
+    with quiet_nncf():
         quantized: ov.Model = nncf.quantize(
             model.clone(),
             nncf.Dataset([image[None] for image in images]),
             subset_size=len(images),
             ignored_scope=ignored_scope(config.ignored_scopes),
         )
-    return quantizable, quantized
+    return quantized
 
 
 def int8_policy(quantizable: QuantizableModel) -> Policy:
