@@ -24,6 +24,12 @@ from openvino_eval.size import file_bytes
 MODELS_FILE: Final = "models.json"
 """What a comparison is called in the folder of its models."""
 
+FLOAT_ROW: Final = "FP32"
+"""The float model."""
+
+INT8_ROW: Final = "NNCF INT8"
+"""NNCF's own INT8, which latencies of recipes are relative to."""
+
 BF16_SUFFIX = " (bf16)"
 
 _OLD_FILE = "comparison.json"

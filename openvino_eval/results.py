@@ -13,14 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from nncf_mcq.config.output_files import RESULT_FILE, RunResult
 from nncf_mcq.metrics.names import METRIC_NAMES, SHARES, metric_heading
 from nncf_mcq.utils.files import write_text_atomically
-from openvino_eval.compare import Comparison, ComparisonRow, find_comparison
+from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow, find_comparison
 from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
 from openvino_eval.run_result import load_run
-
-INT8_ROW = "NNCF INT8"
-"""What latencies are relative to."""
 
 ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
 """Of accuracy, in the order of preference."""
@@ -265,7 +262,7 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
             **made,
         )
         for method, values, size, count, made in (
-            ("FP32", run.metrics.float, sizes[0], 0, {"weight_bits": 32.0, "activation_bits": "32"}),
+            (FLOAT_ROW, run.metrics.float, sizes[0], 0, {"weight_bits": 32.0, "activation_bits": "32"}),
             (run.search.method or "quantized", run.metrics.quantized, sizes[1], integer, _made(run)),
         )
     )
