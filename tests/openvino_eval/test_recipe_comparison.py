@@ -82,7 +82,7 @@ def test_the_table_says_what_was_measured(output: Path, console: Console) -> Non
     text = console.export_text(clear=False)
     assert re.search(r"30 report images, batch 1, 1 thread *\n", text)
     float_row, int8_row = (
-        [line.split() for line in text.splitlines() if name in line][0] for name in ("FP32 ", "INT8 ")
+        next(line.split() for line in text.splitlines() if name in line) for name in ("FP32 ", "INT8 ")
     )
     assert float_row[2:4] == ["100.00", "0.0000"]
     assert int8_row[-2:] == ["1.00", "2/3"]
