@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nncf_mcq.config.output_files import RunResult
 from openvino_eval.accuracy import Evaluation, Predictions, evaluate_model, predict
-from openvino_eval.benchmark import BenchmarkResult, Candidate, Figure, TimedLayer, benchmark
+from openvino_eval.benchmark import BenchmarkResult, Candidate, RoundStatistics, TimedLayer, benchmark
 from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
 from openvino_eval.compare import Comparison, ComparisonRow, compare_models
 from openvino_eval.errors import EvaluationError
@@ -28,7 +28,6 @@ __all__ = [
     "ConstantType",
     "Evaluation",
     "EvaluationError",
-    "Figure",
     "LatencyResult",
     "LayerTime",
     "MachineLoad",
@@ -36,6 +35,7 @@ __all__ = [
     "ModelSize",
     "Precision",
     "Predictions",
+    "RoundStatistics",
     "Run",
     "RunResult",
     "RuntimeLayer",
