@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nncf
 import numpy as np
 import openvino as ov
 from rich.console import Console
@@ -30,6 +29,7 @@ from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
 from nncf_mcq.model import ModelRunner
+from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.files import write_text_atomically
@@ -203,9 +203,9 @@ class Bench:
 
     def measure_nncf_int8(self) -> dict[str, float]:
         """Scores of NNCF's own INT8 from the same calibration images."""
-        images = [image[None] for image in self.calibrated.calibration]
         start = time.perf_counter()
-        model = nncf.quantize(self.calibrated.quantizable.model.clone(), nncf.Dataset(images), subset_size=len(images))
+        calibrated = self.calibrated
+        model = nncf_int8(calibrated.quantizable.model, calibrated.calibration, self.config.compression.ignored_scopes)
         return self._scores(model) | {"seconds": time.perf_counter() - start}
 
     def _measure(self, case: Case) -> dict[str, float]:

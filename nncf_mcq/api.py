@@ -132,8 +132,9 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(calibrated.quantizable, policy, final.table),
-        search=search_report(initializer.parameters, found, task, search_score, len(prepared.images), final)
-        | ({} if latency is None else {"latency": latency.to_dict()}),
+        search=search_report(
+            initializer.parameters.type, found, task, search_score, len(prepared.images), final, latency
+        ),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),

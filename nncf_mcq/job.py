@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
 from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.output_files import DatasetReport, Origin
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
@@ -186,6 +187,7 @@ class Job:
         study_storage: str | Path | BaseStorage | None = None,
         study_name: str | None = None,
         resume: bool = False,
+        origin: Origin | None = None,
     ) -> QuantizationResult:
         """Quantizes the model and measures it on the report images.
 
@@ -194,6 +196,7 @@ class Job:
             study_storage: See `quantize`, as for the others.
             study_name: Of the search in the storage.
             resume: Go on with the search in the storage.
+            origin: The command that asks for it, for the result.
 
         Raises:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
@@ -217,9 +220,7 @@ class Job:
             study_name=study_name,
             resume=resume,
         )
-        result.search["dataset"] = splits.describe()
-        result.seconds = stages.seconds | result.seconds
-        return result
+        return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.documents import DocumentError, read_document
 
-SUPPORTED_BITS = (2, 3, 4, 5, 6, 7, 8)
+Bits = Literal[2, 3, 4, 5, 6, 7, 8]
+SUPPORTED_BITS: Final[tuple[int, ...]] = get_args(Bits)
 """Widths that weights and activations can have."""
 
 INT8_BITS = 8
 """Width of NNCF's INT8: the largest of them, and that of every kernel."""
 
-FLOAT32_BITS = 32
+INT8_PRECISIONS: Final = frozenset({"i8", "u8"})
+"""The plugin's names of what a layer runs in that computes with 8-bit integers."""
+
+FLOAT32_BITS: Final = 32
 """Width of the float model's weights and activations, which sizes and bit operations are compared with."""
 
-FLOAT_CHOICE = 16
+FLOAT_CHOICE: Final = 16
 """Stands among the widths for a layer left in floating point: its weights are stored as f16, 16 bits a weight."""
 
-FLOAT_CHOICE_NAME = "float"
+FLOAT_CHOICE_NAME: Final = "float"
 """Its name in the JSON."""
 
 PolicyKey = tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]
@@ -55,7 +62,8 @@ class Policy:
         weight_bits = {
             name: FLOAT_CHOICE_NAME if bits == FLOAT_CHOICE else bits for name, bits in self.weight_bits.items()
         }
-        return {"weight_bits": weight_bits, "activation_bits": dict(self.activation_bits)}
+        values = {"weight_bits": weight_bits, "activation_bits": self.activation_bits}
+        return _PolicyDocument.model_validate(values).model_dump()
 
     @classmethod
     def from_dict(cls, data: object, path: str = "policy") -> Policy:
@@ -64,21 +72,14 @@ class Policy:
         Raises:
             ConfigError: A width is not one of 2..8, nor a layer's "float", or a section is missing or unknown.
         """
-        sections = ("weight_bits", "activation_bits")
-        if not isinstance(data, dict) or "weight_bits" not in data or not set(data) <= set(sections):
-            raise ConfigError(path, data, "an object with weight_bits and activation_bits")
-        for section in sections:
-            widths = data.get(section, {})
-            if not isinstance(widths, dict):
-                raise ConfigError(f"{path}.{section}", widths, "an object of names and bits")
-            others = [FLOAT_CHOICE_NAME] if section == "weight_bits" else []
-            for name, bits in widths.items():
-                if isinstance(bits, bool) or bits not in [*SUPPORTED_BITS, *others]:
-                    raise ConfigError(f"{path}.{section}[{name!r}]", bits, f"one of {[*SUPPORTED_BITS, *others]}")
+        try:
+            document = _PolicyDocument.model_validate(data)
+        except ValidationError as error:
+            raise _policy_error(error, data, path) from error
         weight_bits = {
-            name: FLOAT_CHOICE if bits == FLOAT_CHOICE_NAME else bits for name, bits in data["weight_bits"].items()
+            name: FLOAT_CHOICE if bits == FLOAT_CHOICE_NAME else bits for name, bits in document.weight_bits.items()
         }
-        return cls(weight_bits, dict(data.get("activation_bits", {})))
+        return cls(weight_bits, dict(document.activation_bits))
 
     @classmethod
     def from_file(cls, file: Path) -> Policy:
@@ -88,7 +89,29 @@ class Policy:
             ConfigError: The file is missing, is not JSON, or holds no policy.
         """
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError("policy", str(file), f"a readable policy.json ({error})") from error
+            data = read_document(file, object)
+        except DocumentError as error:
+            raise ConfigError("policy", str(file), f"a readable policy.json ({error.problem})") from error
         return cls.from_dict(data.get("policy", data) if isinstance(data, dict) else data, str(file))
+
+
+class _PolicyDocument(BaseModel):
+    """A `policy.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight_bits: dict[str, Literal[Bits, "float"]]
+    activation_bits: dict[str, Bits] = {}
+
+
+def _policy_error(error: ValidationError, data: object, path: str) -> ConfigError:
+    """The first problem, in the words of `ConfigError`."""
+    first = error.errors()[0]
+    place, found = first["loc"], first["input"]
+    if not place or first["type"] in ("missing", "extra_forbidden"):
+        return ConfigError(path, data, "an object with weight_bits and activation_bits")
+    section, *names = place
+    if not names:
+        return ConfigError(f"{path}.{section}", found, "an object of names and bits")
+    allowed = [*SUPPORTED_BITS, *([FLOAT_CHOICE_NAME] if section == "weight_bits" else [])]
+    return ConfigError(f"{path}.{section}[{names[0]!r}]", found, f"one of {allowed}")

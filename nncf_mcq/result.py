@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -15,21 +16,36 @@ from typing import Any
 import openvino as ov
 from numpy.typing import NDArray
 
+from nncf_mcq.config.output_files import (
+    CONFIG_FILE,
+    HISTOGRAM_FILE,
+    MODEL_NAME,
+    POLICY_FILE,
+    RESULT_FILE,
+    DatasetReport,
+    Histograms,
+    LayerHistogram,
+    LayerResult,
+    Origin,
+    RunMetrics,
+    RunResult,
+    SearchReport,
+    StorageReport,
+    Timing,
+)
 from nncf_mcq.config.schema import Config
 from nncf_mcq.ir.export import export
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.utils.files import write_text_atomically
-from nncf_mcq.weights.histograms import WeightHistogram, histogram_json
+from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
-MODEL_NAME = "model"
-RESULT_FILE, POLICY_FILE, CONFIG_FILE = "result.json", "policy.json", "config.json"
-HISTOGRAM_FILE = "histograms.json"
 _PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
 
 
@@ -43,12 +59,12 @@ class QuantizationResult:
         policy: Bits of every layer and activation quantizer.
         config: The resolved configuration.
         metrics: `float` and `quantized`: metric name to value.
-        layers: One record a layer: name, kind, bits, rule and its errors, share of size and MACs.
+        layers: Bits, clipping rule and its errors, share of size and MACs of each layer.
         search: How the policy was found and what it cost.
         seconds: Wall time by stage.
         verification_images: (N, ...) images on which the saved file must equal the scored model.
         histograms: Layer name to its weights before and after quantization.
-        origin: `config` and `command`, where a command made it.
+        origin: The configuration and the command, where a command made it.
     """
 
     model: ov.Model
@@ -56,12 +72,29 @@ class QuantizationResult:
     policy: Policy
     config: Config
     metrics: dict[str, dict[str, float]]
-    layers: list[dict[str, Any]]
-    search: dict[str, Any]
+    layers: list[LayerResult]
+    search: SearchReport
     seconds: dict[str, float]
     verification_images: NDArray[Any] = field(repr=False)
-    histograms: dict[str, WeightHistogram] = field(default_factory=dict, repr=False)
-    origin: dict[str, str] | None = None
+    histograms: dict[str, LayerHistogram] = field(default_factory=dict, repr=False)
+    origin: Origin | None = None
+
+    def as_job(
+        self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None = None
+    ) -> QuantizationResult:
+        """Returns the result of a whole job of which this is the quantization.
+
+        Args:
+            dataset: The images.
+            seconds: Wall time by stage of what came before, such as distilling images.
+            origin: The configuration and the command, where a command made it.
+        """
+        return dataclasses.replace(
+            self,
+            search=self.search.model_copy(update={"dataset": dataset}),
+            seconds={**seconds, **self.seconds},
+            origin=origin,
+        )
 
     def save(self, directory: str | Path) -> Path:
         """Writes model.xml, model.bin, policy.json, config.json, histograms.json and result.json; verifies the model.
@@ -87,45 +120,54 @@ class QuantizationResult:
             "config": json.dumps(config.to_dict()),
             "versions": json.dumps(versions()),
         }
-        names = [layer["name"] for layer in self.layers if layer["bits"] is not None]
+        names = [layer.name for layer in self.layers if layer.bits is not None]
         exported = export(
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
-        for layer in self.layers:
-            # The plugin may fuse a float layer with others.
-            layer["runtime_precision"] = exported.runtime_precisions.get(layer["name"])
+        # The plugin may fuse a float layer with others.
+        self.layers = [
+            layer.model_copy(update={"runtime_precision": exported.runtime_precisions.get(layer.name)})
+            for layer in self.layers
+        ]
         self.metrics["quantized"] |= file_sizes(exported.xml)
         with TemporaryDirectory(dir=directory) as temporary:
             self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
         write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
         write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
-        write_text_atomically(directory / HISTOGRAM_FILE, histogram_json(self.histograms))
-        write_text_atomically(directory / RESULT_FILE, _json(self.to_dict() | {"search": self._search_from(directory)}))
+        write_text_atomically(directory / HISTOGRAM_FILE, Histograms(reach=REACH, layers=self.histograms).to_json())
+        result = self.document.model_copy(update={"search": self._search_from(directory)})
+        write_text_atomically(directory / RESULT_FILE, _json(result.to_dict()))
         return exported.xml
 
-    def _search_from(self, directory: Path) -> dict[str, Any]:
+    def _search_from(self, directory: Path) -> SearchReport:
         """How the policy was found, with the path of a journal relative to the result."""
-        storage = self.search.get("storage")
-        if storage is None or not Path(storage["location"]).is_absolute():
+        storage = self.search.storage
+        if storage is None or not Path(storage.location).is_absolute():
             return self.search
-        return {**self.search, "storage": {**storage, "location": os.path.relpath(storage["location"], directory)}}
+        relative = storage.model_copy(update={"location": os.path.relpath(storage.location, directory)})
+        return self.search.model_copy(update={"storage": relative})
+
+    @property
+    def document(self) -> RunResult:
+        """What result.json holds."""
+        return RunResult(
+            metrics=RunMetrics(**self.metrics),
+            layers=tuple(self.layers),
+            search=self.search,
+            timing=Timing(seconds={stage: round(value, 3) for stage, value in self.seconds.items()}),
+            versions=versions(),
+            origin=self.origin,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """What result.json holds."""
-        return {
-            "metrics": self.metrics,
-            "layers": self.layers,
-            "search": self.search,
-            "timing": {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}},
-            "versions": versions(),
-            "origin": self.origin,
-        }
+        """The JSON values of result.json."""
+        return self.document.to_dict()
 
 
 def describe_layers(
     quantizable: QuantizableModel, policy: Policy, table: WeightTable | None = None
-) -> list[dict[str, Any]]:
-    """One record for each layer of the result; of a layer that is left in floating point, `bits` is None.
+) -> list[LayerResult]:
+    """What there is to say of each layer; of one that is left in floating point, `bits` is None.
 
     Without a table there is nothing of how its weights were made.
     """
@@ -137,19 +179,19 @@ def describe_layers(
         entry = None if table is None or is_float else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "bits": None if is_float else bits,
-                "activation_bits": None if is_float else max(activation_bits, default=None),
+            LayerResult(
+                name=layer.name,
+                kind=layer.kind,
+                bits=None if is_float else bits,
+                activation_bits=None if is_float else max(activation_bits, default=None),
                 **({} if entry is None else _describe_weights(entry)),
-                "weight_shape": list(layer.weight_shape),
-                "weights": layer.weights,
-                "size_share": layer.weights / quantizable.quantizable_weights,
-                "macs": layer.macs,
-                "mac_share": layer.macs / macs,
-                "group": layer.group,
-            }
+                weight_shape=layer.weight_shape,
+                weights=layer.weights,
+                size_share=layer.weights / quantizable.quantizable_weights,
+                macs=layer.macs,
+                mac_share=layer.macs / macs,
+                group=layer.group,
+            )
         )
     return records
 
@@ -164,25 +206,28 @@ def _describe_weights(entry: QuantizedWeight) -> dict[str, Any]:
 
 
 def search_report(
-    parameters: Any,
+    method: str,
     found: PrecisionResult,
     task: PrecisionTask,
     score: float | None,
     images: int,
     final: FinalWeights,
-) -> dict[str, Any]:
+    latency: LatencyCheck | None,
+) -> SearchReport:
     """How the policy was found: method, number of scored policies, its score on the search images, the final pass."""
     evaluator, stored = task.evaluator, task.stored
-    return {
-        "method": parameters.type,
-        "evaluations": evaluator.evaluations,
-        "evaluations_of": evaluator.origins,
-        "storage": None if stored is None else {"location": stored.location, "study": stored.name},
-        "score": score,
-        "images": images if evaluator.evaluations else 0,
-        "final_weights": final.to_dict(),
-        "details": dict(found.details),
-    }
+    report = SearchReport(
+        method=method,
+        evaluations=evaluator.evaluations,
+        evaluations_of=evaluator.origins,
+        storage=None if stored is None else StorageReport(location=stored.location, study=stored.name),
+        score=score,
+        images=images if evaluator.evaluations else 0,
+        final_weights=final.report,
+        details=dict(found.details),
+    )
+    # Without a budget of latency there is nothing to say of it.
+    return report if latency is None else report.model_copy(update={"latency": latency.report})
 
 
 def file_sizes(xml: Path) -> dict[str, float]:

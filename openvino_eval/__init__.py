@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nncf_mcq.config import RunResult
 from openvino_eval.accuracy import Evaluation, Predictions, evaluate_model, predict
-from openvino_eval.benchmark import BenchmarkResult, Candidate, Figure, TimedLayer, benchmark
+from openvino_eval.benchmark import BenchmarkResult, Candidate, RoundStatistics, TimedLayer, benchmark
 from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, run_benchmark_app, run_counters
 from openvino_eval.compare import Comparison, ComparisonRow, compare_models
 from openvino_eval.errors import EvaluationError
@@ -12,7 +13,7 @@ from openvino_eval.layer_times import LayerTime, measure_layer_times
 from openvino_eval.layers import RuntimeLayer, count_integer_layers, count_precisions, runtime_layers
 from openvino_eval.machine import MachineLoad
 from openvino_eval.report import render_report, write_report
-from openvino_eval.run_result import Run, RunResult, load_run
+from openvino_eval.run_result import Run, load_run
 from openvino_eval.runtime import Precision, read_and_compile
 from openvino_eval.samples import ArraySamples, Samples, load_samples
 from openvino_eval.size import ConstantType, ModelSize, measure_size
@@ -27,7 +28,6 @@ __all__ = [
     "ConstantType",
     "Evaluation",
     "EvaluationError",
-    "Figure",
     "LatencyResult",
     "LayerTime",
     "MachineLoad",
@@ -35,6 +35,7 @@ __all__ = [
     "ModelSize",
     "Precision",
     "Predictions",
+    "RoundStatistics",
     "Run",
     "RunResult",
     "RuntimeLayer",

@@ -38,7 +38,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Figure:
+class RoundStatistics:
     """Median latency in milliseconds, or inferences a second, of one model over the rounds.
 
     Attributes:
@@ -49,7 +49,7 @@ class Figure:
         ratio: To the reference in the same round, median over the rounds; 1 for the reference.
         ratio_low: Lower quartile of it.
         ratio_high: Upper quartile.
-        rounds: The figure of each round.
+        rounds: The value of each round.
     """
 
     median: float
@@ -85,14 +85,14 @@ class BenchmarkResult:
     """What was measured of several models.
 
     Attributes:
-        figures: Mode -> model -> figure.
+        statistics: Mode -> model -> its latency or throughput over the rounds.
         layers: Model -> its layers in the order of execution.
         reference: Name of the model that ratios are to.
         load: What else the machine did.
         settings: What was pinned, and the machine.
     """
 
-    figures: Mapping[Mode, Mapping[str, Figure]]
+    statistics: Mapping[Mode, Mapping[str, RoundStatistics]]
     layers: Mapping[str, Sequence[TimedLayer]]
     reference: str
     load: MachineLoad
@@ -106,8 +106,8 @@ class BenchmarkResult:
                 f"other programs took {100 * self.load.others:.0f} % of the processor (load {self.load.load:.1f} on "
                 f"{self.load.processors}): ratios are better than the times, and both better on a quiet machine"
             )
-        for mode, figures in self.figures.items():
-            noisy = [name for name, figure in figures.items() if figure.is_noisy]
+        for mode, rows in self.statistics.items():
+            noisy = [name for name, found in rows.items() if found.is_noisy]
             if noisy:
                 found.append(
                     f"{mode}: the quartiles of the rounds are more than {100 * NOISY_SPREAD:.0f} % apart for "
@@ -123,8 +123,8 @@ class BenchmarkResult:
             "warnings": self.warnings(),
             "reference": self.reference,
             **{
-                str(mode): {name: asdict(figure) for name, figure in rows.items()}
-                for mode, rows in self.figures.items()
+                str(mode): {name: asdict(found) for name, found in rows.items()}
+                for mode, rows in self.statistics.items()
             },
             "layers": {
                 name: [{**asdict(item.layer), "milliseconds": item.milliseconds} for item in rows]
@@ -203,7 +203,7 @@ def benchmark(
         layers[name] = [TimedLayer(layer, times.get(layer.name, 0.0)) for layer in described]
         progress()
     result = BenchmarkResult(
-        figures={mode: summarize(mode, runs, against) for mode, runs in found.items()},
+        statistics={mode: summarize(mode, runs, against) for mode, runs in found.items()},
         layers=layers,
         reference=against,
         load=load,
@@ -235,7 +235,9 @@ def count_runs(models: int, modes: int, rounds: int) -> int:
     return models * (modes * rounds + 1)
 
 
-def summarize(mode: Mode, runs: Mapping[str, Sequence[BenchmarkAppResult]], reference: str) -> dict[str, Figure]:
+def summarize(
+    mode: Mode, runs: Mapping[str, Sequence[BenchmarkAppResult]], reference: str
+) -> dict[str, RoundStatistics]:
     """Medians, quartiles and ratios over the rounds.
 
     Args:
@@ -248,14 +250,16 @@ def summarize(mode: Mode, runs: Mapping[str, Sequence[BenchmarkAppResult]], refe
         name: np.array([run.median_ms if is_latency else run.throughput_fps for run in rows])
         for name, rows in runs.items()
     }
-    figures = {}
+    statistics = {}
     for name, rounds in values.items():
         low, median, high = (float(value) for value in np.percentile(rounds, (25, 50, 75)))
         ratios = np.percentile(rounds / values[reference], (25, 50, 75))
         ratio_low, ratio, ratio_high = (float(value) for value in ratios)
         best = min(run.min_ms for run in runs[name]) if is_latency else float(rounds.max())
-        figures[name] = Figure(median, low, high, best, ratio, ratio_low, ratio_high, tuple(map(float, rounds)))
-    return figures
+        statistics[name] = RoundStatistics(
+            median, low, high, best, ratio, ratio_low, ratio_high, tuple(map(float, rounds))
+        )
+    return statistics
 
 
 def float_layers(layers: Sequence[TimedLayer]) -> list[TimedLayer]:

@@ -14,24 +14,24 @@ _UNITS = {Mode.LATENCY: "ms", Mode.THROUGHPUT: "inferences/s"}
 _NAMED_LAYERS = 8
 
 
-def figure_tables(result: BenchmarkResult) -> Iterator[Table]:
+def statistics_tables(result: BenchmarkResult) -> Iterator[Table]:
     """One table a mode: median, quartiles and ratio of each model.
 
     Args:
         result: What was measured.
     """
-    for mode, figures in result.figures.items():
+    for mode, rows in result.statistics.items():
         headings = (_UNITS[mode], "quartiles", "min" if mode is Mode.LATENCY else "max", "ratio", "quartiles")
         columns = (Column(heading, justify="right") for heading in headings)
         table = Table(Column(f"{mode}", no_wrap=True), *columns)
-        for name, figure in figures.items():
+        for name, found in rows.items():
             table.add_row(
                 name,
-                _digits(figure.median),
-                f"{_digits(figure.low)}..{_digits(figure.high)}",
-                _digits(figure.best),
-                f"{figure.ratio:.3f}",
-                "reference" if name == result.reference else f"{figure.ratio_low:.3f}..{figure.ratio_high:.3f}",
+                _digits(found.median),
+                f"{_digits(found.low)}..{_digits(found.high)}",
+                _digits(found.best),
+                f"{found.ratio:.3f}",
+                "reference" if name == result.reference else f"{found.ratio_low:.3f}..{found.ratio_high:.3f}",
             )
         yield table
 

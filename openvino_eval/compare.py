@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import openvino as ov
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from nncf_mcq.metrics import is_classifier
+from nncf_mcq.metrics import METRIC_NAMES, is_classifier
 from nncf_mcq.model import processor_name
-from openvino_eval.accuracy import compare_outputs, predict, score
+from nncf_mcq.utils import write_text_atomically
+from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
+from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
@@ -18,7 +21,22 @@ from openvino_eval.runtime import DEFAULT_THREADS, Precision
 from openvino_eval.samples import Samples
 from openvino_eval.size import file_bytes
 
+MODELS_FILE: Final = "models.json"
+"""What a comparison is called in the folder of its models."""
+
+FLOAT_ROW: Final = "FP32"
+"""The float model."""
+
+INT8_ROW: Final = "NNCF INT8"
+"""NNCF's own INT8, which latencies of recipes are relative to."""
+
 BF16_SUFFIX = " (bf16)"
+
+_OLD_FILE = "comparison.json"
+"""What older versions called it; a contest's results have the same name."""
+
+_OLD_METRICS = ("top1", "agreement", "kl")
+"""Metrics that older versions wrote beside the others."""
 
 
 class ComparisonRow(BaseModel):
@@ -28,9 +46,6 @@ class ComparisonRow(BaseModel):
         name: Its name in the comparison.
         path: Its `.xml`.
         precision: What its float layers run in.
-        top1: Share of right top-1 answers, 0..1.
-        agreement: Share of top-1 answers equal to the first model's, 0..1.
-        kl: Mean KL divergence from the first model's answers, in nats.
         bin_bytes: Bytes of the weights.
         xml_bytes: Bytes of the topology.
         median_ms: Median latency of one inference in milliseconds.
@@ -40,17 +55,16 @@ class ComparisonRow(BaseModel):
         latency_ratio_high: Upper quartile.
         integer_layers: Convolutions and matrix products that run on 8-bit integers.
         compute_layers: Convolutions and matrix products.
-        metrics: All that was measured of its answers, by name.
+        metrics: What was measured of its answers, by name: those that were asked for, and for classifiers `agreement`,
+            the share of top-1 answers equal to the first model's, and `kl`, the mean KL divergence from the first
+            model's answers in nats. Files of older versions have some of them beside the others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     name: str
     path: str
     precision: Precision
-    top1: float | None = None
-    agreement: float | None = None
-    kl: float | None = None
     bin_bytes: int
     xml_bytes: int
     median_ms: float | None = None
@@ -61,6 +75,15 @@ class ComparisonRow(BaseModel):
     integer_layers: int
     compute_layers: int
     metrics: dict[str, float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_metrics(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("metrics", {}), dict):
+            return data
+        found = {name: data[name] for name in _OLD_METRICS if name in data} | data.get("metrics", {})
+        others = {name: value for name, value in data.items() if name not in _OLD_METRICS}
+        return others | {"metrics": {name: value for name, value in found.items() if value is not None}}
 
 
 class Comparison(BaseModel):
@@ -86,13 +109,19 @@ class Comparison(BaseModel):
     model: str | None = None
     command: str | None = None
 
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that any row has, in the order of tables."""
+        found = dict.fromkeys(name for row in self.rows for name in row.metrics)
+        return [name for name in METRIC_NAMES if name in found] + [name for name in found if name not in METRIC_NAMES]
+
     def save(self, path: Path) -> None:
         """Write it as JSON.
 
         Args:
-            path: The file; its folder must exist.
+            path: The file; missing folders are made.
         """
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_text_atomically(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
@@ -107,20 +136,30 @@ class Comparison(BaseModel):
         Raises:
             EvaluationError: The file is missing or is no comparison.
         """
-        if not path.is_file():
-            raise EvaluationError(f"{path}: no such file")
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise EvaluationError(f"{path}: not a comparison: {where + ': ' if where else ''}{first['msg']}") from error
+        return read(path, cls)
+
+
+def find_comparison(folder: Path) -> Path | None:
+    """The comparison of models that a folder holds, also under the name that older versions gave it.
+
+    Args:
+        folder: Any folder.
+
+    Raises:
+        EvaluationError: A file of the older name is no JSON.
+    """
+    path, old = folder / MODELS_FILE, folder / _OLD_FILE
+    if path.is_file():
+        return path
+    # A contest's results have no rows.
+    return old if old.is_file() and "rows" in read(old, dict[str, Any]) else None
 
 
 def compare_models(
     models: Mapping[str, Path],
     samples: Samples | None = None,
     *,
+    metrics: Sequence[str] = ("top1",),
     latency: bool = True,
     bf16: bool = False,
     batch_size: int | None = None,
@@ -132,7 +171,8 @@ def compare_models(
 
     Args:
         models: Name -> `.xml` of an IR; the first is the reference of agreement, KL and latency ratio.
-        samples: Images with class indices; None leaves accuracy out.
+        samples: Images with targets; None leaves accuracy out.
+        metrics: Names of `nncf_mcq.metrics.metrics.METRICS`, for the samples.
         latency: Whether to measure latency.
         bf16: Whether to add a row with the first model's float layers in bf16, which is what OpenVINO would choose
             by itself on a processor that has it.
@@ -145,10 +185,11 @@ def compare_models(
         One row a model, in the order of `models`; the bf16 row stands second.
 
     Raises:
-        EvaluationError: No model, or one that cannot be read or run on the samples.
+        EvaluationError: No model, one that cannot be read or run on the samples, or an unknown metric.
     """
     if not models:
         raise EvaluationError("no model to compare")
+    names = check_metrics(metrics)
     entries: dict[str, tuple[Path, Precision]] = {}
     for name, path in models.items():
         entries[name] = (path, Precision.F32)
@@ -167,7 +208,7 @@ def compare_models(
         found = predict(paths, samples, batch_size=batch_size, threads=threads, precisions=precisions)
         reference = found.outputs[next(iter(found.outputs))]
         for name, answers in found.outputs.items():
-            accuracy[name] = score(answers, found.targets, ("top1",))
+            accuracy[name] = score(answers, found.targets, names)
             if is_classifier(reference):
                 accuracy[name] |= compare_outputs(answers, reference)
     timing: dict[str, dict[str, float]] = {name: {} for name in entries}
@@ -191,7 +232,7 @@ def compare_models(
                 "bin_bytes": sizes[name][1],
                 "integer_layers": layer_counts[name][0],
                 "compute_layers": layer_counts[name][1],
-                **accuracy[name],
+                "metrics": accuracy[name],
                 **timing[name],
             }
         )

@@ -6,21 +6,18 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from nncf_mcq.config import RESULT_FILE, RunResult
 from nncf_mcq.metrics import METRIC_NAMES, SHARES, metric_heading
-from nncf_mcq.model import INT8_PRECISIONS
 from nncf_mcq.utils import write_text_atomically
-from openvino_eval.compare import Comparison, ComparisonRow
+from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow, find_comparison
+from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
-from openvino_eval.run_result import RESULT_FILE, RunResult, load_run
-
-COMPARISON_FILE = "comparison.json"
-INT8_ROW = "NNCF INT8"
-"""What latencies are relative to."""
+from openvino_eval.run_result import load_run
 
 ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
 """Of accuracy, in the order of preference."""
@@ -35,7 +32,6 @@ _PUBLISHED = (
     "Figures of others, on other images (ImageNet's and COCO's validation sets), partly of other weights of the same "
     "network, and not measured here: the drops are for orientation, not for a comparison of methods."
 )
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ResultRow(BaseModel):
@@ -123,13 +119,14 @@ def collect(folder: Path) -> ResultGroup:
     """What a folder written by `recipes/compare.py` or by `nncf-mcq quantize` holds.
 
     Args:
-        folder: With a comparison.json, or else with a result.json.
+        folder: With a models.json, or else with a result.json.
 
     Raises:
         EvaluationError: There is neither, or one that does not say what it was made of and how.
     """
-    if (folder / COMPARISON_FILE).is_file():
-        return _of_comparison(folder, Comparison.load(folder / COMPARISON_FILE))
+    comparison = find_comparison(folder)
+    if comparison is not None:
+        return _of_comparison(comparison, Comparison.load(comparison))
     return _of_run(folder, load_run(folder).result)
 
 
@@ -145,7 +142,7 @@ def load_groups(path: Path) -> list[ResultGroup]:
     Raises:
         EvaluationError: The file holds something else.
     """
-    return _load(path, ResultGroup) if path.is_file() else []
+    return read(path, list[ResultGroup]) if path.is_file() else []
 
 
 def save_groups(path: Path, groups: Sequence[ResultGroup]) -> None:
@@ -160,7 +157,7 @@ def load_published(path: Path) -> list[PublishedFigure]:
     Raises:
         EvaluationError: The file is missing or holds something else.
     """
-    return _load(path, PublishedFigure)
+    return read(path, list[PublishedFigure])
 
 
 def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure], command: str) -> str:
@@ -220,13 +217,13 @@ def _group_table(group: ResultGroup) -> str:
     return _table(headings, cells, text_columns=(0,))
 
 
-def _of_comparison(folder: Path, comparison: Comparison) -> ResultGroup:
+def _of_comparison(file: Path, comparison: Comparison) -> ResultGroup:
     if comparison.model is None or comparison.command is None:
-        raise EvaluationError(f"{folder / COMPARISON_FILE}: does not say what was compared by which command")
+        raise EvaluationError(f"{file}: does not say what was compared by which command")
     baseline = next((row.median_ms for row in comparison.rows if row.name == INT8_ROW), None)
     rows = []
     for index, row in enumerate(comparison.rows):
-        result = folder / Path(row.path).parent.name / RESULT_FILE
+        result = file.parent / Path(row.path).parent.name / RESULT_FILE
         made = _made(load_run(result.parent).result) if result.is_file() else _known_bits(row, is_float=index == 0)
         rows.append(
             ResultRow(
@@ -250,11 +247,11 @@ def _of_comparison(folder: Path, comparison: Comparison) -> ResultGroup:
 
 def _of_run(folder: Path, run: RunResult) -> ResultGroup:
     path = folder / RESULT_FILE
-    search, sizes = run.search or {}, (run.metrics.float.get("bin_bytes"), run.metrics.quantized.get("bin_bytes"))
+    sizes = (run.metrics.float.get("bin_bytes"), run.metrics.quantized.get("bin_bytes"))
     if run.origin is None or None in sizes:
         raise EvaluationError(f"{path}: not of `nncf-mcq quantize`, or of an older one: no origin, or no sizes")
     layers = len(run.layers)
-    integer = sum(layer.runtime_precision in INT8_PRECISIONS for layer in run.layers)
+    integer = sum(layer.is_integer for layer in run.layers)
     float_row, quantized_row = (
         ResultRow(
             method=method,
@@ -265,14 +262,14 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
             **made,
         )
         for method, values, size, count, made in (
-            ("FP32", run.metrics.float, sizes[0], 0, {"weight_bits": 32.0, "activation_bits": "32"}),
-            (str(search.get("method", "quantized")), run.metrics.quantized, sizes[1], integer, _made(run)),
+            (FLOAT_ROW, run.metrics.float, sizes[0], 0, {"weight_bits": 32.0, "activation_bits": "32"}),
+            (run.search.method or "quantized", run.metrics.quantized, sizes[1], integer, _made(run)),
         )
     )
     return ResultGroup(
-        model=run.origin["config"],
-        command=run.origin["command"],
-        samples=search.get("dataset", {}).get("report", 0),
+        model=run.origin.config,
+        command=run.origin.command,
+        samples=run.search.dataset.report,
         rows=(float_row, quantized_row),
     )
 
@@ -280,7 +277,7 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
 def _made(run: RunResult) -> dict[str, Any]:
     """Widths and time of a run."""
     widths = sorted({layer.activation_bits for layer in run.layers if layer.activation_bits is not None})
-    seconds = (run.timing or {}).get("seconds", {})
+    seconds = run.timing.seconds
     average = run.metrics.quantized.get("average_weight_bits")
     return {
         "weight_bits": None if average is None else round(average, 3),
@@ -293,17 +290,6 @@ def _known_bits(row: ComparisonRow, *, is_float: bool) -> dict[str, Any]:
     if is_float:
         return {"weight_bits": 32.0, "activation_bits": "32"}
     return {"weight_bits": 8.0, "activation_bits": "8"} if row.name == INT8_ROW else {}
-
-
-def _load(path: Path, kind: type[_Model]) -> list[_Model]:
-    if not path.is_file():
-        raise EvaluationError(f"{path}: no such file")
-    try:
-        return TypeAdapter(list[kind]).validate_json(path.read_bytes())  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise EvaluationError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
 
 
 def _table(headings: Sequence[str], cells: Sequence[Sequence[str]], text_columns: Sequence[int]) -> str:

@@ -74,7 +74,7 @@ def test_a_model_is_quantized_saved_and_runs_as_it_was_scored(
     np.testing.assert_array_equal(outputs(result.float_model), expected)
     error = np.square(outputs(xml) - expected).mean() / expected.var()
     assert error < 0.2
-    assert {layer["runtime_precision"] for layer in result.layers} <= {"i8", "u8"}
+    assert {layer.runtime_precision for layer in result.layers} <= {"i8", "u8"}
 
 
 def test_the_models_that_are_given_are_not_edited() -> None:
@@ -140,7 +140,7 @@ def test_a_saved_policy_and_configuration_give_the_identical_model(tmp_path: Pat
     repeated = quantize(small_network(), as_dataset(IMAGES), tmp_path / "first" / "config.json")
     assert repeated.policy == first.policy
     assert repeated.config == first.config
-    assert repeated.search["score"] == first.search["score"]
+    assert repeated.search.score == first.search.score
 
 
 def test_a_budget_in_bytes_is_kept_by_the_written_file(tmp_path: Path) -> None:
@@ -251,8 +251,8 @@ def test_search_images_and_score_are_the_callers() -> None:
         return 1.5
 
     result = quantize_small(PRECISIONS["ilp"], search_dataset=as_dataset(search), score=score)
-    assert result.search["score"] == 1.5
-    assert result.search["images"] == 3
+    assert result.search.score == 1.5
+    assert result.search.images == 3
     np.testing.assert_allclose(seen[0], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
 
 

@@ -20,6 +20,7 @@ from nncf_mcq.cli.arguments import (
     read_job,
 )
 from nncf_mcq.config.catalog import config_name
+from nncf_mcq.config.output_files import Origin
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.worker import work
@@ -56,14 +57,14 @@ def quantize(
     job = read_job(config, overrides, baseline)
     check_folder(output)
     storage = study_storage or str(output / JOURNAL_FILE)
+    origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
     try:
         with ConsoleProgress(quiet=quiet) as progress:
-            result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume)
+            result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
     except KeyboardInterrupt:
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
             errors.print("what was scored is kept: the same command with --resume goes on")
         raise
-    result.origin = {"config": config_name(config), "command": shlex.join(["nncf-mcq", *sys.argv[1:]])}
     xml = result.save(output)
     if as_json:
         print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))

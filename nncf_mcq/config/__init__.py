@@ -1,7 +1,34 @@
 """The configuration: its schema, registries, budgets and error messages."""
 
-from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.catalog import baselines, find_config
+from nncf_mcq.config.output_files import (
+    CONFIG_FILE,
+    HISTOGRAM_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    Histograms,
+    LayerHistogram,
+    LayerResult,
+    RunResult,
+)
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
 from nncf_mcq.config.registry import load_plugins
+from nncf_mcq.config.schema import load_config, read_json
 
-__all__ = ["BUDGET_PATH", "PRECISION_PATH", "find_config", "load_plugins"]
+__all__ = [
+    "BUDGET_PATH",
+    "CONFIG_FILE",
+    "HISTOGRAM_FILE",
+    "MODEL_FILE",
+    "PRECISION_PATH",
+    "RESULT_FILE",
+    "Histograms",
+    "LayerHistogram",
+    "LayerResult",
+    "RunResult",
+    "baselines",
+    "find_config",
+    "load_config",
+    "load_plugins",
+    "read_json",
+]

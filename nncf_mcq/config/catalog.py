@@ -7,19 +7,24 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.config.schema import read_json
 from nncf_mcq.errors import ConfigError
 
-CONFIG_FILE = "config.json"
 _PACKAGE = Path(__file__).parent.parent
-_FOLDERS = (_PACKAGE / "recipes", _PACKAGE.parent / "recipes")
-"""In an installed package, and in a checkout."""
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes: inside of an installed package, beside it in a checkout."""
+    installed = _PACKAGE / "recipes"
+    # Beside an installed package there may be one of any origin.
+    return installed if installed.is_dir() else _PACKAGE.parent / "recipes"
 
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
-    return sorted({path.parent.name for folder in _FOLDERS for path in folder.glob(f"*/{CONFIG_FILE}")})
+    return sorted(path.parent.name for path in recipes_folder().glob(f"*/{CONFIG_FILE}"))
 
 
 def find_config(reference: str) -> Path:
@@ -34,10 +39,9 @@ def find_config(reference: str) -> Path:
     path = Path(reference)
     if path.is_file():
         return path
-    for folder in _FOLDERS:
-        recipe = folder / reference / CONFIG_FILE
-        if recipe.is_file():
-            return recipe
+    recipe = recipes_folder() / reference / CONFIG_FILE
+    if recipe.is_file():
+        return recipe
     raise ConfigError("CONFIG", reference, f"a JSON file, or a recipe: {', '.join(recipe_names()) or 'none installed'}")
 
 
@@ -55,8 +59,7 @@ class Baseline(Parameters):
 
 def baselines() -> dict[str, Baseline]:
     """The baselines that ship with the package, by name."""
-    paths = [path for folder in _FOLDERS for path in folder.glob("baselines/*.json")]
-    return {path.stem: _read_baseline(path) for path in sorted(paths, key=lambda path: path.stem)}
+    return {path.stem: _read_baseline(path) for path in sorted(recipes_folder().glob("baselines/*.json"))}
 
 
 def find_baseline(reference: str) -> Baseline:

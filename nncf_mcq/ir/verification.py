@@ -12,7 +12,8 @@ import numpy.typing as npt
 import openvino as ov
 
 from nncf_mcq.errors import VerificationError
-from nncf_mcq.model.inference import INT8_PRECISIONS, compile_model
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.policy import INT8_PRECISIONS
 
 LAYER_TYPES = frozenset(
     {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import openvino as ov
 
 from nncf_mcq.config.budget import Budget, LatencyBudget
+from nncf_mcq.config.output_files import LatencyReport
 from nncf_mcq.config.paths import BUDGET_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
@@ -16,7 +17,6 @@ from nncf_mcq.latency.models import LatencyModels
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import INT8_BITS, Policy
-from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 
 _PATH = f"{BUDGET_PATH}.latency"
@@ -49,10 +49,11 @@ class LatencyCheck:
         """Tells whether the measured latency keeps the limit, up to `TOLERANCE`; None where it was not measured."""
         return None if self.measured is None else self.measured <= self.limit * (1 + TOLERANCE)
 
-    def to_dict(self) -> JsonObject:
-        """JSON values."""
+    @property
+    def report(self) -> LatencyReport:
+        """Record of it in result.json."""
         ratios = {"limit": self.limit, "bound": self.bound, "predicted": self.predicted, "measured": self.measured}
-        return {"ratio_to_int8": ratios, "kept": self.is_kept, "precision": self.precision}
+        return LatencyReport(ratio_to_int8=ratios, kept=self.is_kept, precision=self.precision)
 
 
 @dataclass(frozen=True)

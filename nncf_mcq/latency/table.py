@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.documents import DocumentError, read_document
 
 
 class LatencyKey(BaseModel):
@@ -135,12 +136,6 @@ class LatencyTable(BaseModel):
             ConfigError: The file is missing or holds no table.
         """
         try:
-            return cls.model_validate_json(file.read_bytes())
-        except OSError as error:
-            raise ConfigError(path, str(file), f"a readable latency table ({error.strerror})") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError(
-                path, str(file), f"a file of `nncf-mcq latency-table` ({where} {first['msg']})"
-            ) from error
+            return read_document(file, cls)
+        except DocumentError as error:
+            raise ConfigError(path, str(file), f"a file of `nncf-mcq latency-table` ({error.problem})") from error

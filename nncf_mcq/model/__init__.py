@@ -1,7 +1,6 @@
 """The float model: loading, the layers that NNCF would quantize, and how models are run."""
 
 from nncf_mcq.model.inference import (
-    INT8_PRECISIONS,
     FloatPrecision,
     compile_model,
     compile_properties,
@@ -9,7 +8,10 @@ from nncf_mcq.model.inference import (
     has_bf16,
     processor_name,
 )
+from nncf_mcq.model.int8 import quantize_int8
+from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
+from nncf_mcq.policy import INT8_PRECISIONS
 
 __all__ = [
     "INT8_PRECISIONS",
@@ -18,7 +20,9 @@ __all__ = [
     "compile_model",
     "compile_properties",
     "core",
+    "find_layers",
     "has_bf16",
     "processor_name",
+    "quantize_int8",
     "samples_per_chunk",
 ]

@@ -35,9 +35,6 @@ def has_bf16() -> bool:
 FloatPrecision = Literal["f32", "bf16"]
 """What layers that are not quantized run in."""
 
-INT8_PRECISIONS = frozenset({"i8", "u8"})
-"""The plugin's names of what a layer runs in that computes with 8-bit integers."""
-
 
 def compile_properties(threads: int, precision: FloatPrecision = "f32", streams: int = 1) -> dict[str, Any]:
     """CPU properties of every measurement.

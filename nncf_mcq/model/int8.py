@@ -9,10 +9,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.policy import INT8_BITS, Policy
-from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 
 ALGORITHM = "quantization"
@@ -35,14 +35,20 @@ def quantize_int8(
     """
     with stages.stage("layers"):
         quantizable = find_layers(model, ignored_scopes)
-    with stages.stage("nncf.quantize"), quiet_nncf():
+    with stages.stage("nncf.quantize"):
+        return quantizable, nncf_int8(model, images, ignored_scopes)
+
+
+def nncf_int8(model: ov.Model, images: NDArray[np.float32], ignored_scopes: Sequence[str]) -> ov.Model:
+    """The model alone, as in `quantize_int8`, whose layers have been looked at before."""
+    with quiet_nncf():
         quantized: ov.Model = nncf.quantize(
             model.clone(),
             nncf.Dataset([image[None] for image in images]),
             subset_size=len(images),
             ignored_scope=ignored_scope(ignored_scopes),
         )
-    return quantizable, quantized
+    return quantized
 
 
 def int8_policy(quantizable: QuantizableModel) -> Policy:
@@ -53,15 +59,15 @@ def int8_policy(quantizable: QuantizableModel) -> Policy:
     )
 
 
-def int8_search_report() -> JsonObject:
+def int8_search_report() -> SearchReport:
     """What result.json says of the search that there was not."""
-    return {
-        "method": ALGORITHM,
-        "evaluations": 0,
-        "evaluations_of": {"resumed": 0, "this_process": 0, "workers": 0},
-        "storage": None,
-        "score": None,
-        "images": 0,
-        "final_weights": {"table_score": None, "sequential_score": None, "kept": "table"},
-        "details": {},
-    }
+    return SearchReport(
+        method=ALGORITHM,
+        evaluations=0,
+        evaluations_of={"resumed": 0, "this_process": 0, "workers": 0},
+        storage=None,
+        score=None,
+        images=0,
+        final_weights=FinalWeightsReport(table_score=None, sequential_score=None, kept="table"),
+        details={},
+    )

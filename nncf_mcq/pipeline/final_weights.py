@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from nncf_mcq.config.output_files import FinalWeightsReport
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.evaluator import Evaluator
-from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
 
@@ -36,13 +36,14 @@ class FinalWeights:
             and self.sequential_score < self.table_score
         )
 
-    def to_dict(self) -> JsonObject:
-        """JSON values for the result."""
-        return {
-            "table_score": self.table_score,
-            "sequential_score": self.sequential_score,
-            "kept": "sequential" if self.sequential else "table",
-        }
+    @property
+    def report(self) -> FinalWeightsReport:
+        """What result.json holds of it."""
+        return FinalWeightsReport(
+            table_score=self.table_score,
+            sequential_score=self.sequential_score,
+            kept="sequential" if self.sequential else "table",
+        )
 
 
 def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluator, stages: Stages) -> FinalWeights:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from nncf_mcq.config.output_files import MODEL_FILE, LatencyReport
 from nncf_mcq.metrics.names import SHARES, metric_name
-from nncf_mcq.model.inference import INT8_PRECISIONS
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
 
@@ -38,9 +37,8 @@ def result_table(result: QuantizationResult) -> Table:
     table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
     table.add_row("bits a weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
-    precisions = [layer.get("runtime_precision") for layer in result.layers]
-    integer = sum(precision in INT8_PRECISIONS for precision in precisions)
-    table.add_row("layers on int8 kernels", "", f"{integer} of {len(precisions)}", "verified in the saved file")
+    integer = sum(layer.is_integer for layer in result.layers)
+    table.add_row("layers on int8 kernels", "", f"{integer} of {len(result.layers)}", "verified in the saved file")
     return table
 
 
@@ -52,29 +50,28 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         output: The folder.
     """
     search = result.search
-    remark = search.get("dataset", {}).get("remark")
-    if remark:
-        yield f"note: {remark}"
-    origins = search["evaluations_of"]
+    if search.dataset.remark:
+        yield f"note: {search.dataset.remark}"
+    origins = search.evaluations_of
     others = ", ".join(f"{origins[key]} {what}" for key, what in _ORIGINS.items() if origins[key])
-    if search["evaluations"]:
+    if search.evaluations:
         yield (
-            f"search: {search['method']}, {search['evaluations']} policies scored{f' ({others})' if others else ''} "
-            f"on {search['images']} images"
+            f"search: {search.method}, {search.evaluations} policies scored{f' ({others})' if others else ''} "
+            f"on {search.images} images"
         )
-    final = search["final_weights"]
-    if final["sequential_score"] is not None:
-        kept = "kept" if final["kept"] == "sequential" else "not kept"
-        scores = f"score {final['table_score']:.4g} -> {final['sequential_score']:.4g} on held-out images"
+    final = search.final_weights
+    if final.sequential_score is not None:
+        kept = "kept" if final.kept == "sequential" else "not kept"
+        scores = f"score {final.table_score:.4g} -> {final.sequential_score:.4g} on held-out images"
         yield f"sequential pass: {scores}, {kept}"
-    if "latency" in search:
-        yield from _latency_lines(search["latency"])
+    if search.latency is not None:
+        yield from _latency_lines(search.latency)
     seconds = sorted(result.seconds.items(), key=lambda item: -item[1])
     slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
     yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
-    if search["details"].get("interrupted") and search["storage"] is not None:
+    if search.details.get("interrupted") and search.storage is not None:
         yield "the search was interrupted: the same command with --resume goes on"
-    yield f"IR: {output / 'model.xml'}"
+    yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
 
 
@@ -96,7 +93,7 @@ def _sizes(result: QuantizationResult, name: str) -> list[str]:
 
 
 def _widths(result: QuantizationResult) -> str:
-    bits = [layer["bits"] for layer in result.layers if layer["bits"] is not None]
+    bits = [layer.bits for layer in result.layers if layer.bits is not None]
     kept = f"{len(result.layers) - len(bits)} float" if len(bits) < len(result.layers) else ""
     if not bits:
         return kept
@@ -105,15 +102,15 @@ def _widths(result: QuantizationResult) -> str:
     return ", ".join(part for part in (widths, kept) if part)
 
 
-def _latency_lines(latency: Mapping[str, Any]) -> Iterator[str]:
-    """What `LatencyCheck` found, with a warning where it is not what was asked for."""
-    ratios = latency["ratio_to_int8"]
+def _latency_lines(latency: LatencyReport) -> Iterator[str]:
+    """The latency of the policy, with a warning where it is not what was asked for."""
+    ratios = latency.ratio_to_int8
     measured = "not measured" if ratios["measured"] is None else f"measured {ratios['measured']:.3f}"
     yield (
         f"latency: {measured} times int8, predicted {ratios['predicted']:.3f}, limit {ratios['limit']:.3f}, "
-        f"float layers in {latency['precision']}"
+        f"float layers in {latency.precision}"
     )
-    if latency["kept"] is False:
+    if latency.kept is False:
         yield "warning: the measured latency exceeds the limit: set a smaller ratio_to_int8"
-    if latency["kept"] is None:
+    if latency.kept is None:
         yield "warning: the latency table is of another machine or number of threads: measure there"

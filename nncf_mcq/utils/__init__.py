@@ -1,7 +1,8 @@
 """Helpers that know nothing of quantization."""
 
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
-from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.documents import DocumentError, read_document
+from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import last_line
@@ -9,6 +10,7 @@ from nncf_mcq.utils.progress import SilentProgress, Stages
 
 __all__ = [
     "ConsoleProgress",
+    "DocumentError",
     "JsonObject",
     "JsonValue",
     "SilentProgress",
@@ -16,6 +18,8 @@ __all__ = [
     "console_stage",
     "differences",
     "last_line",
+    "read_document",
     "silence_cuda_notice",
+    "temporary_sibling",
     "write_text_atomically",
 ]

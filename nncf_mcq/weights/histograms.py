@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 import torch
 
+from nncf_mcq.config.output_files import LayerHistogram
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
@@ -23,29 +21,8 @@ REACH: Final = 2.0
 """Bins cover so many times the clip range; what lies beyond counts in the outermost ones."""
 
 
-@dataclass(frozen=True)
-class WeightHistogram:
-    """One layer's weights, each measured in its own channel's clip range, whose ends are -1 and 1.
-
-    Channels have ranges of their own: only so do the thresholds, and the levels, of all of them coincide.
-
-    Attributes:
-        float_counts: Float weights in `BINS` bins of equal width from -`REACH` to `REACH`.
-        level_counts: Weights on each level, from the one at -1 to the one at 1, equally spaced.
-        clipped: Share of the float weights outside the range by more than half a step, which rounding would not bridge.
-        thresholds: Smallest, median and largest of the channels' thresholds, the larger absolute end of each range.
-        largest: Largest absolute float weight.
-    """
-
-    float_counts: list[int]
-    level_counts: list[int]
-    clipped: float
-    thresholds: tuple[float, float, float]
-    largest: float
-
-
-def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, weights_config: WeightsConfig) -> WeightHistogram:
-    """Counts one layer's weights.
+def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, weights_config: WeightsConfig) -> LayerHistogram:
+    """Counts one layer's float weights in `BINS` bins of equal width from -`REACH` to `REACH`, and those on each level.
 
     Args:
         weights: (groups, rows, columns) float weights.
@@ -63,9 +40,9 @@ def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, weights_conf
     # The zero point is rounded, which moves a range by up to half a step from the extremes that it was made for.
     half_step = 1 / (len(levels) - 1)
     thresholds = torch.maximum(low.abs(), high.abs()).flatten()
-    return WeightHistogram(
-        float_counts=[int(count) for count in counts],
-        level_counts=levels.tolist(),
+    return LayerHistogram(
+        float_counts=tuple(int(count) for count in counts),
+        level_counts=tuple(levels.tolist()),
         clipped=float((places.abs() > 1 + 1.001 * half_step).float().mean()),
         thresholds=(float(thresholds.min()), float(thresholds.median()), float(thresholds.max())),
         largest=float(weights.abs().max()),
@@ -74,7 +51,7 @@ def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, weights_conf
 
 def weight_histograms(
     quantizable: QuantizableModel, policy: Policy, table: WeightTable, weights_config: WeightsConfig
-) -> dict[str, WeightHistogram]:
+) -> dict[str, LayerHistogram]:
     """Counts the weights of every layer at the policy's bits; those of layers left in floating point are left out.
 
     Args:
@@ -93,10 +70,3 @@ def weight_histograms(
         for layer in quantizable.layers
         if policy.weight_bits[layer.name] != FLOAT_CHOICE
     }
-
-
-def histogram_json(histograms: Mapping[str, WeightHistogram]) -> str:
-    """A JSON document with one line a layer."""
-    lines = [f"    {json.dumps(name)}: {json.dumps(asdict(found))}" for name, found in histograms.items()]
-    body = ",\n".join(lines)
-    return f'{{\n  "reach": {REACH},\n  "layers": {{\n{body}\n  }}\n}}\n'

@@ -33,7 +33,7 @@ Overrides = Annotated[
 Rounds = Annotated[int, typer.Option(help="Turns a model; the models take turns.")]
 TurnSeconds = Annotated[float, typer.Option(help="Length of one turn.")]
 
-_OPTION_NAMES = {"overrides": "set", "json_file": "json"}
+_OPTION_NAMES = {"overrides": "set", "json_file": "json", "metrics": "metric"}
 
 
 def is_given(context: typer.Context, name: str) -> bool:

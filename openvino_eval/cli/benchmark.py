@@ -15,7 +15,7 @@ from nncf_mcq.utils import console_stage
 from openvino_eval.benchmark import Candidate, count_runs
 from openvino_eval.benchmark import benchmark as run_benchmark
 from openvino_eval.benchmark_app import Mode
-from openvino_eval.benchmark_tables import figure_tables, integer_lines, layer_time_table, settings_line
+from openvino_eval.benchmark_tables import integer_lines, layer_time_table, settings_line, statistics_tables
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Models,
@@ -77,7 +77,7 @@ def benchmark(
             streams=streams,
             progress=advance,
         )
-    tables = [*figure_tables(result), *(layer_time_table(*item) for item in result.layers.items() if layers)]
+    tables = [*statistics_tables(result), *(layer_time_table(*item) for item in result.layers.items() if layers)]
     finish(tables, json_file, result.to_dict())
     print("\n".join([settings_line(result), *integer_lines(result), f"reports: {folder}"]))
     for warning in result.warnings():

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nncf_mcq import parse_overrides
 from nncf_mcq.config import find_config
+from nncf_mcq.metrics import SHARES, metric_name
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -27,6 +28,7 @@ from openvino_eval.cli.arguments import (
 from openvino_eval.cli.output import column, finish
 from openvino_eval.compare import Comparison, compare_models
 from openvino_eval.contest import (
+    RESULT_FILES,
     ContestInterrupted,
     ContestSettings,
     interruptible,
@@ -57,6 +59,9 @@ def compare(
         ),
     ],
     data: Data = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="A metric on DATA; may be repeated. Default: top1.")
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Whether to measure latency.")] = True,
     bf16: Annotated[bool, typer.Option(help="Add a row with the first model's float layers in bf16.")] = False,
     batch_size: Batch = None,
@@ -111,9 +116,11 @@ def compare(
         )
         return
     check_options(given & CONTEST_OPTIONS, "needs --methods")
+    check_options(given & {"metrics"} if data is None else (), "needs --data")
     comparison = compare_models(
         parse_models(models),
         None if data is None else load_samples(data),
+        metrics=metrics or ["top1"],
         latency=latency,
         bf16=bf16,
         batch_size=batch_size,
@@ -140,7 +147,7 @@ def compete(settings: ContestSettings) -> None:
         print("interrupted: the same command continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     finish(summary_table(standings, settings), None, None)
-    lines = [verdict(standings), f"Results: {settings.output}/comparison.json, comparison.md, curves.svg"]
+    lines = [verdict(standings), f"Results: {settings.output}/{', '.join(RESULT_FILES)}"]
     Console().print("\n".join(line for line in lines if line), highlight=False, soft_wrap=True)
 
 
@@ -153,14 +160,13 @@ def comparison_table(comparison: Comparison) -> Table:
     Returns:
         The table.
     """
-    headings = ("top-1", "agreement", "KL", ".bin", ".xml", "median ms", "latency", "int8 layers")
+    metrics = comparison.metrics
+    headings = (*map(metric_name, metrics), ".bin", ".xml", "median ms", "latency", "int8 layers")
     table = Table("model", *[column(heading) for heading in headings])
     for row in comparison.rows:
         table.add_row(
             row.name,
-            format_percent(row.top1),
-            format_percent(row.agreement),
-            MISSING if row.kl is None else f"{row.kl:.4f}",
+            *(_metric(name, row.metrics.get(name)) for name in metrics),
             format_bytes(row.bin_bytes),
             format_bytes(row.xml_bytes),
             MISSING if row.median_ms is None else f"{row.median_ms:.3f}",
@@ -168,3 +174,9 @@ def comparison_table(comparison: Comparison) -> Table:
             f"{row.integer_layers}/{row.compute_layers}",
         )
     return table
+
+
+def _metric(name: str, value: float | None) -> str:
+    if name in SHARES:
+        return format_percent(value)
+    return MISSING if value is None else f"{value:.4f}"

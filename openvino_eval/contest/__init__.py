@@ -1,6 +1,6 @@
 """The contest of the search methods: the same model, images, scores and budget of evaluations for all."""
 
-from openvino_eval.contest.contest import run_contest, summary_table
+from openvino_eval.contest.contest import RESULT_FILES, run_contest, summary_table
 from openvino_eval.contest.interruption import ContestInterrupted, interruptible
 from openvino_eval.contest.methods import METHODS, Arm, parse_arms, parse_methods
 from openvino_eval.contest.record import RunStore
@@ -9,6 +9,7 @@ from openvino_eval.contest.standings import Standing, rank, verdict
 
 __all__ = [
     "METHODS",
+    "RESULT_FILES",
     "Arm",
     "ContestInterrupted",
     "ContestSettings",

@@ -28,6 +28,7 @@ from openvino_eval.errors import EvaluationError
 COMPARISON_FILE: Final = "comparison.json"
 TABLE_FILE: Final = "comparison.md"
 CHART_FILE: Final = "curves.svg"
+RESULT_FILES: Final = (COMPARISON_FILE, TABLE_FILE, CHART_FILE)
 
 _REPORTED_TOGETHER = 8
 """Policies that are measured on one pass over the report images: so many models are in memory at a time."""

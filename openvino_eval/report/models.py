@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from nncf_mcq.model import INT8_PRECISIONS
-from openvino_eval.compare import Comparison, ComparisonRow
+from nncf_mcq.metrics import SHARES
+from openvino_eval.compare import FLOAT_ROW, Comparison, ComparisonRow
 from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
 from openvino_eval.run_result import Run
-
-FLOAT: Final = "FP32"
-SHARES: Final = ("top1", "top5", "map50", "map", "agreement")
-"""Metrics between 0 and 1."""
 
 _NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes", "kl", "agreement")
 
@@ -81,7 +77,7 @@ class Overview:
     @property
     def float_row(self) -> ModelRow | None:
         """The float model, where there is one."""
-        return next((row for row in self.rows if row.name == FLOAT), None)
+        return next((row for row in self.rows if row.name == FLOAT_ROW), None)
 
     @property
     def int8_row(self) -> ModelRow | None:
@@ -108,13 +104,13 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
     for position, measured in enumerate(comparison.rows if comparison else ()):
         row = _measured(measured)
         if position == 0 and _is_float(measured):
-            row = dataclasses.replace(row, name=FLOAT)
+            row = dataclasses.replace(row, name=FLOAT_ROW)
         title = next((title for title, run in runs.items() if _is_same(title, run, measured)), None)
         if title is not None:
             matched.add(title)
             row = _merged(_of_run(title, runs[title]), row)
         rows.append(row)
-    floats = [row for row in rows if row.name == FLOAT]
+    floats = [row for row in rows if row.name == FLOAT_ROW]
     for title, run in runs.items():
         if title not in matched:
             rows.append(_of_run(title, run))
@@ -126,10 +122,10 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
             rows.insert(0, reference)
         elif floats[0].bin_bytes in (None, reference.bin_bytes):
             floats = [_merged(reference, floats[0])]
-            rows = [floats[0] if row.name == FLOAT else row for row in rows]
+            rows = [floats[0] if row.name == FLOAT_ROW else row for row in rows]
     names = list(dict.fromkeys(name for row in rows for name, value in row.metrics.items() if value is not None))
     accuracy = next((name for name in names if name not in _NO_ACCURACY), "agreement" if "agreement" in names else None)
-    if accuracy == "agreement" and rows[0].name == FLOAT:
+    if accuracy == "agreement" and rows[0].name == FLOAT_ROW:
         rows[0] = dataclasses.replace(rows[0], metrics={**rows[0].metrics, "agreement": 1.0})
     return Overview(rows, names, accuracy)
 
@@ -187,7 +183,7 @@ def _measured(row: ComparisonRow) -> ModelRow:
     known = row.latency_ratio_low is not None and row.latency_ratio_high is not None
     return ModelRow(
         name=row.name,
-        metrics={"top1": row.top1, "agreement": row.agreement, "kl": row.kl},
+        metrics=row.metrics,
         bin_bytes=row.bin_bytes,
         xml_bytes=row.xml_bytes,
         median_ms=row.median_ms,
@@ -201,19 +197,19 @@ def _measured(row: ComparisonRow) -> ModelRow:
 def _of_run(title: str, run: Run) -> ModelRow:
     found = _numbers(run.result.metrics.quantized)
     layers = run.result.layers
-    precisions = [layer.runtime_precision for layer in layers]
-    latency = ((run.result.search or {}).get("latency") or {}).get("ratio_to_int8") or {}
+    is_verified = any(layer.runtime_precision for layer in layers)
+    latency = run.result.search.latency
     return ModelRow(
         name=title,
         is_run=True,
-        int8_ratio=latency.get("measured"),
+        int8_ratio=None if latency is None else latency.ratio_to_int8.get("measured"),
         metrics={name: value for name, value in found.items() if name not in ("average_weight_bits", "bops")
                  and not name.endswith("_bytes")},
         average_bits=found.get("average_weight_bits"),
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
-        integer_layers=sum(kind in INT8_PRECISIONS for kind in precisions) if any(precisions) else None,
-        compute_layers=len(layers) if any(precisions) else None,
+        integer_layers=sum(layer.is_integer for layer in layers) if is_verified else None,
+        compute_layers=len(layers) if is_verified else None,
     )  # fmt: skip
 
 
@@ -222,7 +218,7 @@ def _float_of(run: Run) -> ModelRow | None:
     if not found:
         return None
     return ModelRow(
-        name=FLOAT,
+        name=FLOAT_ROW,
         metrics={name: value for name, value in found.items() if not name.endswith("_bytes")},
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
@@ -242,7 +238,7 @@ def _merged(first: ModelRow, second: ModelRow) -> ModelRow:
 
 
 def _is_float(row: ComparisonRow) -> bool:
-    return row.name == FLOAT or row.integer_layers == 0
+    return row.name == FLOAT_ROW or row.integer_layers == 0
 
 
 def _is_same(title: str, run: Run, row: ComparisonRow) -> bool:

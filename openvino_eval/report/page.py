@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from nncf_mcq.config import LayerResult
 from nncf_mcq.utils import write_text_atomically
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
@@ -41,7 +42,7 @@ from openvino_eval.report.figures import (
 from openvino_eval.report.models import Overview, metric_label, overview, sentence
 from openvino_eval.report.palette import DARK, LIGHT
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
-from openvino_eval.run_result import LayerResult, Run
+from openvino_eval.run_result import Run
 
 # In the result for other tools; in the table they would push out what a reader looks for.
 _HIDDEN_COLUMNS = ("group", "size_share", "mac_share")
@@ -176,11 +177,11 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, Any]
         "config": run.config,
         "details": {
             heading: list(flatten(values))
-            for heading, values in (("Search", result.search), ("Timing", result.timing))
+            for heading, values in (("Search", result.search.to_dict()), ("Timing", result.timing.to_dict()))
             if values
         },
         # Names of packages, which no heading should rewrite.
-        "versions": [(package, str(version)) for package, version in (result.versions or {}).items()],
+        "versions": list(result.versions.items()),
     }
 
 

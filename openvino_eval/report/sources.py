@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openvino_eval.compare import Comparison
+from nncf_mcq.config import RESULT_FILE
+from openvino_eval.compare import Comparison, find_comparison
 from openvino_eval.contest import RunStore, Standing, rank
 from openvino_eval.contest.record import RUNS_FOLDER
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import measure_layer_times
-from openvino_eval.run_result import RESULT_FILE, Run, load_run
-
-COMPARISON_FILE = "comparison.json"
+from openvino_eval.run_result import Run, load_run
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def read_sources(folders: Mapping[str, Path], comparison: Path | None = None) ->
     """Read folders.
 
     Each may be an output folder of `nncf-mcq quantize`, one of `openvino-eval compare CONFIG --methods`, or one whose
-    subfolders are such. A `comparison.json` of `openvino-eval compare --json` in any of them is read as well.
+    subfolders are such. A `models.json` of `openvino-eval compare --json` in any of them is read as well.
 
     Args:
         folders: Title to folder.
@@ -78,8 +76,8 @@ def read_sources(folders: Mapping[str, Path], comparison: Path | None = None) ->
             if (place / RUNS_FOLDER).is_dir():
                 contests[name] = _standings(place)
                 found = True
-            elif _is_comparison(place / COMPARISON_FILE):
-                comparisons.append(place / COMPARISON_FILE)
+            elif (compared := find_comparison(place)) is not None:
+                comparisons.append(compared)
                 found = True
         if not found:
             raise EvaluationError(
@@ -100,17 +98,6 @@ def _candidates(title: str, folder: Path) -> Iterable[tuple[str, Path]]:
         return
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != RUNS_FOLDER):
         yield f"{title}/{child.name}" if title else child.name, child
-
-
-def _is_comparison(path: Path) -> bool:
-    """Whether it is one of models: contests of search methods have a file of the same name."""
-    if not path.is_file():
-        return False
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise EvaluationError(f"{path}: not JSON: {error}") from error
-    return isinstance(content, dict) and "rows" in content
 
 
 def _standings(folder: Path) -> list[Standing]:

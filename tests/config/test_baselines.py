@@ -10,7 +10,7 @@ import pytest
 from nncf_mcq.config.catalog import baselines, find_baseline, find_config, recipe_names
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.model import INT8_PRECISIONS
+from nncf_mcq.policy import INT8_PRECISIONS
 
 FEW: dict[str, Any] = {
     "runtime.threads": 1,

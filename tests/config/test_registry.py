@@ -52,11 +52,11 @@ def test_third_party_initializers_are_used_from_the_json() -> None:
         "runtime": {"threads": 1},
     }
     result = quantize(small_network(), as_dataset(random_images(2)), config)
-    largest = max(result.layers, key=lambda item: item["weights"])
-    assert result.policy.weight_bits == {item["name"]: 2 if item is largest else 8 for item in result.layers}
-    assert {item["rule"] for item in result.layers} == {"fixed"}
-    assert result.search["method"] == "largest_layer"
-    assert result.search["details"]["score"] == result.search["score"]
+    largest = max(result.layers, key=lambda item: item.weights)
+    assert result.policy.weight_bits == {item.name: 2 if item is largest else 8 for item in result.layers}
+    assert {item.rule for item in result.layers} == {"fixed"}
+    assert result.search.method == "largest_layer"
+    assert result.search.details["score"] == result.search.score
     assert load_config(result.config.to_dict()) == result.config
     highs = [
         float(operation.input_value(2).get_node().get_data())

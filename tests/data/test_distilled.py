@@ -159,14 +159,14 @@ def test_report_on_real_images_or_on_held_out_distilled_ones() -> None:
     distilled = {"type": "distilled", **FEW}
     real = Job.read(find_config("fashion_mnist"), {**QUICK, "calibration": distilled, "dataset.split.report": 50})
     result = real.run()
-    described = result.search["dataset"]
-    assert described["calibration_source"].startswith("6 images distilled from the model's batch normalization")
-    assert (described["calibration"], described["report"], described["has_targets"]) == (6, 50, True)
-    assert "remark" not in described
+    described = result.search.dataset
+    assert (described.calibration_source or "").startswith("6 images distilled from the model's batch normalization")
+    assert (described.calibration, described.report, described.has_targets) == (6, 50, True)
+    assert described.remark is None
     assert result.metrics["quantized"]["top1"] > 0.8
     assert result.seconds["distillation"] > 0
     none = Job.read(find_config("fashion_mnist"), {**QUICK, "dataset": distilled}).run()
-    assert none.search["dataset"]["remark"].startswith(
+    assert (none.search.dataset.remark or "").startswith(
         "there are no report images: agreement and divergence are those of 4"
     )
     assert set(none.metrics["quantized"]) >= {"agreement", "kl"}

@@ -161,7 +161,7 @@ def test_own_classes_quantize(registered: None) -> None:
     }
     result = nncf_mcq.quantize(Network(), nncf.Dataset(list(images_of(4))), config)
     assert sorted(result.policy.weight_bits.values()) == [3, 8]
-    assert set(result.layers[0]["rule_channels"]) == {"max", "three_sigma"}
+    assert set(result.layers[0].rule_channels) == {"max", "three_sigma"}
 
 
 @pytest.mark.parametrize("page", [ROOT / "docs" / "python.md", ROOT / "README.md"], ids=lambda path: path.name)

@@ -101,8 +101,8 @@ def check(model: ov.Model, config: dict, images: np.ndarray, folder: Path | None
     found, expected = (run(item, images, threads=1, batch_size=1) for item in (result.model, model))
     assert np.isfinite(found).all()
     for layer in result.layers:
-        assert np.isfinite(layer["relative_error"])
-        assert layer["relative_error"] >= 0
+        assert np.isfinite(layer.relative_error)
+        assert layer.relative_error >= 0
     # The first layer may yield next to nothing: what it should yield then is zero.
     return float(np.square(found - expected).mean() / max(float(np.square(expected).mean()), 1e-12))
 

@@ -11,8 +11,8 @@ from nncf_mcq.errors import VerificationError
 from nncf_mcq.ir.packing import packed_weight
 from nncf_mcq.ir.verification import runtime_precisions, verify
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.model import INT8_PRECISIONS
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.policy import INT8_PRECISIONS
 from tests.ir.networks import Network, fake_quantize, residual_chain
 
 

@@ -29,9 +29,9 @@ def test_rounds_reports_and_layers(float_ir: Path, int8_ir: Path, tmp_path: Path
         progress=lambda: steps.append(1),
     )
     assert len(steps) == 4
-    figures = result.figures[Mode.THROUGHPUT]
-    assert figures["int8"].ratio == 1.0
-    assert figures["fp32"].ratio == pytest.approx(figures["fp32"].median / figures["int8"].median)
+    statistics = result.statistics[Mode.THROUGHPUT]
+    assert statistics["int8"].ratio == 1.0
+    assert statistics["fp32"].ratio == pytest.approx(statistics["fp32"].median / statistics["int8"].median)
     assert [len(float_layers(result.layers[name])) for name in models] == [3, 0]
     convolutions = [item for item in result.layers["int8"] if item.layer.layer_type == "Convolution"]
     assert len(convolutions) == 2
@@ -41,7 +41,7 @@ def test_rounds_reports_and_layers(float_ir: Path, int8_ir: Path, tmp_path: Path
     assert len(list(tmp_path.rglob(COUNTERS_FILE))) == 2
     written = json.loads((tmp_path / SUMMARY_FILE).read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(result.to_dict()))
-    assert written["throughput"]["fp32"]["rounds"] == [figures["fp32"].median]
+    assert written["throughput"]["fp32"]["rounds"] == [statistics["fp32"].median]
 
 
 def test_a_ratio_is_taken_within_its_round() -> None:

@@ -13,7 +13,7 @@ from nncf_mcq.job import Job
 from nncf_mcq.model.inference import has_bf16
 from openvino_eval.cli import main
 from openvino_eval.cli.arguments import parse_models
-from openvino_eval.compare import compare_models
+from openvino_eval.compare import MODELS_FILE, compare_models
 from openvino_eval.errors import EvaluationError
 from openvino_eval.samples import ArraySamples
 
@@ -102,11 +102,12 @@ def test_inspect(run, float_ir: Path, int8_ir: Path) -> None:
 
 
 def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
-    written = tmp_path / "comparison.json"
+    written = tmp_path / MODELS_FILE
     arguments = ("--data", data, "--rounds", 1, "--seconds", 0.005, "--json", written)
     code, output, _ = run("compare", float_ir, int8_ir, *arguments)
     assert code == 0
     assert "90.5 %" in output
+    assert "agreement" in output
     folder = tmp_path / "mobilenet_v2"
     folder.mkdir()
     (folder / "result.json").write_text('{"layers": [{"name": "conv", "bits": 4}]}', encoding="utf-8")
@@ -133,6 +134,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
         (("benchmark", "{model}", "--threads", "0"), "threads: found 0"),
         (("benchmark", "{model}", "{model}"), "named twice"),
         (("compare", "a={model}", "a={model}"), "two models are named 'a'"),
+        (("compare", "{model}", "--metric", "top1"), "--metric: needs --data"),
         (("report",), "nothing to report"),
         (("report", "{empty}"), "nothing to report, it has neither"),
         (("report", "--comparison", "{comparison}", "-o", "{model}/report.html"), "report.html: cannot be written"),
@@ -141,7 +143,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
 def test_bad_input_is_one_line_and_code_2(
     run, float_ir: Path, data: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    comparison = tmp_path / "comparison.json"
+    comparison = tmp_path / MODELS_FILE
     compare_models({"model": float_ir}, latency=False).save(comparison)
     (tmp_path / "empty").mkdir()
     places = {

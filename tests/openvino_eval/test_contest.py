@@ -263,3 +263,27 @@ def test_scores_of_float_layers_come_back(tmp_path: Path) -> None:
     found = ScoreFile(*arguments)
     assert key in found
     assert found[key] == 0.5
+
+
+def test_the_first_score_of_a_policy_counts_for_every_process(tmp_path: Path) -> None:
+    key = Policy({"a": 2}, {"x": 8}).key
+    arguments = (tmp_path / "scores.jsonl", {"model": "m"}, "a", "x")
+    first, second = ScoreFile(*arguments), ScoreFile(*arguments)
+    assert key not in second
+    first[key] = 0.5
+    second[key] = 0.25
+    third = ScoreFile(*arguments)
+    assert key in third
+    assert first[key] == second[key] == third[key] == 0.5
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_a_killed_process_left_unfinished_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    keys = [Policy({"a": bits}, {"x": 8}).key for bits in (2, 3)]
+    ScoreFile(path, {"model": "m"}, "a", "x")[keys[0]] = 0.5
+    with path.open("ab") as stream:
+        stream.write(b'{"weights": "3", "act')
+    ScoreFile(path, {"model": "m"}, "a", "x")[keys[1]] = 0.25
+    found = ScoreFile(path, {"model": "m"}, "a", "x")
+    assert [(key in found, found[key]) for key in keys] == [(True, 0.5), (True, 0.25)]

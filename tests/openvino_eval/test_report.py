@@ -9,7 +9,8 @@ from typing import Any
 import plotly.graph_objects
 import pytest
 
-from openvino_eval.compare import Comparison, ComparisonRow
+from nncf_mcq.config.output_files import Histograms, RunResult
+from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import LayerTime, measure_layer_times
 from openvino_eval.report import read_sources, render_report, write_report
@@ -25,7 +26,7 @@ from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.palette import DARK, LIGHT
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
-from openvino_eval.run_result import Histograms, Run, RunResult, load_run
+from openvino_eval.run_result import Run, load_run
 from openvino_eval.runtime import Precision
 
 RESULT: dict[str, Any] = {
@@ -106,7 +107,7 @@ def whole_run() -> Run:
 
 def test_a_report_is_whole_and_loads_nothing() -> None:
     text = render_report(
-        comparison=comparison_of(top1=0.5, median_ms=1.5, latency_ratio=0.512),
+        comparison=comparison_of(metrics={"top1": 0.5}, median_ms=1.5, latency_ratio=0.512),
         runs={"run & more": whole_run()},
         title="T",
     )
@@ -130,7 +131,7 @@ def test_a_report_is_whole_and_loads_nothing() -> None:
     ("comparison", "runs"),
     [
         (comparison_of(), {}),
-        (comparison_of(median_ms=1.5, kl=0.1), {"a": run_of(metrics={})}),
+        (comparison_of(median_ms=1.5, metrics={"kl": 0.1}), {"a": run_of(metrics={})}),
         (None, {"empty": run_of(layers=[], search=None)}),
         (None, {"long": run_of(layers=[{"name": f"layer {i}", "bits": (2, 8, None)[i % 3]} for i in range(240)])}),
     ],
@@ -225,7 +226,9 @@ def test_small_drawings_stand_where_the_large_one_does() -> None:
 
 
 def test_runs_and_measurements_of_one_model_are_one_row() -> None:
-    models = overview({"run & more": whole_run(), "other": run_of()}, comparison_of(top1=0.88, median_ms=2.0))
+    models = overview(
+        {"run & more": whole_run(), "other": run_of()}, comparison_of(metrics={"top1": 0.88}, median_ms=2.0)
+    )
     assert [row.name for row in models.rows] == ["FP32", "NNCF INT8", "run & more", "other"]
     row = models.row("run & more")
     assert (row.metrics["top1"], row.metrics["agreement"], row.average_bits, row.median_ms) == (0.88, 0.938, 3.98, 2.0)
@@ -277,7 +280,7 @@ def test_a_folder_of_folders_is_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(json.dumps(RESULT), encoding="utf-8")
-    comparison_of().save(tmp_path / "comparison.json")
+    comparison_of().save(tmp_path / MODELS_FILE)
     sources = read_sources({"demo": tmp_path})
     assert list(sources.runs) == ["demo/a", "demo/b"]
     assert sources.comparison == comparison_of()

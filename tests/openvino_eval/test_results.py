@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openvino_eval.compare import Comparison, ComparisonRow
+from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.results import collect, load_groups, load_published, markdown, merge, save_groups
 from openvino_eval.runtime import Precision
@@ -49,7 +49,7 @@ def write_comparison(folder: Path, **changes: Any) -> Path:
     )
     named = {"model": "demo", "command": "python recipes/compare.py demo --output out"} | changes
     comparison = Comparison(rows=rows, samples=200, threads=2, device="CPU", openvino_version="1", **named)
-    comparison.save(folder / "comparison.json")
+    comparison.save(folder / MODELS_FILE)
     return folder
 
 
@@ -121,7 +121,7 @@ def test_the_command_keeps_what_it_was_given_before(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text()
     assert "Made by `openvino-eval table --data results.json --output RESULTS.md`." in text
-    (tmp_path / "out" / "comparison.json").unlink()
+    (tmp_path / "out" / MODELS_FILE).unlink()
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     assert (tmp_path / "RESULTS.md").read_text() == text
     (tmp_path / "results.json").write_text('[{"model": "demo"}]')

@@ -34,7 +34,7 @@ def test_the_pass_is_kept_only_where_its_score_is_lower(wins: bool) -> None:
     final = make_final_weights(policy_of(calibrated), prepared(calibrated, calibrated, table), evaluator, STAGES)
     assert (final.table_score, final.sequential_score, final.sequential) == (0.5, 0.4 if wins else 0.6, wins)
     assert (final.table is table) != wins
-    assert final.to_dict()["kept"] == ("sequential" if wins else "table")
+    assert final.report.kept == ("sequential" if wins else "table")
     assert evaluator.evaluations == 1
 
 
@@ -58,7 +58,7 @@ def test_without_scores_the_weights_are_those_of_the_table() -> None:
     _, table = small_calibrated_model()
     final = FinalWeights(table)
     assert not final.sequential
-    assert final.to_dict() == {"table_score": None, "sequential_score": None, "kept": "table"}
+    assert final.report.to_dict() == {"table_score": None, "sequential_score": None, "kept": "table"}
 
 
 def test_a_score_that_is_not_a_number_does_not_win() -> None:

@@ -77,7 +77,7 @@ def quantized(index: int) -> QuantizationResult:
 
 
 def bops_ratio(result: QuantizationResult) -> float:
-    return result.metrics["quantized"]["bops"] / (64 * sum(item["macs"] for item in result.layers))
+    return result.metrics["quantized"]["bops"] / (64 * sum(item.macs for item in result.layers))
 
 
 @pytest.mark.parametrize("index", range(len(SEARCHES)), ids=[str(search) for search in SEARCHES])
@@ -90,14 +90,14 @@ def test_every_search_keeps_a_budget_of_bit_operations(index: int) -> None:
 def test_the_optimum_uses_smaller_activations_where_the_budget_asks_for_it() -> None:
     result = quantized(0)
     assert len(set(result.policy.activation_bits.values())) > 1
-    assert [item["activation_bits"] for item in result.layers] != [8] * len(result.layers)
+    assert [item.activation_bits for item in result.layers] != [8] * len(result.layers)
 
 
 def test_the_file_runs_in_int8_with_the_policys_grids(tmp_path: Any) -> None:
     # `save` reads the file back, and compares its outputs with those of the model that was scored, bit for bit.
     result = quantized(0)
     result.save(tmp_path)
-    assert {item["runtime_precision"] for item in result.layers} <= {"i8", "u8"}
+    assert {item.runtime_precision for item in result.layers} <= {"i8", "u8"}
 
 
 def test_what_is_not_searched_for_takes_the_largest_width() -> None:

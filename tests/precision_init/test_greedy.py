@@ -104,7 +104,7 @@ def test_a_network_is_quantized_as_the_configuration_says() -> None:
     config = small_config(type="greedy", budget=SIZE, measured_widths=1)
     assert nncf_mcq.load_config(config.to_dict()) == config
     result = nncf_mcq.quantize(small_network(), as_dataset(random_images(12)), config)
-    assert result.search["method"] == "greedy"
+    assert result.search.method == "greedy"
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
     details = json.loads(json.dumps(result.to_dict()))["search"]["details"]
     assert set(details) == {"sensitivities", "predicted_score"}

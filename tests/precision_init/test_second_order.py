@@ -116,7 +116,7 @@ def test_a_job_by_second_order() -> None:
     }
     result = Job.read(find_config("fashion_mnist"), values).run()
     # The score of the policy found, and no other.
-    assert result.search["evaluations"] == 1
+    assert result.search.evaluations == 1
     assert len(set(result.policy.weight_bits.values())) > 1
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
     assert result.metrics["quantized"]["agreement"] > 0.5

@@ -222,7 +222,7 @@ def test_the_sequential_pass_has_it_too() -> None:
 def test_from_the_json_to_a_quantized_network(rule: Any, sequential: bool) -> None:
     config = section(rule, correction={"sequential": sequential})
     result = quantize(small_network(), as_dataset(random_images(8)), config)
-    rules = {item["rule"] for item in result.layers}
+    rules = {item.rule for item in result.layers}
     assert "hessian" in rules
     assert rules <= {"hessian", "max"}
     assert "fisher information" in result.seconds

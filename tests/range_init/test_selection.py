@@ -132,7 +132,7 @@ def test_quantize_reports_the_rule_of_each_layer_and_fails_before_it_calibrates(
     images = random_images(2, (1, 4, 6, 6))
     value = [{"type": "max", "target_scopes": ["last"]}, {"type": "mse"}]
     result = quantize(shared_weights_model(), as_dataset(images), section(value))
-    assert {item["name"]: item["rule"] for item in result.layers} == {"first": "mse", "second": "mse", "last": "max"}
+    assert {item.name: item.rule for item in result.layers} == {"first": "mse", "second": "mse", "last": "max"}
     assert load_config(result.config.to_dict()) == result.config
     stages: list[str] = []
 

@@ -8,14 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nncf_mcq.config.output_files import Histograms, LayerHistogram
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.range_init.grid import QuantizationMode, grid_from_range
-from nncf_mcq.weights.histograms import BINS, WeightHistogram, histogram_json, weight_histogram
+from nncf_mcq.weights.histograms import BINS, REACH, weight_histogram
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 
 
-def histogram_of(weights: torch.Tensor, share: float, bits: int, mode: QuantizationMode) -> WeightHistogram:
+def histogram_of(weights: torch.Tensor, share: float, bits: int, mode: QuantizationMode) -> LayerHistogram:
     """Of weights that are clipped to a share of each channel's own extremes."""
     grid = grid_from_range(weights.amin(2) * share, weights.amax(2) * share, bits, mode)
     shape = (*weights.shape[:2], 1)
@@ -57,6 +58,6 @@ def test_levels_stand_where_the_weights_of_all_channels_were() -> None:
 
 def test_the_document_has_a_line_for_each_layer() -> None:
     found = histogram_of(torch.ones(1, 1, 3), 1.0, 4, "asymmetric")
-    text = histogram_json({"first": found, "second": found})
+    text = Histograms(reach=REACH, layers={"first": found, "second": found}).to_json()
     assert len(text.splitlines()) == 7
     assert json.loads(text)["layers"]["second"]["level_counts"][-1] == 3

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openvino_eval.run_result import LayerResult
-
 Trace = dict[str, Any]
 
 
@@ -81,13 +79,3 @@ def figures(found: Iterable[Figure | None]) -> list[Figure]:
 def shortened(name: str, length: int = 42) -> str:
     """The end of a long name, which tells layers apart."""
     return name if len(name) <= length else "…" + name[-(length - 1) :]
-
-
-def extra(layer: LayerResult, key: str) -> Any:
-    """A value that the result has beside those that are known."""
-    return (layer.model_extra or {}).get(key)
-
-
-def number(value: Any) -> float | None:
-    """A positive number, or None for anything else."""
-    return float(value) if isinstance(value, int | float) and value > 0 else None

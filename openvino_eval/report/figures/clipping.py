@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from nncf_mcq.config import LayerHistogram, LayerResult
 from openvino_eval.formats import format_number, format_percent
-from openvino_eval.report.figures.base import Choice, Figure, Table, Trace, bits_text, extra
+from openvino_eval.report.figures.base import Choice, Figure, Table, Trace, bits_text
 from openvino_eval.report.palette import series
-from openvino_eval.run_result import LayerHistogram, LayerResult, Run
+from openvino_eval.run_result import Run
 
 
 def rules_figure(run: Run) -> Figure | None:
     """Share of channels by the clipping rule that they chose; None where there was one rule for all."""
     layers = run.result.layers
-    channels = [extra(layer, "rule_channels") or {} for layer in layers]
+    channels = [layer.rule_channels for layer in layers]
     rules = list(dict.fromkeys(rule for counts in channels for rule in counts))
     if len(rules) < 2:
         return None

@@ -78,17 +78,16 @@ def run_curves_figure(runs: Mapping[str, Run]) -> Figure | None:
     traces: list[Trace] = []
     rows = []
     for index, (name, run) in enumerate(runs.items()):
-        search = run.result.search or {}
-        details = search.get("details") or {}
-        curve = details.get("curve")
+        search = run.result.search
+        curve = search.details.get("curve")
         if not curve:
             continue
-        points = [*curve, [search.get("evaluations", curve[-1][0]), curve[-1][1]]]
+        points = [*curve, [search.evaluations or curve[-1][0], curve[-1][1]]]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "name": f"{name} ({search.get('method', 'search')})",
+                "name": f"{name} ({search.method or 'search'})",
                 "x": [count for count, _ in points],
                 "y": [score for _, score in points],
                 "line": {"color": series(index), "width": 2, "shape": "hv"},
@@ -96,7 +95,7 @@ def run_curves_figure(runs: Mapping[str, Run]) -> Figure | None:
                 "hovertemplate": f"{name}<br>after %{{x}} policies: %{{y:.4g}}<extra></extra>",
             }
         )
-        rows.append([name, str(search.get("method", MISSING)), str(points[-1][0]), format_number(points[-1][1])])
+        rows.append([name, search.method or MISSING, str(points[-1][0]), format_number(points[-1][1])])
     if not traces:
         return None
     return Figure(

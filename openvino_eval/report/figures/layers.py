@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nncf_mcq import FLOAT_CHOICE
+from nncf_mcq.config import LayerResult
 from openvino_eval.formats import format_number
-from openvino_eval.report.figures.base import Figure, Trace, bits_text, extra, number
+from openvino_eval.report.figures.base import Figure, Trace, bits_text
 from openvino_eval.report.palette import bits_colour
-from openvino_eval.run_result import LayerResult, Run
+from openvino_eval.run_result import Run
 
 _SMALLEST_SCORE = 1e-12
 _FLOAT_PLACE = 9
@@ -70,15 +71,14 @@ class _LowerPlot:
 
 
 def _sensitivities(run: Run) -> Mapping[str, Mapping[str, float]]:
-    details = (run.result.search or {}).get("details") or {}
-    found = details.get("sensitivities")
+    found = run.result.search.details.get("sensitivities")
     return found if isinstance(found, dict) else {}
 
 
 def _sensitivity_traces(
     layers: Sequence[LayerResult], numbers: list[int], sensitivities: Mapping[str, Mapping[str, float]]
 ) -> _LowerPlot | None:
-    of_layers = [sensitivities.get(extra(layer, "group") or layer.name, {}) for layer in layers]
+    of_layers = [sensitivities.get(layer.group or layer.name, {}) for layer in layers]
     widths = sorted({int(bits) for values in of_layers for bits in values})
     if widths:
         values = [[found.get(str(bits)) or None for found in of_layers] for bits in widths]
@@ -139,7 +139,7 @@ def _sensitivity_traces(
                 "range": [_place(widths[0]) - 0.5, _place(widths[-1]) + 0.5],
             },
         )
-    errors = [number(extra(layer, "relative_error")) for layer in layers]
+    errors = [layer.relative_error or None for layer in layers]
     if all(error is None for error in errors):
         return None
     trace = {

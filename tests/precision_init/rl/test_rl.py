@@ -176,7 +176,7 @@ def test_ddpg_is_the_published_baseline() -> None:
 def test_the_json_entry_runs_end_to_end() -> None:
     config = small_config(type="rl", budget=SIZE, evaluations=12, seed=3)
     result = nncf_mcq.quantize(small_network(), as_dataset(random_images(12)), config)
-    assert result.search["method"] == "rl"
-    assert result.search["evaluations"] == 12
+    assert result.search.method == "rl"
+    assert result.search.evaluations == 12
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
-    assert np.isfinite(result.search["score"])
+    assert np.isfinite(result.search.score)

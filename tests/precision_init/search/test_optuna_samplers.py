@@ -232,8 +232,8 @@ def test_the_configuration_is_read_and_written() -> None:
 def test_a_network_is_quantized_with_the_policy_of_a_search() -> None:
     config = small_config(type="optuna", budget=SIZE, evaluations=14, measured_widths=1)
     result = nncf_mcq.quantize(small_network(), as_dataset(random_images(12)), config)
-    assert result.search["method"] == "optuna"
-    assert result.search["evaluations"] == 14
-    assert result.search["score"] == result.search["details"]["curve"][-1][1]
+    assert result.search.method == "optuna"
+    assert result.search.evaluations == 14
+    assert result.search.score == result.search.details["curve"][-1][1]
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
     assert json.loads(json.dumps(result.to_dict()))["search"]["details"]["sampler"] == "tpe"

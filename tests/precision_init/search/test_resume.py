@@ -276,15 +276,16 @@ def quantize(images: int = 12, seed: int = 0, **options: Any) -> nncf_mcq.Quanti
 def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Path) -> None:
     path = tmp_path / "out" / "study.journal"
     first = quantize(study_storage=path)
-    assert first.search["storage"] == {"location": str(path), "study": "nncf_mcq-1"}
-    assert first.search["evaluations_of"] == {"resumed": 0, "this_process": 12, "workers": 0}
+    assert first.search.storage is not None
+    assert first.search.storage.to_dict() == {"location": str(path), "study": "nncf_mcq-1"}
+    assert first.search.evaluations_of == {"resumed": 0, "this_process": 12, "workers": 0}
     again = quantize(study_storage=str(path), resume=True, precision={"evaluations": 15})
-    assert again.search["evaluations_of"] == {"resumed": 12, "this_process": 3, "workers": 0}
-    assert again.search["evaluations"] == 15
+    assert again.search.evaluations_of == {"resumed": 12, "this_process": 3, "workers": 0}
+    assert again.search.evaluations == 15
     again.save(tmp_path / "out")
     written = nncf_mcq.config.schema.read_json(tmp_path / "out" / "result.json")
     assert written["search"]["storage"] == {"location": "study.journal", "study": "nncf_mcq-1"}
-    assert quantize().search["storage"] is None
+    assert quantize().search.storage is None
 
 
 @pytest.mark.parametrize(
