@@ -17,13 +17,14 @@ from nncf_mcq.config.catalog import baselines, find_config
 from nncf_mcq.config.output_files import RunResult
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
-from nncf_mcq.model.inference import core, run
+from nncf_mcq.model.inference import core
 from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.utils.documents import read_document
 from openvino_eval.compare import MODELS_FILE, Comparison
 from openvino_eval.layers import runtime_layers
 from openvino_eval.recipe_comparison import RecipeComparison, compare_recipe, read_variants
 from openvino_eval.recipe_comparison.comparison import int8_baseline
+from tests.models import run
 from tests.openvino_eval.contests import SHAPE, write_config
 
 PRECISION = "compression.initializer.precision"
