@@ -12,7 +12,7 @@ import openvino as ov
 from rich.console import Console
 
 from nncf_mcq import Job, versions
-from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.calibration import collect_images
 from nncf_mcq.config import CONFIG_FILE, MODEL_FILE, RESULT_FILE, load_config
 from nncf_mcq.data import DatasetSplits
 from nncf_mcq.model import compile_model, core, quantize_int8
