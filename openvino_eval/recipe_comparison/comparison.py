@@ -15,7 +15,7 @@ from nncf_mcq import Job, versions
 from nncf_mcq.calibration import collect_images
 from nncf_mcq.config import CONFIG_FILE, MODEL_FILE, RESULT_FILE, load_config
 from nncf_mcq.data import DatasetSplits
-from nncf_mcq.model import compile_model, core, quantize_int8
+from nncf_mcq.model import core, quantize_int8
 from nncf_mcq.utils import ConsoleProgress, SilentProgress, Stages, temporary_sibling
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, MODELS_FILE, Comparison, compare_models
 from openvino_eval.recipe_comparison.table import comparison_table
@@ -94,7 +94,7 @@ def compare_recipe(settings: RecipeComparison, console: Console) -> Comparison:
     for name, variant in variants.items():
         models[name] = _make_variant(name, settings.read_job(variant), settings, console)
     threads = job.config.runtime.threads
-    scores = {name: measure(compile_model(core().read_model(path), threads)) for name, path in models.items()}
+    scores = {name: measure(core().read_model(path)) for name, path in models.items()}
     measured = compare_models(models, threads=threads, rounds=settings.rounds, seconds=settings.seconds)
     comparison = measured.model_copy(
         update={
