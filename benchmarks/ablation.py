@@ -155,7 +155,7 @@ class Bench:
     def __init__(self, job: Job) -> None:
         splits = job.load_dataset()
         model = job.openvino_model()
-        self.runtime = job.config.runtime
+        self.runtime, self.ignored_scopes = job.config.runtime, job.config.compression.ignored_scopes
         # Only the rule, the granularity and the corrections change from case to case: one calibrated model serves all.
         self.calibrated = job.calibrate(model, splits, Stages(SilentProgress()))
         images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
@@ -196,7 +196,7 @@ class Bench:
         """Scores of NNCF's own INT8 from the same calibration images."""
         start = time.perf_counter()
         calibrated = self.calibrated
-        model = nncf_int8(calibrated.quantizable.model, calibrated.calibration, self.config.compression.ignored_scopes)
+        model = nncf_int8(calibrated.quantizable.model, calibrated.calibration, self.ignored_scopes)
         return self._scores(model) | {"seconds": time.perf_counter() - start}
 
     def _measure(self, case: Case) -> dict[str, float]:

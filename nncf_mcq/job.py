@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nncf
 import numpy as np
@@ -50,7 +50,7 @@ class Job:
     base_directory: Path
 
     @classmethod
-    def read(cls, file: Path, overrides: Mapping[str, Any] | None = None) -> Job:
+    def read(cls, file: Path, overrides: Mapping[str, object] | None = None) -> Job:
         """Reads a configuration file.
 
         Args:
@@ -239,13 +239,13 @@ class Job:
         return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
 
 
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(items: Sequence[str]) -> dict[str, object]:
     """`PATH=VALUE` arguments of a command line as dotted paths and JSON values; what is no JSON is a string.
 
     Raises:
         ConfigError: There is no `=`.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for item in items:
         path, separator, value = item.partition("=")
         if not separator or not path:
@@ -267,7 +267,7 @@ def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
     return nncf.Dataset(range(len(dataset)), lambda index: dataset[index][0][None])
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     """All strings among JSON values."""
     if isinstance(value, str):
         yield value
@@ -276,7 +276,7 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def _override(data: dict[str, Any], path: str, value: Any) -> None:
+def _override(data: dict[str, object], path: str, value: object) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import openvino as ov
 
@@ -15,7 +15,7 @@ from nncf_mcq.model import find_layers
 VARIANTS_FILE: Final = "variants.json"
 """Beside a configuration: name -> dotted path in the configuration -> value."""
 
-Variants = dict[str, dict[str, Any]]
+Variants = dict[str, dict[str, object]]
 """Name -> dotted path in the configuration -> value."""
 
 _PRECISION = "compression.initializer.precision"
@@ -54,7 +54,7 @@ def folder_name(variant: str) -> str:
 
 def _widths(layers: Sequence[str]) -> Variants:
     """Uniform and mixed widths; random ones show what mixing costs in latency."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for bits in _UNIFORM_BITS:
         found[f"uniform {bits} bits"] = {"type": "uniform", "bits": bits}
     for bits in _AVERAGE_BITS:
