@@ -9,7 +9,7 @@ from typing import Final
 
 import openvino as ov
 
-from nncf_mcq.config import baselines, read_json
+from nncf_mcq.config import PRECISION_PATH, baselines, read_json
 from nncf_mcq.model import find_layers
 
 VARIANTS_FILE: Final = "variants.json"
@@ -18,7 +18,6 @@ VARIANTS_FILE: Final = "variants.json"
 Variants = dict[str, dict[str, object]]
 """Name -> dotted path in the configuration -> value."""
 
-_PRECISION = "compression.initializer.precision"
 _UNIFORM_BITS = (8, 6, 4, 3)
 _AVERAGE_BITS = (4, 3)
 _INT8_BASELINE = "nncf_int8"
@@ -62,4 +61,4 @@ def _widths(layers: Sequence[str]) -> Variants:
     choose = random.Random(0)
     pairs = [[choose.randint(2, 8), name] for name in layers]
     found["random 2 to 8 bits"] = {"type": "manual", "bitwidth_per_scope": pairs}
-    return {name: {_PRECISION: precision} for name, precision in found.items()}
+    return {name: {PRECISION_PATH: precision} for name, precision in found.items()}
