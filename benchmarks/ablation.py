@@ -23,14 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import ablation_report
 from benchmarks.ablation_cases import ADAROUND, ADAROUND_BITS, BITS, GRANULARITIES, RULES, SEQUENTIAL, Case, make_cases
 from benchmarks.adaround import adaround_table
-from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
 from nncf_mcq.model import ModelRunner
 from nncf_mcq.model.int8 import nncf_int8
-from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -157,16 +155,9 @@ class Bench:
     def __init__(self, job: Job) -> None:
         splits = job.load_dataset()
         model = job.openvino_model()
-        self.runtime = job.config.runtime
-        calibration = collect_images(
-            (splits.calibration[index][0][None] for index in range(len(splits.calibration))),
-            job.config.compression.initializer.num_init_samples,
-            tuple(model.input(0).get_shape()),
-        )
+        self.runtime, self.ignored_scopes = job.config.runtime, job.config.compression.ignored_scopes
         # Only the rule, the granularity and the corrections change from case to case: one calibrated model serves all.
-        self.calibrated = CalibratedModel.prepare(
-            model, calibration, job.config.compression, self.runtime.threads, Stages(SilentProgress())
-        )
+        self.calibrated = job.calibrate(model, splits, Stages(SilentProgress()))
         images, targets = zip(*(splits.report[index] for index in range(len(splits.report))), strict=True)
         self.images = np.stack(images)
         self.targets = np.array(targets) if splits.has_targets else None
@@ -175,7 +166,7 @@ class Bench:
         self.setup = {
             "layers": len(quantizable.layers),
             "weights": quantizable.quantizable_weights,
-            "calibration_images": len(calibration),
+            "calibration_images": len(self.calibrated.calibration),
             "report_images": len(self.images),
             "activation_bits": job.config.compression.activations.bits,
             "threads": self.runtime.threads,
@@ -205,7 +196,7 @@ class Bench:
         """Scores of NNCF's own INT8 from the same calibration images."""
         start = time.perf_counter()
         calibrated = self.calibrated
-        model = nncf_int8(calibrated.quantizable.model, calibrated.calibration, self.config.compression.ignored_scopes)
+        model = nncf_int8(calibrated.quantizable.model, calibrated.calibration, self.ignored_scopes)
         return self._scores(model) | {"seconds": time.perf_counter() - start}
 
     def _measure(self, case: Case) -> dict[str, float]:

@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import naive_table
-from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.schema import Config, CorrectionConfig, WeightsConfig
@@ -36,7 +35,6 @@ from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import SUPPORTED_BITS
 from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.range_init.mixed_clipping import MixedClippingRange
@@ -105,16 +103,7 @@ class Subject:
     @classmethod
     def prepare(cls, job: Job) -> Subject:
         """Reads the model and collects the statistics of the calibration images."""
-        model = job.openvino_model()
-        calibration = job.load_dataset().calibration
-        images = collect_images(
-            (calibration[index][0][None] for index in range(len(calibration))),
-            job.config.compression.initializer.num_init_samples,
-            tuple(model.input(0).get_shape()),
-        )
-        calibrated = CalibratedModel.prepare(
-            model, images, job.config.compression, job.config.runtime.threads, Stages(SilentProgress())
-        )
+        calibrated = job.calibrate(job.openvino_model(), job.load_dataset(), Stages(SilentProgress()))
         return cls(calibrated.quantizable, calibrated.statistics.layers, job.config)
 
     def scheme(self, rounding: str) -> WeightScheme:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nncf
 import numpy as np
@@ -27,6 +27,7 @@ from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score, get_score
 from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult
@@ -49,7 +50,7 @@ class Job:
     base_directory: Path
 
     @classmethod
-    def read(cls, file: Path, overrides: Mapping[str, Any] | None = None) -> Job:
+    def read(cls, file: Path, overrides: Mapping[str, object] | None = None) -> Job:
         """Reads a configuration file.
 
         Args:
@@ -124,25 +125,40 @@ class Job:
         return build_dataset(getattr(self.config, section), self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
-        """What a search starts from.
+        """Prepares a search.
 
         Args:
             stages: Reports the progress.
         """
-        calibration, search = _nncf_datasets(self.load_dataset(stages))
+        splits = self.load_dataset(stages)
         initializer, model = self.initializer(), self.openvino_model()
-        compression = self.config.compression
-        images = compression.initializer.num_init_samples
         return prepare(
             model,
-            collect_images(calibration, images, tuple(model.input(0).get_shape())),
-            compression,
+            self.calibration_images(model, splits),
+            self.config.compression,
             self.config.runtime,
             initializer,
             stages,
-            search_dataset=search,
+            search_dataset=_nncf_datasets(splits)[1],
             score=self.score(),
         )
+
+    def calibrate(self, model: ov.Model, splits: DatasetSplits, stages: Stages) -> CalibratedModel:
+        """Collects the statistics of the calibration images, for no search in particular.
+
+        Args:
+            model: Of this job, with batch size 1.
+            splits: Its images.
+            stages: Reports the progress.
+        """
+        images, threads = self.calibration_images(model, splits), self.config.runtime.threads
+        return CalibratedModel.prepare(model, images, self.config.compression, threads, stages)
+
+    def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> NDArray[np.float32]:
+        """(N, ...) the first `num_init_samples` calibration images."""
+        dataset, limit = splits.calibration, self.config.compression.initializer.num_init_samples
+        images = (dataset[index][0][None] for index in range(len(dataset)))
+        return collect_images(images, limit, tuple(model.input(0).get_shape()))
 
     def report(self, splits: DatasetSplits) -> Report:
         """What measures models on the report images.
@@ -223,13 +239,13 @@ class Job:
         return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
 
 
-def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(items: Sequence[str]) -> dict[str, object]:
     """`PATH=VALUE` arguments of a command line as dotted paths and JSON values; what is no JSON is a string.
 
     Raises:
         ConfigError: There is no `=`.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for item in items:
         path, separator, value = item.partition("=")
         if not separator or not path:
@@ -251,7 +267,7 @@ def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
     return nncf.Dataset(range(len(dataset)), lambda index: dataset[index][0][None])
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
     """All strings among JSON values."""
     if isinstance(value, str):
         yield value
@@ -260,7 +276,7 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def _override(data: dict[str, Any], path: str, value: Any) -> None:
+def _override(data: dict[str, object], path: str, value: object) -> None:
     *parents, last = path.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})

@@ -115,7 +115,7 @@ class BenchmarkResult:
                 )
         return found
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """JSON values."""
         return {
             "settings": dict(self.settings),

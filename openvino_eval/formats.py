@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from nncf_mcq.metrics import METRIC_NAMES
 
@@ -19,7 +18,7 @@ _WORDS = METRIC_NAMES | {
 }
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Turn nested mappings into lines.
 
     Args:
@@ -91,7 +90,7 @@ def format_bytes(value: float | None) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
-def format_number(value: Any) -> str:
+def format_number(value: object) -> str:
     """Any plain value as text, floats with four significant figures.
 
     Args:
@@ -142,7 +141,7 @@ def format_json(text: str, width: int = 96) -> str:
         return text
 
 
-def _json_lines(value: Any, indent: str, width: int) -> list[str]:
+def _json_lines(value: object, indent: str, width: int) -> list[str]:
     line = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(line) <= width or not isinstance(value, dict | list) or not value:
         return [line]

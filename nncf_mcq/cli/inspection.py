@@ -34,7 +34,7 @@ def layers(
         print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
         return
     console.print(layer_listing.layer_table(quantizable))
-    console.print(layer_listing.budget_table(quantizable, job.config))
+    console.print(layer_listing.budget_table(quantizable, job.config.compression))
 
 
 @application.command()

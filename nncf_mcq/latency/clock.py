@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import openvino as ov
@@ -34,7 +34,7 @@ class TimedModel:
     def __init__(
         self,
         compiled: ov.CompiledModel,
-        inputs: Sequence[NDArray[Any]] | None = None,
+        inputs: Sequence[NDArray[np.generic]] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._request = compiled.create_infer_request()

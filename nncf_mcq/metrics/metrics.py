@@ -57,7 +57,7 @@ def stack_targets(targets: Sequence[Any]) -> Any:
     return np.stack(arrays) if is_uniform else list(targets)
 
 
-def is_classifier(outputs: npt.NDArray[Any]) -> bool:
+def is_classifier(outputs: npt.NDArray[np.generic]) -> bool:
     """Whether the outputs are those of a classifier, (N, classes)."""
     return outputs.ndim == 2 and outputs.shape[1] > 1
 

@@ -68,7 +68,7 @@ class ModelRunner:
         # Two for each stream: a thread that is done finds the next batch waiting.
         return cls(compiled, 2 * threads if parallel else 1)
 
-    def __call__(self, inputs: Sequence[NDArray[Any]]) -> Arrays:
+    def __call__(self, inputs: Sequence[NDArray[np.generic]]) -> Arrays:
         """The outputs of all samples.
 
         Args:
@@ -84,7 +84,7 @@ class ModelRunner:
         """
         return tuple(np.concatenate(parts) for parts in zip(*self.batches(inputs), strict=True))
 
-    def batches(self, inputs: Sequence[NDArray[Any]]) -> list[Arrays]:
+    def batches(self, inputs: Sequence[NDArray[np.generic]]) -> list[Arrays]:
         """The outputs batch by batch, for outputs of which each batch has its own number; otherwise as `__call__`."""
         count, size = len(inputs[0]), self.batch_size
         # Requests read the arrays where they are: they must live until all are done.
@@ -97,7 +97,7 @@ class ModelRunner:
             found[-1] = tuple(_without_padding(output, index, filled, size) for index, output in enumerate(found[-1]))
         return found
 
-    def _run(self, batches: Sequence[Sequence[NDArray[Any]]]) -> list[Arrays]:
+    def _run(self, batches: Sequence[Sequence[NDArray[np.generic]]]) -> list[Arrays]:
         found: dict[int, Arrays] = {}
         if self._queue is None:
             assert self._request is not None

@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.job import Job
-from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.json_values import JsonObject, JsonValue
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
@@ -135,14 +133,8 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
     """
     stages = Stages(progress or SilentProgress())
     compression = job.config.compression
-    dataset = job.load_dataset(stages).calibration
-    model = job.openvino_model()
-    calibration = collect_images(
-        (dataset[index][0][None] for index in range(len(dataset))),
-        compression.initializer.num_init_samples,
-        tuple(model.input(0).get_shape()),
-    )
-    calibrated = CalibratedModel.prepare(model, calibration, compression, job.config.runtime.threads, stages)
+    splits = job.load_dataset(stages)
+    calibrated = job.calibrate(job.openvino_model(), splits, stages)
     table = calibrated.weight_table(compression.weights.bits, stages)
     records = []
     for name, entries in table.entries.items():
@@ -153,7 +145,7 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
             records.append(
                 ClippingRecord(name, bits, entry.rule, dict(entry.rule_counts), entry.choice_error, rule_errors, margin)
             )
-    return ClippingReport(compression.initializer.model_dump()["range"], len(calibration), records)
+    return ClippingReport(compression.initializer.model_dump()["range"], len(calibrated.calibration), records)
 
 
 def clipping_table(report: ClippingReport) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from nncf_mcq.config.schema import Config
+from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.precision_init.costs import CostModel
@@ -41,14 +41,14 @@ def layer_table(quantizable: QuantizableModel) -> Table:
     return table
 
 
-def budget_table(quantizable: QuantizableModel, config: Config) -> Table:
+def budget_table(quantizable: QuantizableModel, compression: CompressionConfig) -> Table:
     """The smallest and the largest value of each budget, with all layers at one width.
 
     Args:
         quantizable: The model.
-        config: Says which widths there are.
+        compression: Section of the configuration with the widths.
     """
-    bits, widths = config.compression.weights.bits, config.compression.activations.widths
+    bits, widths = compression.weights.bits, compression.activations.widths
     weights = quantizable.quantizable_weights
     at_int8 = sum(layer.macs for layer in quantizable.layers) * INT8_BITS**2
     low, high = min(bits), max(bits)

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -92,7 +92,7 @@ def inspect(
 ) -> None:
     """Show what models weigh, how their constants are stored, and how many layers run on integers."""
     table = Table("model", column(".bin"), column(".xml"), "constants", column("int8 layers"))
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     for name, path in parse_models(models).items():
         size = measure_size(path)
         integer, total = count_integer_layers(runtime_layers(path, threads=threads))

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -15,7 +14,7 @@ from nncf_mcq.utils import write_text_atomically
 from openvino_eval.errors import EvaluationError
 
 
-def finish(tables: Table | Sequence[Table], json_file: Path | None, result: Any) -> None:
+def finish(tables: Table | Sequence[Table], json_file: Path | None, result: object) -> None:
     """Show a result, and write it where asked.
 
     Args:

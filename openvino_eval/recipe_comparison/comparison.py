@@ -6,13 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import openvino as ov
 from rich.console import Console
 
 from nncf_mcq import Job, versions
-from nncf_mcq.calibration import collect_images
 from nncf_mcq.config import CONFIG_FILE, MODEL_FILE, RESULT_FILE, load_config
 from nncf_mcq.data import DatasetSplits
 from nncf_mcq.model import core, quantize_int8
@@ -44,7 +43,7 @@ class RecipeComparison:
 
     config: Path
     output: Path
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
     with_baselines: bool = False
     rounds: int = 15
     seconds: float = 0.2
@@ -56,7 +55,7 @@ class RecipeComparison:
         """The recipe's."""
         return self.config.resolve().parent.name
 
-    def read_job(self, variant: Mapping[str, Any] | None = None) -> Job:
+    def read_job(self, variant: Mapping[str, object] | None = None) -> Job:
         """The configuration, or that of a variant.
 
         Raises:
@@ -124,13 +123,8 @@ def int8_baseline(job: Job, model: ov.Model, splits: DatasetSplits) -> ov.Model:
     Raises:
         ConfigError: An ignored scope matches no operation.
     """
-    compression = job.config.compression
-    images = collect_images(
-        (splits.calibration[index][0][None] for index in range(len(splits.calibration))),
-        compression.initializer.num_init_samples,
-        tuple(model.input(0).get_shape()),
-    )
-    return quantize_int8(model, images, compression.ignored_scopes, Stages(SilentProgress()))[1]
+    ignored_scopes, images = job.config.compression.ignored_scopes, job.calibration_images(model, splits)
+    return quantize_int8(model, images, ignored_scopes, Stages(SilentProgress()))[1]
 
 
 def _make_variant(name: str, job: Job, settings: RecipeComparison, console: Console) -> Path:

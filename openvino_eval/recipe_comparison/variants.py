@@ -5,20 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import openvino as ov
 
-from nncf_mcq.config import baselines, read_json
+from nncf_mcq.config import PRECISION_PATH, baselines, read_json
 from nncf_mcq.model import find_layers
 
 VARIANTS_FILE: Final = "variants.json"
 """Beside a configuration: name -> dotted path in the configuration -> value."""
 
-Variants = dict[str, dict[str, Any]]
+Variants = dict[str, dict[str, object]]
 """Name -> dotted path in the configuration -> value."""
 
-_PRECISION = "compression.initializer.precision"
 _UNIFORM_BITS = (8, 6, 4, 3)
 _AVERAGE_BITS = (4, 3)
 _INT8_BASELINE = "nncf_int8"
@@ -54,7 +53,7 @@ def folder_name(variant: str) -> str:
 
 def _widths(layers: Sequence[str]) -> Variants:
     """Uniform and mixed widths; random ones show what mixing costs in latency."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, object]] = {}
     for bits in _UNIFORM_BITS:
         found[f"uniform {bits} bits"] = {"type": "uniform", "bits": bits}
     for bits in _AVERAGE_BITS:
@@ -62,4 +61,4 @@ def _widths(layers: Sequence[str]) -> Variants:
     choose = random.Random(0)
     pairs = [[choose.randint(2, 8), name] for name in layers]
     found["random 2 to 8 bits"] = {"type": "manual", "bitwidth_per_scope": pairs}
-    return {name: {_PRECISION: precision} for name, precision in found.items()}
+    return {name: {PRECISION_PATH: precision} for name, precision in found.items()}

@@ -8,7 +8,6 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from plotly.offline import get_plotlyjs
@@ -148,7 +147,7 @@ def layer_columns(layers: tuple[LayerResult, ...]) -> list[str]:
     return known + [key for key in found if key not in _TEXT_COLUMNS]
 
 
-def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, Any]:
+def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, object]:
     """What the template shows of a run."""
     result, row = run.result, models.row(name)
     weights = weights_figure(run)
@@ -190,7 +189,7 @@ def _single_rule(layers: tuple[LayerResult, ...]) -> str:
     return f"Clipping rule: {', '.join(rules)} for all channels of a layer." if rules else ""
 
 
-def _numbered(found: list[Figure], prefix: str) -> list[dict[str, Any]]:
+def _numbered(found: list[Figure], prefix: str) -> list[dict[str, object]]:
     """Figures with an id of their own and their plots as text that may stand in a script element."""
     return [
         {
@@ -199,7 +198,7 @@ def _numbered(found: list[Figure], prefix: str) -> list[dict[str, Any]]:
             "plot": _script_json(
                 {
                     "data": list(figure.data) if not figure.choices else [],
-                    "layout": {**figure.layout, "height": figure.height},
+                    "layout": dict(figure.layout) | {"height": figure.height},
                     "choices": [{"caption": item.caption, "data": list(item.data)} for item in figure.choices],
                 }
             ),
@@ -208,7 +207,7 @@ def _numbered(found: list[Figure], prefix: str) -> list[dict[str, Any]]:
     ]
 
 
-def _script_json(value: Any) -> str:
+def _script_json(value: object) -> str:
     """JSON that cannot end the script element that it stands in."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("&", "\\u0026")

@@ -59,7 +59,7 @@ class Figure:
     title: str
     description: str
     data: Sequence[Trace]
-    layout: Mapping[str, Any]
+    layout: Mapping[str, object]
     height: int
     table: Table | None = None
     choices: Sequence[Choice] = field(default_factory=list)

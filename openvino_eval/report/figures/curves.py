@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from openvino_eval.contest import Standing
 from openvino_eval.formats import MISSING, format_number
@@ -114,7 +113,7 @@ def _dash(arm: str) -> str:
     return {"cold": "dash", "-": "dot"}.get(arm, "solid")
 
 
-def _curve_layout() -> dict[str, Any]:
+def _curve_layout() -> dict[str, object]:
     return {
         "xaxis": {"title": {"text": "policies scored"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "best score so far"}, "type": "log", "exponentformat": "power"},

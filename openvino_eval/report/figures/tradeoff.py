@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from openvino_eval.formats import format_bytes, format_label
 from openvino_eval.report.figures.base import Figure, Trace
@@ -79,7 +78,7 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
     )
 
 
-def _byte_ticks(low: float, high: float) -> dict[str, Any]:
+def _byte_ticks(low: float, high: float) -> dict[str, object]:
     """Ticks at 1, 2 and 5 times powers of ten, in the units of the tables."""
     values = [
         factor * 10**exponent for exponent in range(math.floor(low) - 1, math.ceil(high) + 1) for factor in (1, 2, 5)

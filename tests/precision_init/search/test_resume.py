@@ -230,7 +230,7 @@ def test_a_worker_shares_the_search_and_its_best_is_found(tmp_path: Path) -> Non
     main_score, worker_score = Counting(), Counting()
     main = make_task(score=main_score, storage=StudyStorage(path))
 
-    def help_once(done: int, total: int, what: str) -> None:
+    def help_once(done: int, total: int) -> None:
         # After the main process's sixth evaluation the worker scores all but one.
         if main.evaluator.evaluations == SENSITIVITIES + 2 and not worker_score.calls:
             find(make_task(score=worker_score, storage=StudyStorage(path, mode="join")), evaluations=23)
