@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=ADAROUND_BITS,
         default=list(ADAROUND_BITS),
         metavar="BITS",
-        help="widths at which AdaRound is measured; it takes minutes on a large network",
+        help="bit-widths at which AdaRound is measured; it takes minutes on a large network",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NncfMcqError as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, "interrupted: the same command continues with the next row\n")
+        parser.exit(130, "interrupted: repeat the command to continue with the next row\n")
     for path in paths:
         console.print(str(path))
 

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     print(
         f"median of {parsed.policies} policies, {job.config.runtime.threads} threads; "
-        f"others took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
+        f"other programs took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
     )
 
 

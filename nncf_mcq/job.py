@@ -102,9 +102,7 @@ class Job:
             ConfigError: The configuration names none, or they cannot be loaded.
         """
         if self.config.dataset is None:
-            allowed = (
-                "an object with a type: the images to calibrate, search and report on; distilled where you have none"
-            )
+            allowed = "an object with a type: the images for calibration, search and test; distilled if you have none"
             raise ConfigError("dataset", None, allowed)
         splits = self._build_dataset("dataset", stages)
         return (

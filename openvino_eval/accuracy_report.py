@@ -71,7 +71,7 @@ class Task:
         if names and not splits.has_targets:
             raise EvaluationError(f"--metric: found {names[0]!r}, allowed: none, as the images have no labels")
         model = job.openvino_model() if with_model and job.config.model is not None else None
-        return cls(splits.report, tuple(names), f"report images of {splits.source}", model)
+        return cls(splits.report, tuple(names), f"test images of {splits.source}", model)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def caption(report: AccuracyReport) -> str:
     Args:
         report: What was measured.
     """
-    against = f"; agreement and KL to {report.reference}" if report.reference is not None else ""
+    against = f"; top-1 agreement with and KL from {report.reference}" if report.reference is not None else ""
     return f"{report.samples} samples, {report.source}{against}; images/s without decoding"
 
 

@@ -46,7 +46,7 @@ def settings_line(result: BenchmarkResult) -> str:
     return (
         f"benchmark_app, {settings['rounds']} rounds of {settings['seconds']} s, input f32, "
         f"{_count(settings['threads'], 'thread')}, 1 stream for latency and {settings['streams']} for throughput; "
-        f"others took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
+        f"other programs took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
     )
 
 

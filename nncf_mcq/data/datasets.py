@@ -99,5 +99,5 @@ def build_dataset(
         return dataset.load(checked, base_directory)
     if model is None:
         name = checked.model_dump()["type"]
-        raise ConfigError("dataset.type", name, "a data set of images: there is no model to make them of")
+        raise ConfigError("dataset.type", name, "a data set of images: there is no model to distill them from")
     return dataset.load_from_model(checked, base_directory, model)

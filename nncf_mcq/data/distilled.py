@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 REMARK = (
-    "there are no report images: agreement and divergence are those of {} distilled images held out, and say little of "
-    "real ones"
+    "there are no test images: top-1 agreement and KL divergence are of {} held-out distilled images, and say little "
+    "about real ones"
 )
 
 

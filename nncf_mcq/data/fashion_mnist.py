@@ -47,7 +47,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError as error:
-        raise ConfigError("dataset.root", str(path), "a folder that holds this file") from error
+        raise ConfigError("dataset.root", str(path), "a folder with this file") from error
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError("dataset.root", str(path), f"a readable gzip file ({error})") from error
     if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UNSIGNED_BYTE]):
@@ -144,6 +144,6 @@ class FashionMnistDataset:
         return make_splits(
             parameters.split,
             GreyImages(train, parameters.mean, parameters.std),
-            source=f"train files of {parameters.root}, report from the t10k files of {report_root}",
+            source=f"train files of {parameters.root}, test images from the t10k files of {report_root}",
             report_dataset=GreyImages(report, parameters.mean, parameters.std),
         )

@@ -170,6 +170,6 @@ def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
         files += found
         targets += [class_indices[class_folder.name]] * len(found)
     if not files:
-        allowed = f'folders of images named by their class; "labels" is for images that lie in {folder} itself'
+        allowed = f'folders of images named by their class; "labels" is for images directly in {folder}'
         raise ConfigError("dataset.root", str(folder), allowed)
     return LabelledFiles(files, targets)

@@ -202,7 +202,7 @@ def split_indices(
     order = np.random.default_rng(parameters.seed).permutation(available).tolist()
     asked = f"{parameters.calibration} images for calibration and {search_size} more for search"
     if used > available:
-        raise ConfigError("dataset.split", asked, f"{available} images, all there are")
+        raise ConfigError("dataset.split", asked, f"at most {available} images")
     if report_available is None:
         order = choose(order, None if report_size is None else used + report_size)
         report_order = order[used:]
@@ -211,9 +211,11 @@ def split_indices(
         report_order = np.random.default_rng(parameters.seed).permutation(report_available).tolist()
         report_order = (choose_report or _take)(report_order, report_size)
     if used > len(order):
-        raise ConfigError("dataset.split", asked, f"{len(order)} images, all that can be read")
+        raise ConfigError("dataset.split", asked, f"at most the {len(order)} images that can be read")
     if not report_order:
-        raise ConfigError("dataset.split", asked, f"fewer than {available}, all there are, so that report has images")
+        raise ConfigError(
+            "dataset.split", asked, f"fewer than the {available} images there are, so that some are left for report"
+        )
     if report_size is not None and report_size > len(report_order):
         found = f"{asked}, {report_size} for report"
         raise ConfigError("dataset.split", found, f"1 to {len(report_order)} images for report")

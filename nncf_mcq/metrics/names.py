@@ -7,7 +7,7 @@ METRIC_NAMES = {
     "top5": "top-5",
     "map50": "mAP@0.5",
     "map": "mAP",
-    "agreement": "agreement",
+    "agreement": "top-1 agreement",
     "kl": "KL",
 }
 """In the order of tables; a metric that is not among them goes by its own name."""

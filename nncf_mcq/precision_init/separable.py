@@ -54,7 +54,7 @@ class SeparablePrecision(PrecisionInitializer):
             allowed = "measured, where the activations have several widths to choose from"
             raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
         if kind != "measured" and any(FLOAT_CHOICE in widths for widths in choices.values()):
-            allowed = "measured with a budget of latency: a layer in floating point also has a float input"
+            allowed = "measured with a latency budget: a layer in floating point also has a float input"
             raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
 
     def _sensitivities(self, task: PrecisionTask) -> Sensitivities:

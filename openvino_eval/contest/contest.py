@@ -130,7 +130,7 @@ class _Contest:
         batches = [
             distinct[start : start + _REPORTED_TOGETHER] for start in range(0, len(distinct), _REPORTED_TOGETHER)
         ]
-        progress.start("report images", len(batches))
+        progress.start("test images", len(batches))
         for done, (batch, measured) in enumerate(workers.map(_report, batches), start=1):
             of_float, *of_policies = measured
             for policy, metrics in zip(batch, of_policies, strict=True):
