@@ -1,4 +1,4 @@
-"""What each rule, rounding and correction of the weights gains, at uniform widths: one row for each combination.
+"""Gain of each rule, rounding and correction of the weights, at uniform bit-widths: one row for each combination.
 
 Rows are appended to DIR/ablation.json as they come; a second run continues where the first stopped. The report is
 DIR/ablation.md and DIR/ablation.svg.
@@ -148,7 +148,7 @@ def measure(job: Job, cases: Sequence[Case], store: Store, console: Console) -> 
 
 
 class Bench:
-    """The model with its statistics and the report images; measures one case after another.
+    """The model with its statistics and the test images; measures one case after another.
 
     Args:
         job: The configuration.

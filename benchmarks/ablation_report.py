@@ -103,7 +103,7 @@ def _short(model: str) -> str:
 
 
 def findings(rows: Rows) -> list[str]:
-    """What the numbers say, one sentence each: ratios of KL, of which less than 1 is a gain."""
+    """Findings, one sentence each: ratios of KL, of which less than 1 is a gain."""
     found: list[str] = []
     for granularity in rows.granularities:
         parts = []

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed: int = 0) -> dict[int, list[float]]:
-    """Scores random policies on each number of images in turns, with the evaluator of a search.
+    """Scores random policies on each number of images, interleaved, with the evaluator of a search.
 
     In a network of few layers one may come twice, and is then not run again.
 

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a model with its statistics, per channel and with the default rules and corrections.
+    """Model to measure with its statistics, per channel and with the default rules and corrections.
 
     Attributes:
         quantizable: The float model and its layers.

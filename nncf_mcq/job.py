@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What a configuration file asks for.
+    """Quantization job that a configuration file describes.
 
     Attributes:
         config: The configuration, with the paths in it made absolute.
@@ -122,7 +122,7 @@ class Job:
         return build_dataset(getattr(self.config, section), self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
-        """What a search starts from.
+        """Prepares a search: all that it starts from.
 
         Args:
             stages: Reports the progress.
@@ -143,7 +143,7 @@ class Job:
         )
 
     def report(self, splits: DatasetSplits) -> Report:
-        """What measures models on the report images.
+        """Measurement of models on the test images.
 
         Raises:
             ConfigError: There is no metric of a configured name.
@@ -175,7 +175,7 @@ class Job:
         return score
 
     def initializer(self) -> PrecisionInitializer:
-        """What finds each layer's bits."""
+        """Initializer that finds each layer's bits."""
         return PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
 
     def run(
@@ -187,7 +187,7 @@ class Job:
         resume: bool = False,
         origin: Origin | None = None,
     ) -> QuantizationResult:
-        """Quantizes the model and measures it on the report images.
+        """Quantizes the model and measures it on the test images.
 
         Args:
             progress: Shows progress.

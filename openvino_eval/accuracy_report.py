@@ -25,7 +25,7 @@ _SPEED = "images_per_second"
 
 @dataclass(frozen=True)
 class Task:
-    """What models are measured on.
+    """Task that models are measured on.
 
     Attributes:
         samples: Images and targets.
@@ -55,7 +55,7 @@ class Task:
 
     @classmethod
     def from_job(cls, job: Job, metrics: Sequence[str] | None, with_model: bool) -> Task:
-        """The report images of a job, which no search saw.
+        """The test images of a job, which no search used.
 
         Args:
             job: Names the data set, its preprocessing and the metrics.
@@ -76,7 +76,7 @@ class Task:
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """What was measured.
+    """Accuracy of models on the same samples.
 
     Attributes:
         rows: Label -> metric -> value; `images_per_second` among them.
@@ -160,7 +160,7 @@ def accuracy_table(report: AccuracyReport) -> Table:
 
 
 def caption(report: AccuracyReport) -> str:
-    """What the table is about.
+    """Caption of the table.
 
     Args:
         report: What was measured.

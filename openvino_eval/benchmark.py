@@ -1,4 +1,4 @@
-"""Several models under OpenVINO's `benchmark_app`, in turns, and what ran in each of their layers."""
+"""Several models under OpenVINO's `benchmark_app`, interleaved, and the precision of each of their layers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TimedLayer:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What was measured of several models.
+    """Measurements of several models.
 
     Attributes:
         statistics: Mode -> model -> its latency or throughput over the rounds.

@@ -1,4 +1,4 @@
-"""What `openvino-eval benchmark` prints."""
+"""Tables of `openvino-eval benchmark`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def integer_lines(result: BenchmarkResult) -> Iterator[str]:
 
 
 def layer_time_table(name: str, layers: Sequence[TimedLayer]) -> Table:
-    """What ran in each layer of a model, with its time.
+    """Precision, kernel and time of each layer of a model.
 
     Args:
         name: Of the model.

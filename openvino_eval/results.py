@@ -63,12 +63,12 @@ class ResultRow(BaseModel):
 
 
 class ResultGroup(BaseModel):
-    """What one command measured of one model on the same images; the first row is the float model.
+    """Results of one command for one model on the same images; the first row is the float model.
 
     Attributes:
         model: Name of the recipe.
         command: That made it.
-        samples: Number of report images.
+        samples: Number of test images.
         device: The processor's name, where latency was measured.
         rows: One a variant.
     """
@@ -116,7 +116,7 @@ class PublishedFigure(BaseModel):
 
 
 def collect(folder: Path) -> ResultGroup:
-    """What a folder written by `recipes/compare.py` or by `nncf-mcq quantize` holds.
+    """Results in a folder written by `recipes/compare.py` or `nncf-mcq quantize`.
 
     Args:
         folder: With a models.json, or else with a result.json.
@@ -137,7 +137,7 @@ def merge(known: Iterable[ResultGroup], new: Iterable[ResultGroup]) -> list[Resu
 
 
 def load_groups(path: Path) -> list[ResultGroup]:
-    """What `save_groups` wrote; nothing where there is no such file.
+    """Groups that `save_groups` wrote; empty if there is no such file.
 
     Raises:
         EvaluationError: The file holds something else.

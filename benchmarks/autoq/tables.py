@@ -53,7 +53,7 @@ def speed(result: Mapping[str, Any]) -> Rows:
 
 
 def quality(result: Mapping[str, Any]) -> Rows:
-    """What the policies are worth, in our models and in AutoQ's simulation."""
+    """Quality of the policies, in our models and in AutoQ's simulation."""
     rows = []
     for name in _ORDER:
         if name not in result["policies"]:
@@ -111,7 +111,7 @@ def evaluations_until(best_so_far: Sequence[Sequence[float]], score: float) -> i
 
 
 def caption(result: Mapping[str, Any]) -> str:
-    """What the tables are of, in a sentence for each."""
+    """Caption of the tables, a sentence for each."""
     setup = result["setup"]
     threads = f"{setup['threads']} threads, AutoQ {setup['autoq_threads']}"
     top = result["policies"]["float"]["report"].get("top1")

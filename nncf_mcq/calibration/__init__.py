@@ -1,1 +1,1 @@
-"""What calibration images tell: statistics of activations, shrinkage and Fisher information."""
+"""Calibration: statistics of activations, shrinkage and Fisher information."""

@@ -87,7 +87,7 @@ def build_dataset(
         model: The model, for data sets that are made of it.
 
     Returns:
-        The calibration, search and report images.
+        The calibration, search and test images.
 
     Raises:
         ConfigError: A parameter cannot be used, or the data are not there, damaged or too few.

@@ -62,7 +62,7 @@ class LatencyLimit:
 
     Attributes:
         budget: What is asked for.
-        table: The times that a search reckons with.
+        table: The times that a search assumes.
         threads: Inference threads.
     """
 

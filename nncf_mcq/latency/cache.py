@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPrecision) -> LatencyKey:
-    """What a table of this model on this machine is valid for.
+    """Key of a table of this model on this machine.
 
     Args:
         quantizable: The model.

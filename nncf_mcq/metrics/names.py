@@ -1,4 +1,4 @@
-"""What tables and reports call the metrics, and which of them they show in percent."""
+"""Names of the metrics in tables and reports, and which of them are shown in per cent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder of images is."""
+"""Recognizes the layout of a folder of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model wants to be fed with."""
+"""Recognizes the input of a model."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ImageInput:
         return {"resize": round(self.height * RESIZE_TO_CROP), "crop": self.height, **last}
 
     def candidates(self) -> dict[str, dict[str, Any]]:
-        """What networks are usually trained with, by name; the first is taken where nothing tells."""
+        """Usual preprocessing of networks, by name; the first is the default."""
         found: dict[str, dict[str, Any]] = {}
         if self.channels == COLOURS:
             found[IMAGENET] = {"scale": "0-1", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -73,7 +73,7 @@ class ImageInput:
 
 
 def from_torchvision(reference: str) -> RecognizedPreprocessing | None:
-    """What torchvision says of its own model; None for other models.
+    """Preprocessing that torchvision documents for its own model; None for other models.
 
     Args:
         reference: As `model` in a configuration.

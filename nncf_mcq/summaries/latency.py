@@ -106,7 +106,7 @@ def latency_table(report: LatencyReport) -> Table:
 
 
 def summary(report: LatencyReport, policies: Sequence[tuple[str, Policy]] = ()) -> Iterator[str]:
-    """What the tables add up to.
+    """Totals of the tables.
 
     Args:
         report: The tables.

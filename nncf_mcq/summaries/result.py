@@ -18,7 +18,7 @@ _APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
 
 
 def result_table(result: QuantizationResult) -> Table:
-    """What was measured of the float model and of the saved one.
+    """Metrics and sizes of the float model and of the saved one.
 
     Args:
         result: After `save`.

@@ -156,7 +156,7 @@ def pareto_front(rows: Sequence[ModelRow], metric: str) -> list[ModelRow]:
 
 
 def sentence(row: ModelRow, models: Overview) -> str:
-    """What there is to say of a run, in a sentence.
+    """Summary of a run in a sentence.
 
     Args:
         row: The run's.

@@ -17,7 +17,7 @@ from openvino_eval.run_result import Run, load_run
 
 @dataclass(frozen=True)
 class Sources:
-    """What a report is made of.
+    """Sources of a report.
 
     Attributes:
         runs: Title to run.

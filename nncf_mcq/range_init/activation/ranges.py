@@ -88,7 +88,7 @@ def relative_error(statistics: ActivationStatistics, value_range: ValueRange, bi
 
 
 def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:
-    """What would have been seen of the points' values as one activation: they all saw the same images in one order."""
+    """Statistics of the points' values as one activation: they all saw the same images in one order."""
     if len(statistics) == 1:
         return statistics[0]
     return ActivationStatistics(
