@@ -1,4 +1,4 @@
-"""What each rule, rounding and correction of the weights gains, at uniform widths: one row for each combination.
+"""Gain of each rule, rounding and correction of the weights, at uniform bit-widths: one row for each combination.
 
 Rows are appended to DIR/ablation.json as they come; a second run continues where the first stopped. The report is
 DIR/ablation.md and DIR/ablation.svg.
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=ADAROUND_BITS,
         default=list(ADAROUND_BITS),
         metavar="BITS",
-        help="widths at which AdaRound is measured; it takes minutes on a large network",
+        help="bit-widths at which AdaRound is measured; it takes minutes on a large network",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except NncfMcqError as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, "interrupted: the same command continues with the next row\n")
+        parser.exit(130, "interrupted: repeat the command to continue with the next row\n")
     for path in paths:
         console.print(str(path))
 
@@ -146,7 +146,7 @@ def measure(job: Job, cases: Sequence[Case], store: Store, console: Console) -> 
 
 
 class Bench:
-    """The model with its statistics and the report images; measures one case after another.
+    """The model with its statistics and the test images; measures one case after another.
 
     Args:
         job: The configuration.

@@ -1,4 +1,4 @@
-"""What the ablation measures: uniform widths, with one choice of rule, rounding and correction each."""
+"""Cases of the ablation: uniform bit-widths, with one choice of rule, rounding and correction each."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        """What the row is filed under."""
+        """Key of the row."""
         return f"{self.bits}/{self.granularity}/{self.rule}/{self.rounding}/{self.correction}"
 
     def scheme(self, job: WeightScheme) -> WeightScheme:

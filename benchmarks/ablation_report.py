@@ -56,12 +56,12 @@ def markdown(data: Mapping[str, Any], rows: Rows) -> str:
     """The report: findings first, then the tables."""
     setup, references = data["setup"], data["references"]
     int8 = references.get("nncf_int8")
-    lines = ["# Ablation at uniform widths", ""]
+    lines = ["# Ablation at uniform bit-widths", ""]
     if setup:
         lines += [
             f"{_short(data['config']['model'])}: {setup['layers']} layers, {setup['weights']:,} weights; "
-            f"{setup['calibration_images']} calibration and {setup['report_images']} report images; "
-            f"{setup['activation_bits']}-bit activations; {setup['threads']} threads of {setup['cpus']}.",
+            f"{setup['calibration_images']} calibration and {setup['report_images']} test images; "
+            f"{setup['activation_bits']}-bit activations; threads: {setup['threads']} of {setup['cpus']}.",
             "",
         ]
     if "top1" in references.get("float", {}):
@@ -70,7 +70,7 @@ def markdown(data: Mapping[str, Any], rows: Rows) -> str:
         lines += [f"- NNCF INT8 (KL · agreement % · top-1 %): {_cell(int8)}"]
     lines += [
         "",
-        "Cells: KL to the float outputs · agreement with the float model in % · top-1 in %, on the report images.",
+        "Cells: KL to the float outputs · top-1 agreement with the float model in % · top-1 in %, on the test images.",
     ]
     lines += ["", "## Findings", "", *(f"- {line}" for line in findings(rows)), ""]
     if rows.failed:
@@ -79,7 +79,7 @@ def markdown(data: Mapping[str, Any], rows: Rows) -> str:
         lines += [
             f"## Rules, one scale per {granularity}",
             "",
-            "Correction: bias and energy gain. Bold: least KL of the single rules.",
+            "Correction: bias and energy gain. Bold: lowest KL of the single rules.",
             "",
         ]
         for rounding in ROUNDINGS:
@@ -90,7 +90,7 @@ def markdown(data: Mapping[str, Any], rows: Rows) -> str:
     lines += [
         "## Seconds",
         "",
-        "Median over widths and granularities, to build the table of one width; without the Fisher information.",
+        "Median over bit-widths and granularities, for the table of one bit-width; without the Fisher information.",
         "",
     ]
     lines += [*_seconds_table(rows), ""]
@@ -103,7 +103,7 @@ def _short(model: str) -> str:
 
 
 def findings(rows: Rows) -> list[str]:
-    """What the numbers say, one sentence each: ratios of KL, of which less than 1 is a gain."""
+    """Findings, one sentence each: ratios of KL, of which less than 1 is a gain."""
     found: list[str] = []
     for granularity in rows.granularities:
         parts = []
@@ -116,7 +116,7 @@ def findings(rows: Rows) -> list[str]:
                 parts.append(f"{bits} bits {ratio:.2f} ({best})")
         if parts:
             found.append(
-                f"{MIXED} against the best single rule of each width, per {granularity}, {DESCENT}: KL ratio "
+                f"{MIXED} against the best single rule at each bit-width, per {granularity}, {DESCENT}: KL ratio "
                 + ", ".join(parts)
             )
     fixed = _best_fixed_rule(rows)
@@ -161,7 +161,7 @@ def _best_fixed_rule(rows: Rows) -> str | None:
     best = max(ratios, key=lambda rule: _geometric_mean(ratios[rule]))
     values = ratios[best]
     return (
-        f"{MIXED} against {best}, the best rule of all widths together, per channel, {DESCENT}: "
+        f"{MIXED} against {best}, the best rule over all bit-widths, per channel, {DESCENT}: "
         f"KL ratio {_geometric_mean(values):.2f} in the geometric mean, {min(values):.2f} to {max(values):.2f}"
     )
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="PATH or NAME=PATH of models with one image input")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="length of a turn of benchmark_app")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds per round of benchmark_app")
     parser.add_argument("--threads", type=int, default=2)
     parsed = parser.parse_args(arguments)
     table = Table("model", "evaluation, images/s", "benchmark_app, inferences/s", "ratio", "of each round")
@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"error: {error}\n")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     load = meter.read()
-    print(f"{parsed.threads} threads; others took {100 * load.others:.0f} % of the processor, load {load.load:.1f}")
+    print(
+        f"{parsed.threads} threads; other programs took {100 * load.others:.0f} % of the processor, "
+        f"load {load.load:.1f}"
+    )
 
 
 if __name__ == "__main__":

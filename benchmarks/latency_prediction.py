@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("config", help="a JSON file, or the name of a recipe")
     parser.add_argument("--policies", type=int, default=20)
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each policy, in turns with the int8 model")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each policy, interleaved with the int8 model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--refresh", action="store_true", help="measure the table anew")
+    parser.add_argument("--refresh", action="store_true", help="measure the table again")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
     )
@@ -78,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"ratios to int8; error: mean {100 * errors.mean():.1f} %, largest {100 * errors.max():.1f} %; "
         f"Spearman {spearmanr(predicted_ratios, measured_ratios).statistic:.3f}; "
-        f"bound, which a budget counts: {100 * (bounds / measured_ratios - 1).mean():+.1f} % on average\n"
+        f"bound that a budget counts: {100 * (bounds / measured_ratios - 1).mean():+.1f} % on average\n"
         f"{parsed.precision}, {threads} threads, int8 {table.int8_ms:.3f} ms, all in float {table.float_ms:.3f} ms; "
-        f"others took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
+        f"other programs took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
     )
 
 

@@ -34,7 +34,7 @@ class Scale:
         return np.clip(np.round(weights / np.float32(self.step)) + np.float32(self.zero), self.low, self.high)
 
     def values(self, levels: Vector) -> Vector:
-        """What levels stand for."""
+        """Values of levels."""
         result: Vector = (levels - np.float32(self.zero)) * np.float32(self.step)
         return result
 

@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     print(
         f"median of {parsed.policies} policies, {job.config.runtime.threads} threads; "
-        f"others took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
+        f"other programs took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"
     )
 
 
 def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed: int = 0) -> dict[int, list[float]]:
-    """Scores random policies on each number of images in turns, with the evaluator of a search.
+    """Scores random policies on each number of images, interleaved, with the evaluator of a search.
 
     In a network of few layers one may come twice, and is then not run again.
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a JSON file, or the name of a recipe")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved turns of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of each measurement")
     parser.add_argument(
         "--naive-weights", type=int, default=NAIVE_WEIGHTS, help="most weights of the layers given to the plain loop"
     )
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a model with its statistics, per channel and with the default rules and corrections.
+    """Model to measure with its statistics, per channel and with the default rules and corrections.
 
     Attributes:
         quantizable: The float model and its layers.
@@ -301,8 +301,8 @@ def print_table(found: Mapping[str, Any], console: Console) -> None:
     """All figures as one table."""
     setup, naive, growth = found["setup"], found["naive"], found["growth"]
     title = (
-        f"Weight table: {setup['layers']} layers, {setup['weights']:,} weights, {len(setup['bits'])} widths, "
-        f"{len(setup['rules'])} rules, {setup['threads']} threads of {setup['cpus']}"
+        f"Weight table: {setup['layers']} layers, {setup['weights']:,} weights, {len(setup['bits'])} bit-widths, "
+        f"{len(setup['rules'])} rules, threads: {setup['threads']} of {setup['cpus']}"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("measured")
@@ -325,7 +325,7 @@ def print_table(found: Mapping[str, Any], console: Console) -> None:
     for weights, seconds in zip(growth["weights"], growth["seconds_per_million"], strict=True):
         ratio = f"{seconds / growth['seconds_per_million'][0]:.2f}"
         remark = f"{weights // growth['columns']} x {growth['columns']}, one thread, {DESCENT}"
-        table.add_row("one layer, a million weights and width", f"{seconds:.3f}", ratio, remark)
+        table.add_row("one layer, per million weights and bit-width", f"{seconds:.3f}", ratio, remark)
     table.add_row("exponent of time over weights", "", f"{growth['exponent']:.3f}", "1: linear")
     table.add_section()
     for name, values in found["memory"].items():

@@ -203,5 +203,5 @@ def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, re
     if storage is not None:
         return StudyStorage(storage, mode="resume" if resume else "new", name=name)
     if resume or name is not None:
-        raise ConfigError("study_storage", None, "a journal file or a URL, to resume from or to name a search in")
+        raise ConfigError("study_storage", None, "a journal file or a URL: resume and study_name need one")
     return None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What a configuration file asks for.
+    """Quantization job that a configuration file describes.
 
     Attributes:
         config: The configuration, with the paths in it made absolute.
@@ -103,9 +103,7 @@ class Job:
             ConfigError: The configuration names none, or they cannot be loaded.
         """
         if self.config.dataset is None:
-            allowed = (
-                "an object with a type: the images to calibrate, search and report on; distilled where you have none"
-            )
+            allowed = "an object with a type: the images for calibration, search and test; distilled if you have none"
             raise ConfigError("dataset", None, allowed)
         splits = self._build_dataset("dataset", stages)
         return (
@@ -125,7 +123,7 @@ class Job:
         return build_dataset(getattr(self.config, section), self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
-        """Prepares a search.
+        """Prepares a search: all that it starts from.
 
         Args:
             stages: Reports the progress.
@@ -161,7 +159,7 @@ class Job:
         return collect_images(images, limit, tuple(model.input(0).get_shape()))
 
     def report(self, splits: DatasetSplits) -> Report:
-        """What measures models on the report images.
+        """Measurement of models on the test images.
 
         Raises:
             ConfigError: There is no metric of a configured name.
@@ -193,7 +191,7 @@ class Job:
         return score
 
     def initializer(self) -> PrecisionInitializer:
-        """What finds each layer's bits."""
+        """Initializer that finds each layer's bits."""
         return PRECISION_INITIALIZERS.create(self.config.compression.initializer.precision)
 
     def run(
@@ -205,7 +203,7 @@ class Job:
         resume: bool = False,
         origin: Origin | None = None,
     ) -> QuantizationResult:
-        """Quantizes the model and measures it on the report images.
+        """Quantizes the model and measures it on the test images.
 
         Args:
             progress: Shows progress.

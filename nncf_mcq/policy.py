@@ -26,7 +26,7 @@ FLOAT32_BITS: Final = 32
 """Width of the float model's weights and activations, which sizes and bit operations are compared with."""
 
 FLOAT_CHOICE: Final = 16
-"""Stands among the widths for a layer left in floating point: its weights are stored as f16, 16 bits a weight."""
+"""Stands among the widths for a layer left in floating point: its weights are stored as f16, 16 bits per weight."""
 
 FLOAT_CHOICE_NAME: Final = "float"
 """Its name in the JSON."""

@@ -1,4 +1,4 @@
-"""What `quantize` returns: the model, its policy, what was measured, and how it is saved."""
+"""Result of `quantize`: the model, its policy, what was measured, and how it is saved."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class QuantizationResult:
 
     @property
     def document(self) -> RunResult:
-        """What result.json holds."""
+        """Content of result.json."""
         return RunResult(
             metrics=RunMetrics(**self.metrics),
             layers=tuple(self.layers),
@@ -167,7 +167,7 @@ class QuantizationResult:
 def describe_layers(
     quantizable: QuantizableModel, policy: Policy, table: WeightTable | None = None
 ) -> list[LayerResult]:
-    """What there is to say of each layer; of one that is left in floating point, `bits` is None.
+    """Entry of each layer; for a layer left in floating point, `bits` is None.
 
     Without a table there is nothing of how its weights were made.
     """

@@ -1,4 +1,4 @@
-"""What a model answers on a set of samples, and how good that is."""
+"""Predictions of a model on a set of samples, and their scores."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def compare_outputs(outputs: Outputs, reference: Outputs) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What several models answered on the same samples.
+    """Predictions of several models on the same samples.
 
     Attributes:
         outputs: Name -> outputs (samples, ...).

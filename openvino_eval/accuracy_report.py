@@ -24,7 +24,7 @@ _SPEED = "images_per_second"
 
 @dataclass(frozen=True)
 class Task:
-    """What models are measured on.
+    """Task that models are measured on.
 
     Attributes:
         samples: Images and targets.
@@ -54,7 +54,7 @@ class Task:
 
     @classmethod
     def from_job(cls, job: Job, metrics: Sequence[str] | None, with_model: bool) -> Task:
-        """The report images of a job, which no search saw.
+        """The test images of a job, which no search used.
 
         Args:
             job: Names the data set, its preprocessing and the metrics.
@@ -70,12 +70,12 @@ class Task:
         if names and not splits.has_targets:
             raise EvaluationError(f"--metric: found {names[0]!r}, allowed: none, as the images have no labels")
         model = job.openvino_model() if with_model and job.config.model is not None else None
-        return cls(splits.report, tuple(names), f"report images of {splits.source}", model)
+        return cls(splits.report, tuple(names), f"test images of {splits.source}", model)
 
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """What was measured.
+    """Accuracy of models on the same samples.
 
     Attributes:
         rows: Label -> metric -> value; `images_per_second` among them.
@@ -159,12 +159,12 @@ def accuracy_table(report: AccuracyReport) -> Table:
 
 
 def caption(report: AccuracyReport) -> str:
-    """What the table is about.
+    """Caption of the table.
 
     Args:
         report: What was measured.
     """
-    against = f"; agreement and KL to {report.reference}" if report.reference is not None else ""
+    against = f"; top-1 agreement with and KL from {report.reference}" if report.reference is not None else ""
     return f"{report.samples} samples, {report.source}{against}; images/s without decoding"
 
 

@@ -1,4 +1,4 @@
-"""Several models under OpenVINO's `benchmark_app`, in turns, and what ran in each of their layers."""
+"""Several models under OpenVINO's `benchmark_app`, interleaved, and the precision of each of their layers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class TimedLayer:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What was measured of several models.
+    """Measurements of several models.
 
     Attributes:
         statistics: Mode -> model -> its latency or throughput over the rounds.
@@ -104,14 +104,14 @@ class BenchmarkResult:
         if self.load.is_noisy:
             found.append(
                 f"other programs took {100 * self.load.others:.0f} % of the processor (load {self.load.load:.1f} on "
-                f"{self.load.processors}): ratios are better than the times, and both better on a quiet machine"
+                f"{self.load.processors}): ratios are more reliable than times, and an idle machine is best for both"
             )
         for mode, rows in self.statistics.items():
             noisy = [name for name, found in rows.items() if found.is_noisy]
             if noisy:
                 found.append(
                     f"{mode}: the quartiles of the rounds are more than {100 * NOISY_SPREAD:.0f} % apart for "
-                    f"{', '.join(noisy)}: more rounds, or a quiet machine"
+                    f"{', '.join(noisy)}: use more rounds, or an idle machine"
                 )
         return found
 

@@ -29,7 +29,7 @@ _MICROSECONDS = re.compile(r"(Median|Average|Min|Max):\s+([0-9.]+) us$", re.MULT
 
 
 class Mode(enum.StrEnum):
-    """What is measured."""
+    """Mode of the measurement."""
 
     LATENCY = "latency"
     THROUGHPUT = "throughput"
@@ -37,7 +37,7 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True)
 class BenchmarkAppResult:
-    """What `benchmark_app` reports; latencies in milliseconds.
+    """Result of `benchmark_app`; latencies in milliseconds.
 
     Attributes:
         median_ms: Median latency.

@@ -1,4 +1,4 @@
-"""What `openvino-eval benchmark` prints."""
+"""Tables of `openvino-eval benchmark`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def settings_line(result: BenchmarkResult) -> str:
     return (
         f"benchmark_app, {settings['rounds']} rounds of {settings['seconds']} s, input f32, "
         f"{_count(settings['threads'], 'thread')}, 1 stream for latency and {settings['streams']} for throughput; "
-        f"others took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
+        f"other programs took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
     )
 
 
@@ -67,7 +67,7 @@ def integer_lines(result: BenchmarkResult) -> Iterator[str]:
 
 
 def layer_time_table(name: str, layers: Sequence[TimedLayer]) -> Table:
-    """What ran in each layer of a model, with its time.
+    """Precision, kernel and time of each layer of a model.
 
     Args:
         name: Of the model.

@@ -22,7 +22,7 @@ from openvino_eval.samples import Samples
 from openvino_eval.size import file_bytes
 
 MODELS_FILE: Final = "models.json"
-"""What a comparison is called in the folder of its models."""
+"""File name of a comparison in the folder of its models."""
 
 FLOAT_ROW: Final = "FP32"
 """The float model."""
@@ -33,7 +33,7 @@ INT8_ROW: Final = "NNCF INT8"
 BF16_SUFFIX = " (bf16)"
 
 _OLD_FILE = "comparison.json"
-"""What older versions called it; a contest's results have the same name."""
+"""File name in older versions; a contest's results have the same name."""
 
 _OLD_METRICS = ("top1", "agreement", "kl")
 """Metrics that older versions wrote beside the others."""

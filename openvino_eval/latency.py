@@ -1,4 +1,4 @@
-"""Latency of several models, measured in turns so that what disturbs the machine disturbs all of them alike."""
+"""Latency of several models, interleaved so that disturbances of the machine affect all of them alike."""
 
 from __future__ import annotations
 

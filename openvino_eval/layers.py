@@ -1,4 +1,4 @@
-"""What precision each layer really runs in.
+"""Precision that each layer really runs in.
 
 A model may hold 8-bit or packed weights and still compute in float: the CPU plugin falls back silently where it does
 not know a pattern. Only the compiled model tells.

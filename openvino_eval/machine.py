@@ -16,7 +16,7 @@ NOISY_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """What else the machine did.
+    """Load of the machine by other programs.
 
     Attributes:
         others: Share of all processors' time, 0..1, that programs other than this one and those it started took, and

@@ -23,14 +23,14 @@ ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and nam
 """Of accuracy, in the order of preference."""
 
 _LEGEND = (
-    "Each table names the command that measured it. drop: of the first metric against FP32, in points; agree: same "
-    "answer as FP32; of FP32: bytes of the `.bin` relative to those of the float model's; int8: layers on int8 kernels "
-    "of the file as read back; latency: median of interleaved turns at batch 1, relative to NNCF INT8; seconds: wall "
-    "time of the whole run, search and report included, on a machine that may have been doing other work as well."
+    "Each table names the command that measured it. drop: of the first metric against FP32, in points; agree: top-1 "
+    "agreement with FP32; of FP32: bytes of the `.bin` relative to the float model's; int8: layers on int8 kernels in "
+    "the file as read back; latency: median of interleaved rounds at batch 1, relative to NNCF INT8; seconds: wall "
+    "time of the whole run, search and test included, on a machine that may have been doing other work as well."
 )
 _PUBLISHED = (
-    "Figures of others, on other images (ImageNet's and COCO's validation sets), partly of other weights of the same "
-    "network, and not measured here: the drops are for orientation, not for a comparison of methods."
+    "Figures from publications, on other images (ImageNet's and COCO's validation sets), partly with other weights of "
+    "the same network, and not measured here: the drops are for orientation, not for a comparison of methods."
 )
 
 
@@ -63,12 +63,12 @@ class ResultRow(BaseModel):
 
 
 class ResultGroup(BaseModel):
-    """What one command measured of one model on the same images; the first row is the float model.
+    """Results of one command for one model on the same images; the first row is the float model.
 
     Attributes:
         model: Name of the recipe.
         command: That made it.
-        samples: Number of report images.
+        samples: Number of test images.
         device: The processor's name, where latency was measured.
         rows: One a variant.
     """
@@ -116,7 +116,7 @@ class PublishedFigure(BaseModel):
 
 
 def collect(folder: Path) -> ResultGroup:
-    """What a folder written by `recipes/compare.py` or by `nncf-mcq quantize` holds.
+    """Results in a folder written by `recipes/compare.py` or `nncf-mcq quantize`.
 
     Args:
         folder: With a models.json, or else with a result.json.
@@ -137,7 +137,7 @@ def merge(known: Iterable[ResultGroup], new: Iterable[ResultGroup]) -> list[Resu
 
 
 def load_groups(path: Path) -> list[ResultGroup]:
-    """What `save_groups` wrote; nothing where there is no such file.
+    """Groups that `save_groups` wrote; empty if there is no such file.
 
     Raises:
         EvaluationError: The file holds something else.
@@ -174,7 +174,7 @@ def markdown(groups: Sequence[ResultGroup], published: Sequence[PublishedFigure]
         for group in groups:
             if group.model == model:
                 device = f", {group.device}" if group.device else ""
-                parts += [f"`{group.command}`, {group.samples} report images{device}:", _group_table(group)]
+                parts += [f"`{group.command}`, {group.samples} test images{device}:", _group_table(group)]
     if published:
         columns: dict[str, Callable[[PublishedFigure], str]] = {
             "network": lambda figure: figure.model,
@@ -249,7 +249,9 @@ def _of_run(folder: Path, run: RunResult) -> ResultGroup:
     path = folder / RESULT_FILE
     sizes = (run.metrics.float.get("bin_bytes"), run.metrics.quantized.get("bin_bytes"))
     if run.origin is None or None in sizes:
-        raise EvaluationError(f"{path}: not of `nncf-mcq quantize`, or of an older one: no origin, or no sizes")
+        raise EvaluationError(
+            f"{path}: not written by `nncf-mcq quantize`, or by an older version: no origin, or no sizes"
+        )
     layers = len(run.layers)
     integer = sum(layer.is_integer for layer in run.layers)
     float_row, quantized_row = (

@@ -1,4 +1,4 @@
-"""What a report needs of the folder that `nncf_mcq` writes."""
+"""Parts of an output folder of `nncf_mcq` that a report needs."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ DEFAULT_THREADS: Final = 2
 
 
 class Precision(enum.StrEnum):
-    """What layers that are not quantized run in."""
+    """Precision of layers that are not quantized."""
 
     F32 = "f32"
     BF16 = "bf16"

@@ -1,4 +1,4 @@
-"""What accuracy is measured on."""
+"""Samples that accuracy is measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model weighs on disk, and in which element types its constants are stored."""
+"""Size of a model on disk, and the element types of its constants."""
 
 from __future__ import annotations
 

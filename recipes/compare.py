@@ -35,8 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--baselines", action="store_true", help="also the baselines that ship with the package (nncf-mcq baselines)"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved turns of each model when measuring latency")
-    parser.add_argument("--reuse", action="store_true", help="keep what an interrupted run of the same command made")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds when measuring latency")
+    parser.add_argument("--reuse", action="store_true", help="reuse the results of an interrupted run of the command")
     parsed = parser.parse_args(arguments)
     silence_cuda_notice()
     terminal = Console()

@@ -115,8 +115,12 @@ def parse_arguments(description: str | None, defaults: dict[str, Any]) -> argpar
     parser.add_argument("--data", type=Path, required=True, help="folder with the four idx .gz files")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--output", type=Path, help="train, and write the state dict here")
-    action.add_argument("--evaluate", type=Path, metavar="CHECKPOINT", help="only print the accuracy of this one")
-    parser.add_argument("--initial", type=Path, metavar="CHECKPOINT", help="start from this one, not from scratch")
+    action.add_argument(
+        "--evaluate", type=Path, metavar="CHECKPOINT", help="only print the accuracy of this checkpoint"
+    )
+    parser.add_argument(
+        "--initial", type=Path, metavar="CHECKPOINT", help="start from this checkpoint, not from scratch"
+    )
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="peak of the cycle (default: %(default)s)")

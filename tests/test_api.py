@@ -326,12 +326,12 @@ def test_progress_is_reported_stage_by_stage() -> None:
 @pytest.mark.parametrize(
     ("precision", "budget", "message"),
     [
-        ("ilp", {"weight_size": {"average_bits": 1.9}}, "found 1.9 bits, which no policy meets: reachable are 2 to 8"),
-        ("optuna", {"bops": {"ratio": 0.01}}, "found 0.01 of INT8, which no policy meets: reachable are "),
+        ("ilp", {"weight_size": {"average_bits": 1.9}}, "found 1.9 bits, which no policy meets; reachable: 2 to 8"),
+        ("optuna", {"bops": {"ratio": 0.01}}, "found 0.01 of INT8, which no policy meets; reachable: "),
         (
             "greedy",
             {"weight_size": {"bytes": 97}},
-            "found 97 bytes of the .bin, which no policy meets: reachable are 98 to 392 bytes of the .bin, "
+            "found 97 bytes of the .bin, which no policy meets; reachable: 98 to 392 bytes of the .bin, "
             "without scales, biases and float constants",
         ),
     ],
@@ -347,7 +347,7 @@ def test_a_budget_out_of_reach_is_an_error_before_anything_is_computed(
 
 def test_a_budget_in_bytes_that_only_the_built_model_tells_to_be_out_of_reach_is_an_error_too() -> None:
     recorder = Recorder()
-    with pytest.raises(BudgetError, match=r"found 99 bytes of the .bin, which no policy meets: reachable are \d+ to "):
+    with pytest.raises(BudgetError, match=r"found 99 bytes of the .bin, which no policy meets; reachable: \d+ to "):
         quantize_small({"type": "ilp", "budget": {"weight_size": {"bytes": 99}}}, progress=recorder)
     assert recorder.stages[-2:] == ["precision search", "precision search is done"]
     assert "sensitivity" not in recorder.updates

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("config", help="a JSON file, or the name of a recipe")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the result")
     parser.add_argument("--evaluations", type=_positive, default=200, metavar="N", help="policies each search scores")
-    parser.add_argument("--seed", type=int, default=0, help="of all searches")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all searches")
     parser.add_argument(
         "--average-bits", type=float, metavar="BITS", help="budget for the weights; by default the configuration's"
     )

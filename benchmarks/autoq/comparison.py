@@ -65,7 +65,7 @@ def read_job(config: Path, overrides: Mapping[str, Any], average_bits: float | N
         average_bits: The budget, in the place of the configuration's.
 
     Returns:
-        The job, whose precision initializer is `rl` with the budget, and the budget in bits a weight.
+        The job, whose precision initializer is `rl` with the budget, and the budget in bits per weight.
 
     Raises:
         ConfigError: The configuration cannot be used, or AutoQ has no such budget.
@@ -232,9 +232,9 @@ class Comparison:
         return {module: policy.weight_bits[group] for group, module in self.modules.items()}
 
     def measure(self, policies: Mapping[str, Policy], autoq: AutoqResult) -> dict[str, dict[str, Any]]:
-        """What policies are worth: in our models, and in AutoQ's simulation where it scored them.
+        """Quality of the policies: in our models, and in AutoQ's simulation if it scored them.
 
-        In both, scores are of the search images; the report images were seen by no search. The weights of our models
+        In both, scores are of the search images; the test images were seen by no search. The weights of our models
         for the report are those that would ship but for the sequential pass.
 
         Args:

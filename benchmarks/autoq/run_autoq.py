@@ -63,7 +63,7 @@ class Recorder:
         self.counting, self.start = True, time.perf_counter()
 
     def __call__(self, model: torch.nn.Module, loader: Any) -> float:
-        """What AutoQ maximizes: the negative KL divergence, by which this package scores as well.
+        """Reward of AutoQ: the negative KL divergence, by which this package scores as well.
 
         AutoQ scales what it is given by the order of magnitude of the float model's value, and not at all if that is 0:
         it is made exactly 0, so the reward of an episode is this very number.
@@ -107,7 +107,7 @@ class Recorder:
 
 
 class Simulation:
-    """What AutoQ scores policies with, kept after its search for the policies that others found."""
+    """Simulation that AutoQ scores policies with, kept after its search for the policies that others found."""
 
     def __init__(self, recorder: Recorder, policies: dict[str, dict[str, int]], report: torch.Tensor) -> None:
         self._recorder = recorder

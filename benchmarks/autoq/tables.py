@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.autoq.comparison import RL, RL_SAME_WIDTHS, UNIFORM
 from benchmarks.autoq.task import AUTOQ
 
-NAMES = {AUTOQ: "AutoQ", RL_SAME_WIDTHS: "rl, widths of AutoQ", RL: "rl", UNIFORM: "uniform"}
+NAMES = {AUTOQ: "AutoQ", RL_SAME_WIDTHS: "rl, bit-widths of AutoQ", RL: "rl", UNIFORM: "uniform"}
 _ORDER = (AUTOQ, UNIFORM, RL_SAME_WIDTHS, RL)
 
 
@@ -53,7 +53,7 @@ def speed(result: Mapping[str, Any]) -> Rows:
 
 
 def quality(result: Mapping[str, Any]) -> Rows:
-    """What the policies are worth, in our models and in AutoQ's simulation."""
+    """Quality of the policies, in our models and in AutoQ's simulation."""
     rows = []
     for name in _ORDER:
         if name not in result["policies"]:
@@ -70,7 +70,7 @@ def quality(result: Mapping[str, Any]) -> Rows:
                 *_report(found["report"]),
             )
         )
-    columns = ("KL", "KL report", "agree %", "top-1 %")
+    columns = ("KL", "test KL", "agree %", "top-1 %")
     heads = ("policy", "bits", *(f"sim. {name}" for name in columns), *columns)
     return Rows("Quality", heads, rows)
 
@@ -82,9 +82,9 @@ def findings(result: Mapping[str, Any]) -> list[str]:
     scored = {name: search["evaluations"] / search["seconds"]["search"] for name, search in searches.items()}
     cpu = {name: search["unique"] / search["cpu_seconds"] for name, search in searches.items()}
     lines = [
-        f"rl scores {rates[RL] / scored[AUTOQ]:.1f} times as many policies a second as AutoQ, "
+        f"rl scores {rates[RL] / scored[AUTOQ]:.1f} times as many policies per second as AutoQ, "
         f"{rates[RL] / rates[AUTOQ]:.1f} times as many different ones, and {cpu[RL] / cpu[AUTOQ]:.1f} times as many "
-        "a second of processor time"
+        "per second of processor time"
     ]
     for name in (RL, RL_SAME_WIDTHS):
         ratio = policies[name]["score"] / policies[AUTOQ]["score"]
@@ -93,8 +93,8 @@ def findings(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"{NAMES[name]}: {ratio:.2f} times the KL of AutoQ's policy on the search images, {when}")
     averages = searches[AUTOQ]["average_bits"]
     lines.append(
-        f"AutoQ's policies have {averages['smallest']:.3f} to {averages['largest']:.3f} bits a weight and activations "
-        f"of {', '.join(map(str, searches[AUTOQ]['activation_bits']))} bits; it "
+        f"AutoQ's policies have {averages['smallest']:.3f} to {averages['largest']:.3f} bits per weight and "
+        f"activations of {', '.join(map(str, searches[AUTOQ]['activation_bits']))} bits; it "
         f"{'returns' if searches[AUTOQ]['returns_its_best'] else 'does not return'} the best that it scored"
     )
     return lines
@@ -111,16 +111,16 @@ def evaluations_until(best_so_far: Sequence[Sequence[float]], score: float) -> i
 
 
 def caption(result: Mapping[str, Any]) -> str:
-    """What the tables are of, in a sentence for each."""
+    """Caption of the tables, a sentence for each."""
     setup = result["setup"]
     threads = f"{setup['threads']} threads, AutoQ {setup['autoq_threads']}"
     top = result["policies"]["float"]["report"].get("top1")
     return (
         f"{setup['weights']} weights in {setup['layers']} layers, at most {setup['average_bits']:g} bits on average; "
         f"{setup['calibration_images']} calibration, {setup['search_images']} search and {setup['report_images']} "
-        f"report images; seed {setup['seed']}; {threads}"
+        f"test images; seed {setup['seed']}; {threads}"
         + ("" if top is None else f"; float top-1 {100 * top:.2f}")
-        + ". sim.: AutoQ's own simulation; the other columns: our int8 models. load: of the machine, before and after. "
+        + ". sim.: AutoQ's own simulation; the other columns: our int8 models. load: of the machine, before to after. "
         "prep.: statistics and, for rl, the weight table; search: from the first policy to the last, sensitivities "
         "included."
     )
@@ -138,7 +138,7 @@ def to_console(rows: Rows) -> Table:
 
 def to_markdown(result: Mapping[str, Any]) -> str:
     """The whole report."""
-    parts = [f"# AutoQ beside rl: {result['setup']['model']}", caption(result)]
+    parts = [f"# AutoQ and rl: {result['setup']['model']}", caption(result)]
     parts.append("\n".join(f"- {line}" for line in findings(result)))
     for rows in (speed(result), quality(result)):
         lines = [rows.heads, ("---", *("---:" for _ in rows.heads[1:])), *rows.rows]

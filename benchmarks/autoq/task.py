@@ -1,4 +1,4 @@
-"""What goes to the process of AutoQ and what comes back: JSON files, arrays and a state dict in one folder."""
+"""Files to and from the process of AutoQ: JSON files, arrays and a state dict in one folder."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class AutoqEvaluation:
 
 @dataclass(frozen=True)
 class AutoqResult:
-    """What AutoQ found.
+    """Result of AutoQ.
 
     Attributes:
         layers: Names of the torch modules whose weights it quantizes.
@@ -130,7 +130,7 @@ class AutoqResult:
         final: Bits of the policy that it returns, in the order of the layers.
         float_score: KL divergence of its model from ours with all quantizers off.
         policies: Name to score in AutoQ's simulation, AutoQ's own policy included.
-        outputs: Name to outputs (N, classes) of the same on the report images.
+        outputs: Name to outputs (N, classes) of the same on the test images.
         seconds: Of the `preparation` and of the `search`.
         cpu_seconds: Processor time of the search, of all threads.
         threads: Of PyTorch.

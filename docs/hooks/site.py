@@ -1,4 +1,4 @@
-"""What the site has beside the files in docs/: references made from the code, and pages from the other folders."""
+"""Pages of the site that are not in docs/: references made from the code, and pages from other folders."""
 
 from __future__ import annotations
 

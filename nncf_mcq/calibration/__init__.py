@@ -1,4 +1,4 @@
-"""What calibration images tell: statistics of activations, shrinkage and Fisher information."""
+"""Calibration: statistics of activations, shrinkage and Fisher information."""
 
 from nncf_mcq.calibration.images import collect_images
 

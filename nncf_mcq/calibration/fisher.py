@@ -94,7 +94,7 @@ def collect_fisher(
 
 
 def _objective(output: Tensor, generator: np.random.Generator) -> Tensor:
-    """What the gradient is taken of, for the output of one image."""
+    """Objective whose gradient is taken, for the output of one image."""
     if output.ndim == 2 and output.shape[1] > 1:
         label = sample_label(output.detach()[0], generator)
         loss: Tensor = F.cross_entropy(output, torch.tensor([label]))

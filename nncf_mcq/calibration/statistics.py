@@ -1,4 +1,4 @@
-"""What each layer's input looks like: the moments that range rules, rounding and corrections are computed from."""
+"""Moments of each layer's input, from which range rules, rounding and corrections are computed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class ModelStatistics:
-    """What one pass of the float model over the calibration images yields.
+    """Statistics from one pass of the float model over the calibration images.
 
     Attributes:
         layers: Layer name to the moments of its input.

@@ -18,9 +18,7 @@ OverrideOption = Annotated[
 ]
 BaselineOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME|FILE", help="Replace what makes a baseline: see `nncf-mcq baselines`. --set goes on from there."
-    ),
+    typer.Option(metavar="NAME|FILE", help="Apply a baseline (see `nncf-mcq baselines`); --set overrides its values."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only errors.")]
 

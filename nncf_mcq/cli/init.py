@@ -19,10 +19,14 @@ def init(
         str,
         typer.Argument(metavar="MODEL", help="An .onnx or .xml file, PACKAGE.MODULE:CALLABLE, or FILE.py:CALLABLE."),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of images: of one folder a class, of any, or of idx files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = Path("config.json"),
-    shape: Annotated[str | None, typer.Option(help="Shape of one input where it is open: 1,3,224,224.")] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Let torchvision load its trained weights.")] = False,
+    data: Annotated[
+        Path, typer.Option(help="Folder of images: one folder per class, images without labels, or idx files.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")] = Path("config.json"),
+    shape: Annotated[
+        str | None, typer.Option(help="Input shape if the model leaves it open, e.g. 1,3,224,224.")
+    ] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Load torchvision's trained weights.")] = False,
     checkpoint: Annotated[Path | None, typer.Option(help="File with the state dict of a PyTorch model.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the JSON file if it exists.")] = False,
 ) -> None:

@@ -27,7 +27,7 @@ def layers(
     baseline: BaselineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
-    """List what would be quantized in the model of CONFIG, and which budgets can be reached."""
+    """List the layers that would be quantized in the model of CONFIG, and the reachable budgets."""
     job = read_job(config, overrides, baseline)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
@@ -47,7 +47,7 @@ def clipping(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
 ) -> None:
-    """Show which clipping rule suits each layer of CONFIG at each width, and what each rule alone would leave."""
+    """Show the clipping rule chosen for each layer of CONFIG at each bit-width, and the error of each rule alone."""
     job = read_job(config, overrides, baseline)
     check_folder(output)
     if as_json:
@@ -69,17 +69,17 @@ def latency_table(
     precisions: Annotated[
         list[str] | None, typer.Option("--precision", help="f32, bf16; may be repeated. Default: f32.")
     ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Measure anew even where a table is kept.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Measure again even if a table is cached.")] = False,
     policies: Annotated[
-        list[Path] | None, typer.Option("--policy", help="A policy.json to predict; may be repeated.")
+        list[Path] | None, typer.Option("--policy", help="A policy.json whose latency is predicted; may be repeated.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, latency-<precision>.json.")
     ] = None,
 ) -> None:
-    """Measure what each layer of CONFIG's model takes in int8 and in floating point on this machine.
+    """Measure the latency of each layer of CONFIG's model in int8 and in floating point on this machine.
 
-    Tables are kept in the user's cache directory; the layers need no images.
+    Tables are cached in the user's cache directory. No images are needed.
     """
     job = read_job(config, overrides)
     with ConsoleProgress() as progress:

@@ -18,7 +18,7 @@ def schema() -> None:
 
 @application.command()
 def recipes() -> None:
-    """List the recipes that ship with the package; each name can stand in the place of CONFIG."""
+    """List the recipes that ship with the package; a name can be used as CONFIG."""
     for name in recipe_names():
         print(name)
 

@@ -26,7 +26,7 @@ from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[
-    str | None, typer.Option(help="Name of the search in the storage; by default they are numbered.")
+    str | None, typer.Option(help="Name of the search in the storage; by default searches are numbered.")
 ]
 
 JOURNAL_FILE = "study.journal"
@@ -36,14 +36,19 @@ JOURNAL_FILE = "study.journal"
 @application.command()
 def quantize(
     config: ConfigArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the IR and its reports.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the IR and the files about it.")],
     overrides: OverrideOption = None,
     baseline: BaselineOption = None,
     study_storage: Annotated[
-        str | None, typer.Option(metavar="FILE|URL", help="Where a search is kept: a journal file or a URL of Optuna.")
+        str | None,
+        typer.Option(
+            metavar="FILE|URL", help="Where the search is stored: a journal file, or the URL of an Optuna storage."
+        ),
     ] = None,
     study_name: StudyNameOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search, or extend one.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted search, or extend a finished one.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
@@ -51,7 +56,7 @@ def quantize(
 ) -> None:
     """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
 
-    A search that scores policies keeps them in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
+    A search stores its scores in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
     error.
     """
     job = read_job(config, overrides, baseline)
@@ -63,7 +68,7 @@ def quantize(
             result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
     except KeyboardInterrupt:
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
-            errors.print("what was scored is kept: the same command with --resume goes on")
+            errors.print("the scores so far are stored: repeat the command with --resume to continue")
         raise
     xml = result.save(output)
     if as_json:
@@ -86,12 +91,12 @@ def worker(
     baseline: BaselineOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Help the search of `quantize CONFIG`, which runs in another process or on another machine."""
+    """Join the search of `quantize CONFIG` that runs in another process or on another machine."""
     job = read_job(config, overrides, baseline)
     with ConsoleProgress(quiet=quiet) as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
     console.print(
-        f"{report.study}: {report.scored} policies scored here, {report.evaluations} in all"
+        f"{report.study}: {report.scored} policies scored here, {report.evaluations} in total"
         f"{', interrupted' if report.interrupted else ''}",
         soft_wrap=True,
         highlight=False,

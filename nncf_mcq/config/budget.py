@@ -10,10 +10,10 @@ from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
 
 
 class WeightSizeBudget(Parameters):
-    """A limit on the size of the weights; exactly one of the three."""
+    """Limit on the size of the weights; exactly one of the three."""
 
     average_bits: PositiveFloat | None = None
-    """Mean width over all weights of the quantizable layers, in bits."""
+    """Mean bit-width over all weights of the quantizable layers."""
     bytes: PositiveInt | None = None
     """Size of the whole .bin file, scales, biases and float constants included, in bytes."""
     ratio: PositiveFloat | None = None
@@ -27,12 +27,12 @@ class WeightSizeBudget(Parameters):
 
 
 class BopsBudget(Parameters):
-    """A limit on bit operations: the sum of MACs x weight bits x activation bits over the layers; one of the two."""
+    """Limit on bit operations: the sum of MACs x weight bits x activation bits over the layers; one of the two."""
 
     total: PositiveFloat | None = None
     """Bit operations of one input."""
     ratio: NonNegativeFloat | None = None
-    """Relative to the same layers at 8-bit weights and 8-bit activations."""
+    """Bit operations relative to the same layers at 8-bit weights and 8-bit activations."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> BopsBudget:
@@ -42,22 +42,22 @@ class BopsBudget(Parameters):
 
 
 class LatencyBudget(Parameters):
-    """A limit on the time of one inference on this machine; layers may then stay in floating point.
+    """Limit on the latency of one inference on this machine; layers may then stay in floating point.
 
-    All widths run on the same int8 kernels, so a limit of 1 allows no float layer, and one below 1 cannot be met.
+    All bit-widths run on the same int8 kernels, so a limit of 1 allows no float layer, and one below 1 cannot be met.
     """
 
     ratio_to_int8: PositiveFloat
-    """Relative to the model with all layers in int8, e.g. 1.1."""
+    """Latency relative to the model with all layers in int8, e.g. 1.1."""
     precision: Literal["f32", "bf16"] = "f32"
-    """Precision of float layers: the INFERENCE_PRECISION_HINT that the model will be compiled with. Policies are scored
-    in f32 all the same."""
+    """Precision of float layers: the INFERENCE_PRECISION_HINT that the model will be compiled with. Policies are always
+    scored in f32."""
     table: Annotated[str | None, PathMarker()] = None
-    """A file of `nncf-mcq latency-table`, e.g. of another machine; by default one is measured here, and kept."""
+    """File of `nncf-mcq latency-table`, e.g. of another machine; by default a table is measured here and cached."""
 
 
 class Budget(Parameters):
-    """The hard limits of a search; every one that is given must hold."""
+    """Hard limits of a search; all that are given must hold."""
 
     weight_size: WeightSizeBudget | None = None
     bops: BopsBudget | None = None

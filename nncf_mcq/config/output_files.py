@@ -172,7 +172,7 @@ class SearchReport(_Record):
 
 
 class Origin(_Record):
-    """What made a result.
+    """Origin of a result.
 
     Attributes:
         config: Name of the configuration.

@@ -13,9 +13,12 @@ class PathMarker:
 
 
 class Parameters(BaseModel):
-    """Base of every parameter model: unknown keys are errors, values are not converted and do not change."""
+    """Base of every parameter model: unknown keys are errors, values are not converted and do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    The docstring below a field is its description in the JSON Schema, unless the field has another.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
     def map_paths(self, function: Callable[[str], str]) -> Self:
         """A copy in which every path, here and in nested parameters, is replaced by what the function makes of it."""

@@ -44,12 +44,14 @@ class WeightsConfig(Parameters):
     """Quantization of weights."""
 
     bits: list[Bits] = Field(
-        default=list(SUPPORTED_BITS), min_length=1, description="Widths that a precision initializer may choose from."
+        default=list(SUPPORTED_BITS),
+        min_length=1,
+        description="Bit-widths that a precision initializer may choose from.",
     )
     per_channel: bool = Field(default=True, description="One scale per output channel rather than one per tensor.")
     mode: Literal["symmetric", "asymmetric"] = Field(
         default="asymmetric",
-        description="symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels and an integer zero point; "
+        description="Grid. symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels, an integer zero point; "
         "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
     )
 
@@ -64,24 +66,25 @@ class ActivationsConfig(Parameters):
 
     bits: Bits | list[Bits] = Field(
         default=8,
-        description="Width of every activation quantizer, or a list of widths that a precision initializer that "
-        "searches may choose from; the others take the largest.",
+        description="Bit-width of every activation quantizer, or a list of bit-widths to search; initializers that "
+        "do not search take the largest.",
     )
     mode: Literal["symmetric", "asymmetric", "automatic"] = Field(
         default="automatic",
-        description="Of activations with negative values. symmetric: levels around zero. asymmetric: all 2^b levels "
-        "between the lowest and the highest value, but for inputs of sums. automatic: asymmetric below 8 bits, where a "
-        "zero point costs nothing.",
+        description="Grid of activations with negative values. symmetric: levels around zero. asymmetric: all 2^b "
+        "levels between the lowest and the highest value, except at inputs of additions. automatic: asymmetric below 8 "
+        "bits, where a zero point costs nothing.",
     )
     per_channel: bool = Field(
         default=False,
-        description="One range per channel before depthwise convolutions, as NNCF does; 8 bytes a channel in the file.",
+        description="One range per channel before depthwise convolutions, as in NNCF; 8 bytes per channel in the file.",
     )
     range: Annotated[NamedParameters, RegisteredParameters(ACTIVATION_RANGE_PARAMETERS)] = Field(
         default="mse",
         validate_default=True,
-        description="max: largest value seen. mean_max, moving_max: mean or moving average over images of the largest "
-        "value. percentile: of the sampled values. mse: the threshold of least squared error at the width.",
+        description="Rule for the range. max: largest value seen. mean_max, moving_max: mean or moving average over "
+        "images of the largest value. percentile: of the sampled values. mse: the threshold of least squared error at "
+        "the bit-width.",
     )
 
     @field_validator("bits", mode="before")
@@ -111,22 +114,22 @@ class CorrectionConfig(Parameters):
 
     rounding: Literal["nearest", "error_compensated", "coordinate_descent"] = Field(
         default="coordinate_descent",
-        description="nearest: round to nearest. error_compensated: each rounding error is carried on to the weights "
-        "not yet rounded, weighted by the layer's input second moments. coordinate_descent: the same, and then each "
-        "level in turn becomes the best one, given the others.",
+        description="Rounding of the weights. nearest: to the nearest level. error_compensated: each rounding error is "
+        "carried over to the weights not yet rounded, weighted by the layer's input second moments. "
+        "coordinate_descent: the same, then each level in turn becomes the best one, given the others.",
     )
-    sweeps: PositiveInt = Field(default=3, description="How often coordinate_descent looks at every level.")
+    sweeps: PositiveInt = Field(default=3, description="Number of passes of coordinate_descent over all levels.")
     bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")
     gain: Literal["none", "regression", "energy"] = Field(
         default="energy",
-        description="A factor on each output channel, folded into its scale. regression: the output comes closest to "
+        description="Factor on each output channel, folded into its scale. regression: the output comes closest to "
         "the float output. energy: it keeps the variance of the float output.",
     )
     sequential: bool = Field(
         default=True,
-        description="Quantize the weights of the policy found once more, layer after layer, each for the inputs that "
-        "the quantized layers before it yield; kept only where it scores better on images that it was not made from. "
-        "Left out where all weights have 8 bits.",
+        description="Quantize the weights of the final policy once more, layer by layer, each for the inputs that the "
+        "quantized layers before it produce; kept only if it scores better on images that it was not made from. "
+        "Skipped if all weights have 8 bits.",
     )
 
 
@@ -136,14 +139,14 @@ class InitializerConfig(Parameters):
     range: Annotated[NamedParameters | list[NamedParameters], OneOrScopedParameters(RANGE_PARAMETERS)] = Field(
         default="mixed_clipping",
         validate_default=True,
-        description="How the weights' clipping thresholds are found: one rule for all layers, or a list of rules with "
+        description="Rule for the weights' clipping thresholds: one for all layers, or a list of rules with "
         "target_scopes; layers that no entry matches get mixed_clipping.",
     )
     precision: Annotated[PrecisionParameters, RegisteredParameters(PRECISION_PARAMETERS)] = Field(
-        default="uniform", validate_default=True, description="How each layer's bit-width is found."
+        default="uniform", validate_default=True, description="Method that finds each layer's bit-width."
     )
     num_init_samples: PositiveInt = Field(
-        default=128, description="Calibration images used for the layers' statistics and the activations' ranges."
+        default=128, description="Number of calibration images for layer statistics and activation ranges."
     )
 
 
@@ -152,8 +155,8 @@ class CompressionConfig(Parameters):
 
     algorithm: Literal["mixed_clipping_quantization", "quantization"] = Field(
         default="mixed_clipping_quantization",
-        description="quantization: NNCF's own INT8 (nncf.quantize), a baseline that reads nothing else of this "
-        "but ignored_scopes and initializer.num_init_samples.",
+        description="Algorithm. quantization: plain NNCF INT8 (nncf.quantize), a baseline that uses only "
+        "ignored_scopes and initializer.num_init_samples of this section.",
     )
     weights: WeightsConfig = WeightsConfig()
     activations: ActivationsConfig = Field(default_factory=ActivationsConfig)
@@ -165,9 +168,9 @@ class CompressionConfig(Parameters):
 
 
 class RuntimeConfig(Parameters):
-    """Resources of this machine for running candidate models; they do not change the product."""
+    """Resources for running candidate models on this machine; they do not change the result."""
 
-    threads: PositiveInt = Field(default=2, description="Threads of OpenVINO and PyTorch.")
+    threads: PositiveInt = Field(default=2, description="Number of threads of OpenVINO and PyTorch.")
     batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")
 
 
@@ -181,30 +184,31 @@ class Config(Parameters):
     model_arguments: dict[str, object] = Field(default={}, description="Keyword arguments of the callable.")
     pretrained: bool | str = Field(
         default=False,
-        description="Weights that torchvision downloads: true for its default, or their name, e.g. IMAGENET1K_V1. A "
-        "checkpoint takes their place.",
+        description="Weights that torchvision downloads: true for its default weights, or a name, e.g. IMAGENET1K_V1. "
+        "A checkpoint replaces them.",
     )
     checkpoint: Annotated[str | None, PathMarker()] = Field(
-        default=None, description="A file with the state dict of the torch model, or a darknet .weights file."
+        default=None, description="File with the state dict of the torch model, or a darknet .weights file."
     )
     input_info: InputInfo | None = None
     dataset: Annotated[Parameters, RegisteredParameters(DATASET_PARAMETERS)] | None = Field(
-        default=None, description="The images: `type`, and what that type needs."
+        default=None, description="Images: `type`, and the parameters of that type."
     )
     calibration: Annotated[Parameters, RegisteredParameters(DATASET_PARAMETERS)] | None = Field(
         default=None,
-        description="A data set whose calibration and search images take the place of those of `dataset`, which then "
-        "serves the report alone, e.g. distilled.",
+        description="Data set whose calibration and search images replace those of `dataset`, which then provides only "
+        "the test images, e.g. distilled.",
     )
     metric: str | list[str] | None = Field(
-        default=None, description='Name of the metric of the report, e.g. top1, or several: ["map50", "map"].'
+        default=None, description='Name of the metric on the test images, e.g. top1, or several: ["map50", "map"].'
     )
     score: str | None = Field(
         default=None,
         description="Name of the distance of a candidate's outputs from the float outputs, e.g. detection_divergence; "
-        "by default the KL divergence for classifiers, else the relative squared error.",
+        "by default the KL divergence for classifiers, otherwise the relative squared error.",
     )
     target_device: Literal["CPU"] = "CPU"
+    """Device that the model is for, as in NNCF."""
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
 

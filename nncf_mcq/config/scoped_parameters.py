@@ -16,18 +16,12 @@ from nncf_mcq.config.registry import ParameterModels
 
 SCOPES_KEY = "target_scopes"
 
-_Scopes = Annotated[
-    list[str],
-    Field(
-        min_length=1, description="Layers that this entry is for: names, or regular expressions written {re}PATTERN."
-    ),
-]
-
 
 class Scoped(Parameters):
     """Base of the entries of a list, beside the parameter model of their type."""
 
-    target_scopes: _Scopes | None = None
+    target_scopes: Annotated[list[str], Field(min_length=1)] | None = None
+    """Layers that this entry is for: names, or regular expressions written {re}PATTERN."""
 
 
 class ScopedParameters(RegisteredParameters):

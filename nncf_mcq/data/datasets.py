@@ -87,7 +87,7 @@ def build_dataset(
         model: The model, for data sets that are made of it.
 
     Returns:
-        The calibration, search and report images.
+        The calibration, search and test images.
 
     Raises:
         ConfigError: A parameter cannot be used, or the data are not there, damaged or too few.
@@ -99,5 +99,5 @@ def build_dataset(
         return dataset.load(checked, base_directory)
     if model is None:
         name = checked.model_dump()["type"]
-        raise ConfigError("dataset.type", name, "a data set of images: there is no model to make them of")
+        raise ConfigError("dataset.type", name, "a data set of images: there is no model to distill them from")
     return dataset.load_from_model(checked, base_directory, model)

@@ -34,18 +34,19 @@ _NonNegative = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 
 
 class DistillationParameters(DatasetParameters):
-    """How images are distilled."""
+    """Parameters of the distillation of images."""
 
-    seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Of the noise and the classes.")
-    batch_size: PositiveInt = Field(default=32, description="Images that share the statistics of a batch.")
+    seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Random seed of noise and classes.")
+    batch_size: PositiveInt = Field(default=32, description="Number of images per batch, which share its statistics.")
     iterations: PositiveInt = Field(
-        default=150, description="Steps of Adam; at half the resolution where the images have 128 pixels or more."
+        default=150, description="Number of Adam steps; at half the resolution for images of 128 pixels or more."
     )
     refinements: Annotated[int, Field(ge=0)] = Field(
-        default=10, description="Steps at full resolution after those at half of it."
+        default=10, description="Number of steps at full resolution after those at half of it."
     )
     learning_rate: PositiveNumber = Field(
-        default=0.2, description="Of Adam, in deviations of the first noise; it falls to 0 as half a cosine."
+        default=0.2,
+        description="Learning rate of Adam, in deviations of the initial noise; falls to 0 as half a cosine.",
     )
     class_weight: _NonNegative = Field(
         default=0.02, description="Weight of the cross entropy to a random class for each image; classifiers only."

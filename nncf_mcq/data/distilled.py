@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 REMARK = (
-    "there are no report images: agreement and divergence are those of {} distilled images held out, and say little of "
-    "real ones"
+    "there are no test images: top-1 agreement and KL divergence are of {} held-out distilled images, and say little "
+    "about real ones"
 )
 
 
@@ -60,16 +60,16 @@ class DistilledDataset:
         """Parameters of `distilled`."""
 
         type: Literal["distilled"] = "distilled"
-        images: Count = Field(default=64, description="Number of images to calibrate and to score policies on.")
+        images: Count = Field(default=64, description="Number of images for calibration and for scoring policies.")
         report: Count = Field(
             default=32,
-            description="Number of further images, for the agreement with the float model where there are no real "
-            "images to report on.",
+            description="Number of further images for the top-1 agreement with the float model if there are no real "
+            "test images.",
         )
         file: Annotated[str | None, PathMarker()] = Field(
             default=None,
-            description="An .npz where the images are kept: read if they were made of this model with these values, "
-            "else written. null: made each time.",
+            description="File (.npz) that stores the images: read if they were made of this model with these values, "
+            "otherwise written. null: made each time.",
         )
 
     @staticmethod

@@ -47,7 +47,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError as error:
-        raise ConfigError("dataset.root", str(path), "a folder that holds this file") from error
+        raise ConfigError("dataset.root", str(path), "a folder with this file") from error
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError("dataset.root", str(path), f"a readable gzip file ({error})") from error
     if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UNSIGNED_BYTE]):
@@ -91,8 +91,8 @@ class GreyImages:
 
     Args:
         source: The images with their labels.
-        mean: Mean pixel, pixels scaled to 0-1.
-        std: Deviation of the pixels, same unit.
+        mean: Mean of the pixels, scaled to 0 to 1.
+        std: Standard deviation of the pixels, same unit.
     """
 
     def __init__(self, source: LabelledImages, mean: float, std: float) -> None:
@@ -109,7 +109,7 @@ class GreyImages:
 
 
 class FashionMnistDataset:
-    """Grey images in the four idx files; calibration and search from the train files, report from the t10k files."""
+    """Grey images in four idx files: train files for calibration and search, t10k files for the test."""
 
     class Parameters(DatasetParameters):
         """Parameters of `fashion_mnist`."""
@@ -119,14 +119,14 @@ class FashionMnistDataset:
             description="Folder of the four .gz files, relative to the folder of the configuration."
         )
         full_root: Annotated[str | None, PathMarker()] = Field(
-            default=None, description="Folder of the full data set; where it exists, the report uses its t10k files."
+            default=None, description="Folder of the full data set; if it exists, test images come from its t10k files."
         )
         split: SplitParameters = SplitParameters()
         mean: Annotated[float, Field(allow_inf_nan=False)] = Field(
-            default=0.2860, description="Mean pixel, pixels scaled to 0-1."
+            default=0.2860, description="Mean of the pixels, scaled to 0 to 1."
         )
         std: Annotated[float, Field(allow_inf_nan=False, gt=0)] = Field(
-            default=0.3530, description="Deviation of the pixels, same unit."
+            default=0.3530, description="Standard deviation of the pixels, same unit."
         )
 
     @staticmethod
@@ -144,6 +144,6 @@ class FashionMnistDataset:
         return make_splits(
             parameters.split,
             GreyImages(train, parameters.mean, parameters.std),
-            source=f"train files of {parameters.root}, report from the t10k files of {report_root}",
+            source=f"train files of {parameters.root}, test images from the t10k files of {report_root}",
             report_dataset=GreyImages(report, parameters.mean, parameters.std),
         )

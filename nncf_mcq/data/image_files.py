@@ -40,24 +40,24 @@ Label = TypeVar("Label")
 
 
 class DecodingParameters(DatasetParameters):
-    """How image files are read, whatever is in them."""
+    """Parameters of reading image files, whatever is in them."""
 
     split: SplitParameters = SplitParameters()
     corrupt: Literal["fail", "skip"] = Field(
         default="fail",
-        description="What an image that cannot be read does. skip: a warning names it and the next one in the random "
-        "order takes its place; every image of the split is decoded once for that before anything else.",
+        description="Handling of images that cannot be read. fail: an error. skip: a warning names them, and the next "
+        "ones in the random order replace them; every image of the split is decoded once for that at the start.",
     )
     workers: PositiveInt | None = Field(
-        default=None, description="Images decoded side by side; null takes as many as there are processors."
+        default=None, description="Number of threads that decode images; null: one per processor."
     )
     cache_megabytes: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=512, description="Memory for preprocessed images, so that repeated passes do not decode again."
+        default=512, description="Memory for preprocessed images in MB, so that repeated passes do not decode again."
     )
 
 
 class ImageFilesParameters(DecodingParameters):
-    """What every data set of image files and one preprocessing needs."""
+    """Parameters of every data set of image files with one preprocessing."""
 
     root: Annotated[str, PathMarker()] = Field(
         description="Folder of the images, relative to the folder of the configuration."

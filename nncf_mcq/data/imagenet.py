@@ -21,7 +21,7 @@ SOURCE = (
 
 
 class Label(NamedTuple):
-    """What a line of the labels says of an image.
+    """Label of an image, from a line of the file.
 
     Attributes:
         text: A class index or a WordNet id.
@@ -55,7 +55,7 @@ class ImagenetDataset:
         type: Literal["imagenet"] = "imagenet"
         labels: Annotated[str | None, PathMarker()] = Field(
             default=None,
-            description="A file with a line for each image: its path below `root/val`, or `root` where that is "
+            description="File with a line for each image: its path below `root/val`, or `root` where that is "
             "missing, a space, and its class index from 0 or its WordNet id. null: class folders.",
         )
 
@@ -170,6 +170,6 @@ def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
         files += found
         targets += [class_indices[class_folder.name]] * len(found)
     if not files:
-        allowed = f'folders of images named by their class; "labels" is for images that lie in {folder} itself'
+        allowed = f'folders of images named by their class; "labels" is for images directly in {folder}'
         raise ConfigError("dataset.root", str(folder), allowed)
     return LabelledFiles(files, targets)

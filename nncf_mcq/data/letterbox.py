@@ -31,7 +31,8 @@ class LetterboxParameters(DatasetParameters):
     )
     fill: Annotated[float, Field(ge=0, le=1)] = Field(default=0.5, description="Grey of the padding, 0 to 1.")
     channels: Channels = Field(
-        default=3, description="What the images are read as: 1 grey, 3 red, green, blue, 4 these and alpha."
+        default=3,
+        description="Number of channels that images are read with: 1 grey, 3 red, green, blue, 4 these and alpha.",
     )
     layout: Layout = Field(
         default="NCHW", description="Order of the dimensions of the model's input: channels first or last."

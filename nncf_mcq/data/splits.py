@@ -1,4 +1,4 @@
-"""What a data set is: indexed samples, and their division into calibration, search and report."""
+"""Data sets as indexed samples, and their division into calibration, search and report (the test images)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_TARGET = -1
 """Target of an image without a label."""
 
 Target = Any
-"""What the metric compares an output with: a class index, `NO_TARGET` where there is none, or e.g. `Objects`."""
+"""Target of the metric: a class index, `NO_TARGET` if there is none, or e.g. `Objects`."""
 
 Sample = tuple[npt.NDArray[np.float32], Target]
 """A preprocessed image (channels, height, width) and its target."""
@@ -70,22 +70,20 @@ Size = Annotated[
 
 
 class SplitParameters(DatasetParameters):
-    """How many images each part gets; they are drawn in a seeded random order."""
+    """Number of images of each part; they are drawn in a seeded random order."""
 
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Seed of the random order.")
-    calibration: Count = Field(
-        default=128, description="Number of images that activation ranges and layer statistics are taken from."
-    )
+    calibration: Count = Field(default=128, description="Number of images for activation ranges and layer statistics.")
     search: Annotated[Literal["calibration"] | Count, _one_message("'calibration' or a positive number of images")] = (
         Field(
             default="calibration",
-            description="Number of images, other than those of the calibration, that policies are scored on; "
+            description="Number of images, other than those for calibration, that policies are scored on; "
             "'calibration' holds out one half of the calibration images while searching.",
         )
     )
     report: Annotated[Literal["rest"] | Count, _one_message("'rest' or a positive number of images")] = Field(
         default="rest",
-        description="Number of images that the final accuracy is measured on, never seen before; 'rest' takes all.",
+        description="Number of test images, which only measure the final accuracy; 'rest' takes all others.",
     )
 
 
@@ -114,7 +112,7 @@ class DatasetSplits:
     calibration_source: str | None = None
 
     def calibrated_on(self, other: DatasetSplits) -> DatasetSplits:
-        """The report images of this data set with the calibration and search images of another."""
+        """The test images of this data set with the calibration and search images of another."""
         return dataclasses.replace(
             self,
             calibration=other.calibration,
@@ -202,7 +200,7 @@ def split_indices(
     order = np.random.default_rng(parameters.seed).permutation(available).tolist()
     asked = f"{parameters.calibration} images for calibration and {search_size} more for search"
     if used > available:
-        raise ConfigError("dataset.split", asked, f"{available} images, all there are")
+        raise ConfigError("dataset.split", asked, f"at most {available} images")
     if report_available is None:
         order = choose(order, None if report_size is None else used + report_size)
         report_order = order[used:]
@@ -211,9 +209,11 @@ def split_indices(
         report_order = np.random.default_rng(parameters.seed).permutation(report_available).tolist()
         report_order = (choose_report or _take)(report_order, report_size)
     if used > len(order):
-        raise ConfigError("dataset.split", asked, f"{len(order)} images, all that can be read")
+        raise ConfigError("dataset.split", asked, f"at most the {len(order)} images that can be read")
     if not report_order:
-        raise ConfigError("dataset.split", asked, f"fewer than {available}, all there are, so that report has images")
+        raise ConfigError(
+            "dataset.split", asked, f"fewer than the {available} images there are, so that some are left for report"
+        )
     if report_size is not None and report_size > len(report_order):
         found = f"{asked}, {report_size} for report"
         raise ConfigError("dataset.split", found, f"1 to {len(report_order)} images for report")

@@ -1,4 +1,4 @@
-"""Writes the IR of a scored model and does not let go of it before the file has proved to be the same."""
+"""Writes the IR of a scored model and publishes the file only after verification."""
 
 from __future__ import annotations
 

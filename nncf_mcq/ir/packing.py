@@ -122,7 +122,7 @@ def int8_weight(
     """The weight of `packed_weight`, with the same arguments, stored as one int8 constant.
 
     It is what the plugin folds the packed form to, so a model computes the same with either; this one has fewer nodes
-    and is compiled faster, but takes a byte a weight in a file.
+    and is compiled faster, but takes a byte per weight in a file.
 
     Raises:
         QuantizationError: As `packed_weight`.

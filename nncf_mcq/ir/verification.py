@@ -30,7 +30,7 @@ _RENAMED_SUFFIXES = ("_original", "/DequantizationMultiply", "/DequantizationSub
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes:
         precisions: Layer name to the precision that it runs in; layers that were not found are missing.

@@ -1,4 +1,4 @@
-"""What the layers of a model take in int8 and in floating point, on this machine."""
+"""Latency of a model's layers in int8 and in floating point, on this machine."""
 
 from nncf_mcq.latency.cache import check_precision, default_file, find_table, latency_key
 from nncf_mcq.latency.clock import (

@@ -62,7 +62,7 @@ class LatencyLimit:
 
     Attributes:
         budget: What is asked for.
-        table: The times that a search reckons with.
+        table: The times that a search assumes.
         threads: Inference threads.
     """
 
@@ -122,7 +122,7 @@ def find_limit(
     if latency is None:
         return None
     if activation_bits != (INT8_BITS,):
-        allowed = "8 with a budget of latency: below, each activation costs time that depends on its neighbours"
+        allowed = "8 with a latency budget: below 8 bits, an activation costs time that depends on its neighbours"
         raise ConfigError("compression.activations.bits", list(activation_bits), allowed)
     if latency.table is not None:
         return LatencyLimit(latency, _read_table(latency, latency.table, quantizable, threads), threads)

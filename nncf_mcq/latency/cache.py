@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def latency_key(quantizable: QuantizableModel, threads: int, precision: FloatPrecision) -> LatencyKey:
-    """What a table of this model on this machine is valid for.
+    """Key of a table of this model on this machine.
 
     Args:
         quantizable: The model.
@@ -124,7 +124,7 @@ def find_table(
         write_text_atomically(file, table.to_json())
     except OSError as error:
         _LOGGER.warning(
-            "the latency table is used, but not kept: %s cannot be written (%s); XDG_CACHE_HOME names another folder",
+            "the latency table is used but not cached: %s cannot be written (%s); set XDG_CACHE_HOME to another folder",
             file,
             error.strerror,
         )

@@ -19,7 +19,7 @@ from nncf_mcq.model.nodes import operations_by_name
 Floats = NDArray[np.float64]
 
 METHOD_VERSION = 2
-"""Raised whenever tables come out otherwise than before: those that are kept are then measured anew."""
+"""Raised whenever tables come out otherwise than before: cached ones are then measured again."""
 
 SECONDS = 0.3
 """For each variant that is measured."""
@@ -52,7 +52,7 @@ def measure_table(
     Args:
         models: The model's variants.
         key: Threads and precision are taken from it.
-        seconds: How long each variant is measured, in turns with one int8 model; `SECONDS` by default.
+        seconds: How long each variant is measured, interleaved with one int8 model; `SECONDS` by default.
         progress: Called after each variant; there are `count_variants`.
 
     Source: the weighing designs of Hotelling, "Some Improvements in Weighing and Other Experimental Techniques",
@@ -124,7 +124,7 @@ def design(groups: int, seed: int = 0) -> NDArray[np.bool_]:
 def fit(
     chosen: NDArray[np.bool_], times: Floats, edges: Sequence[tuple[int, int]], sizes: Floats, portions: Floats
 ) -> tuple[float, Floats, Floats]:
-    """What each group and each conversion add, by least squares of relative errors; conversions are never a gain.
+    """Time that each group and conversion add, by least squares of relative errors; conversions are never a gain.
 
     A switch is a pass over a tensor: it takes a time for each element, the same for all, and more where measurements
     say so clearly. Layers are expected to become slower by the factor of the whole model, which tells the small ones

@@ -14,7 +14,7 @@ from nncf_mcq.utils.documents import DocumentError, read_document
 
 
 class LatencyKey(BaseModel):
-    """What a table is valid for.
+    """Key of a table: what it is valid for.
 
     Attributes:
         cpu: The processor's name.
@@ -102,7 +102,7 @@ class LatencyTable(BaseModel):
         return self.int8_ms + extra + converting
 
     def alone(self, group: str) -> float:
-        """What a group adds in floating point between int8 neighbours, conversions included; at least 0.
+        """Time that a group adds in floating point between int8 neighbours, conversions included; at least 0.
 
         The sum of these over a policy's float groups is at least what `predict` says, since neighbours that are both in
         floating point do not switch.
@@ -113,7 +113,7 @@ class LatencyTable(BaseModel):
         return max(self.layers[group].extra_ms + converting, 0.0)
 
     def upper_bound(self, float_groups: Collection[str]) -> float:
-        """What a search assumes, in milliseconds: all conversions of each float group, also between two of them.
+        """Latency that a search assumes, in milliseconds: with all conversions of each float group.
 
         Args:
             float_groups: Names of groups.

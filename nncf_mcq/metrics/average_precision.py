@@ -17,11 +17,11 @@ from nncf_mcq.metrics.metrics import Outputs, SampleMetric, register_metric
 
 EXTRA = "nncf-mcq[detection]"
 UNDEFINED = -1
-"""What COCO says where there is no object at all."""
+"""COCO's value if there is no object at all."""
 
 
 class Image(NamedTuple):
-    """What is in an image and what was found there, both in its own pixels."""
+    """Objects in an image and detections there, both in its own pixels."""
 
     objects: Objects
     detections: Detections
@@ -51,7 +51,7 @@ class AveragePrecision(NamedTuple):
 
 
 def summarize(output: Outputs, target: Objects) -> Image:
-    """What the average precision needs to know of one image.
+    """Summary of one image for the average precision.
 
     Args:
         output: (1, boxes, 5 + classes), see `find_detections`.

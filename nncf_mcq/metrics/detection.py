@@ -1,4 +1,4 @@
-"""What a detector says is in an image."""
+"""Objects that a detector finds in an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAXIMUM_DETECTIONS = 100
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector found in one image, best first.
+    """Detections in one image, best first.
 
     Attributes:
         boxes: float64 (detections, 4), corners x, y, x, y in pixels.

@@ -1,4 +1,4 @@
-"""What tables and reports call the metrics, and which of them they show in percent."""
+"""Names of the metrics in tables and reports, and which of them are shown in per cent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ METRIC_NAMES = {
     "top5": "top-5",
     "map50": "mAP@0.5",
     "map": "mAP",
-    "agreement": "agreement",
+    "agreement": "top-1 agreement",
     "kl": "KL",
 }
 """In the order of tables; a metric that is not among them goes by its own name."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIX = ".weights"
-"""What the name of a darknet weight file ends with."""
+"""Suffix of a darknet weight file."""
 
 _VERSION_BYTES = 12
 """Major, minor and revision, int32 each."""

@@ -23,7 +23,7 @@ def core() -> ov.Core:
 
 
 def processor_name() -> str:
-    """What OpenVINO calls this machine's processor."""
+    """Name of this machine's processor, by OpenVINO."""
     return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
@@ -33,7 +33,7 @@ def has_bf16() -> bool:
 
 
 FloatPrecision = Literal["f32", "bf16"]
-"""What layers that are not quantized run in."""
+"""Precision of layers that are not quantized."""
 
 
 def compile_properties(threads: int, precision: FloatPrecision = "f32", streams: int = 1) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def int8_policy(quantizable: QuantizableModel) -> Policy:
 
 
 def int8_search_report() -> SearchReport:
-    """What result.json says of the search that there was not."""
+    """Entry of result.json for a run without a search."""
     return SearchReport(
         method=ALGORITHM,
         evaluations=0,

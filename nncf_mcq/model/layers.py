@@ -153,7 +153,7 @@ class QuantizableModel:
     def choices(
         self, weight_bits: Sequence[int], activation_bits: Sequence[int], *, with_float: bool = False
     ) -> dict[str, tuple[int, ...]]:
-        """What a policy decides: group name to the widths that the group can have, in the order of the network.
+        """Choices of a policy: group name to the bit-widths that it can have, in the order of the network.
 
         Args:
             weight_bits: Widths of each group of layers.

@@ -38,7 +38,7 @@ class FinalWeights:
 
     @property
     def report(self) -> FinalWeightsReport:
-        """What result.json holds of it."""
+        """Entry of result.json."""
         return FinalWeightsReport(
             table_score=self.table_score,
             sequential_score=self.sequential_score,

@@ -77,8 +77,8 @@ class Constraint:
         if smallest > self.limit * (1 + 1e-9):
             found, low, high = (value / self.divisor for value in (self.limit, smallest, largest))
             raise BudgetError(
-                f"{self.path}: found {found:.6g} {self.unit}, which no policy meets: "
-                f"reachable are {low:.6g} to {high:.6g} {self.unit}{self.note}"
+                f"{self.path}: found {found:.6g} {self.unit}, which no policy meets; "
+                f"reachable: {low:.6g} to {high:.6g} {self.unit}{self.note}"
             )
 
 

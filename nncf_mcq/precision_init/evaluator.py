@@ -22,7 +22,7 @@ class ScoreMemo(Protocol):
     """Scores that outlive the process, and that several processes may share; called from several threads."""
 
     def refresh(self) -> Iterable[tuple[PolicyKey, float]]:
-        """Scores that were written since the last call, by whomever."""
+        """Scores that any process wrote since the last call."""
 
     def put(self, policy: Policy, score: float) -> None:
         """Writes a score."""

@@ -18,7 +18,7 @@ class GreedyPrecision(SeparablePrecision):
 
     Source: Pandey et al., "A Practical Mixed Precision Algorithm for Post-Training Quantization", 2023
     (arXiv:2302.05397): a list of sensitivities measured one at a time, then a greedy descent from the largest
-    precision. How a step is chosen, and that the last ones may be taken back, is said at `Repair`.
+    precision. `Repair` documents how steps are chosen and the last ones taken back.
     """
 
     class Parameters(SeparablePrecision.Parameters):

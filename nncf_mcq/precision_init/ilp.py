@@ -155,5 +155,5 @@ _Row = tuple[dict[int, float], float, float]
 
 
 def _unit(constraint: Constraint) -> float:
-    """What a constraint is divided by, so that the solver's tolerance means the same for bits, bytes and operations."""
+    """Divisor of a constraint, so that the solver's tolerance means the same for bits, bytes and operations."""
     return max(constraint.limit, 1.0)

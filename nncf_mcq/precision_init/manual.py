@@ -22,19 +22,19 @@ Pair = Annotated[tuple[Bits, str], Field(strict=False)]
 
 @PRECISION_INITIALIZERS.register
 class ManualPrecision(PrecisionInitializer):
-    """Bits that the user gives, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json."""
+    """Bits given by the user, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json."""
 
     class Parameters(PrecisionInitializer.Parameters):
         """See the fields."""
 
         type: Literal["manual"] = "manual"
         bitwidth_per_scope: list[Pair] = Field(
-            default=[], description="[bits, layer name or {re}PATTERN] pairs for weights; later ones win."
+            default=[], description="Pairs [bits, layer name or {re}PATTERN] for weights; later ones win."
         )
-        activation_bitwidth_per_scope: list[Pair] = Field(default=[], description="The same for activation quantizers.")
-        default_bits: Bits = Field(default=8, description="Weights that no pair names.")
+        activation_bitwidth_per_scope: list[Pair] = Field(default=[], description="Pairs for activation quantizers.")
+        default_bits: Bits = Field(default=8, description="Bit-width of weights that no pair names.")
         policy: Annotated[str | None, PathMarker()] = Field(
-            default=None, description="A policy.json; pairs override it."
+            default=None, description="Path of a policy.json; pairs override it."
         )
 
     parameters: Parameters

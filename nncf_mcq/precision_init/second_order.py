@@ -20,7 +20,7 @@ from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.weight_table import WeightTable
 
 SecondOrder = Literal["fisher", "hessian_trace"]
-"""What stands for the Hessian: its diagonal, or for each layer the mean of it."""
+"""Approximation of the Hessian: its diagonal, or the mean of the diagonal for each layer."""
 
 
 def second_order_sensitivities(

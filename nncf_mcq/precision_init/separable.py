@@ -26,12 +26,12 @@ class SeparablePrecision(PrecisionInitializer):
 
         sensitivity: Literal["measured", "fisher", "hessian_trace"] = Field(
             default="measured",
-            description="measured: the score with one group of layers at a low width. hessian_trace: the mean of the "
-            "layer's Hessian diagonal times the squared change of its weights, as in HAWQ-V2. fisher: the same with "
-            "the diagonal itself. Both need passes back through the network and score nothing.",
+            description="Source of the sensitivities. measured: the score with one group of layers at a low bit-width. "
+            "hessian_trace: the mean of the layer's Hessian diagonal times the squared change of its weights, as in "
+            "HAWQ-V2. fisher: the same with the diagonal itself. Both need backward passes and score nothing.",
         )
         measured_widths: PositiveInt | None = Field(
-            default=3, description="How many of the smallest widths are scored for each layer; null scores all."
+            default=3, description="Number of the smallest bit-widths scored for each layer; null scores all."
         )
 
     parameters: Parameters
@@ -54,7 +54,7 @@ class SeparablePrecision(PrecisionInitializer):
             allowed = "measured, where the activations have several widths to choose from"
             raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
         if kind != "measured" and any(FLOAT_CHOICE in widths for widths in choices.values()):
-            allowed = "measured with a budget of latency: a layer in floating point also has a float input"
+            allowed = "measured with a latency budget: a layer in floating point also has a float input"
             raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
 
     def _sensitivities(self, task: PrecisionTask) -> Sensitivities:

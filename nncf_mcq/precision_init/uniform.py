@@ -10,13 +10,14 @@ from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitia
 
 @PRECISION_INITIALIZERS.register
 class UniformPrecision(PrecisionInitializer):
-    """Gives every layer the same width."""
+    """Gives every layer the same bit-width."""
 
     class Parameters(PrecisionInitializer.Parameters):
         """`bits`: the width of all weights."""
 
         type: Literal["uniform"] = "uniform"
         bits: Bits = 8
+        """Bit-width of all weights."""
 
     parameters: Parameters
 

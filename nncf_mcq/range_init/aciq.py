@@ -35,6 +35,7 @@ class AciqRange(SingleRule):
 
         type: Literal["aciq"] = "aciq"
         distribution: Literal["laplace", "gauss", "best"] = "best"
+        """Assumed distribution; best: for each range the one whose kurtosis is closer to that of the weights."""
 
     parameters: Parameters
 

@@ -35,8 +35,8 @@ class KlRange(SingleRule):
         type: Literal["kl"] = "kl"
         bins: PositiveInt = Field(
             default=2048,
-            description="Most bins of a histogram; ranges over few weights get one bin for four weights, "
-            "but at least eight for each level.",
+            description="Maximum number of bins of a histogram; ranges over few weights get one bin per four weights, "
+            "but at least eight per level.",
         )
 
     parameters: Parameters

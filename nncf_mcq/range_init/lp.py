@@ -23,6 +23,7 @@ class LpRange(ThresholdSearch):
 
         type: Literal["lp"] = "lp"
         exponent: Annotated[float, Field(gt=0, le=16)] = 1.0
+        """Exponent p of the norm: 1 is `mae`, 2 is `mse`."""
 
     parameters: Parameters
 

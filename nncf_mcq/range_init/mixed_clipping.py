@@ -30,7 +30,9 @@ class MixedClippingRange(RangeInitializer):
         rules: list[Annotated[NamedParameters, RegisteredParameters(RANGE_PARAMETERS, exclude=["mixed_clipping"])]] = (
             Field(default=["max", "percentile", "mse", "output_mse"], min_length=1, validate_default=True)
         )
+        """Candidate rules: names, or objects with parameters."""
         choose_per: Literal["channel", "layer"] = "channel"
+        """Unit for which one rule is chosen."""
 
     parameters: Parameters
 

@@ -24,6 +24,7 @@ class PercentileRange(SingleRule):
 
         type: Literal["percentile"] = "percentile"
         percentile: Annotated[float, Field(gt=50, le=100)] = 99.9
+        """Share of the weights that is kept, in per cent."""
 
     parameters: Parameters
 

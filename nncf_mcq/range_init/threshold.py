@@ -1,4 +1,4 @@
-"""What rules share that find one threshold of |w| for each row."""
+"""Base of rules that find one threshold of |w| for each row."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def make_initial_config(
     section, metric, more = _dataset(data, found, images, documented)
     notes += [*images.notes, *more]
     notes.append(
-        f"budget: {AVERAGE_BITS} bits a weight on average, a default (nncf-mcq layers shows what can be reached)"
+        f"budget: {AVERAGE_BITS} bits per weight on average, a default (nncf-mcq layers shows what can be reached)"
     )
     config: dict[str, Any] = {"model": _relative_model(reference, target)}
     if pretrained:
@@ -124,10 +124,10 @@ def _dataset(
     notes = []
     if images.count < CALIBRATION + (0 if images.report_is_apart else CALIBRATION // 4):
         if images.count < 2:
-            raise ConfigError("--data", f"{images.count} image", "at least 2: one to calibrate, one to report on")
+            raise ConfigError("--data", f"{images.count} image", "at least 2: one for calibration, one for the test")
         section["split"] = {"calibration": max(images.count // 2, 1)}
         notes.append(
-            f"split: {section['split']['calibration']} of {images.count} images calibrate: few, so results vary"
+            f"split: {section['split']['calibration']} of {images.count} images for calibration: few, so results vary"
         )
 
     def load(preprocessing: Mapping[str, Any]) -> ImageDataset:
@@ -142,7 +142,7 @@ def _dataset(
     preprocessing = preprocessing or default(image_input)
     if image_input.height != image_input.width:
         size = [image_input.height, image_input.width]
-        notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} in the place of resize pads them')
+        notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} instead of resize pads them')
     section["preprocessing"] = dict(preprocessing.values)
     return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note]
 

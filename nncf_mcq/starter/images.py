@@ -1,4 +1,4 @@
-"""What a folder of images is."""
+"""Recognizes the layout of a folder of images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
     class_list = folder / CLASS_LIST
     classes = len(class_list.read_text(encoding="utf-8").split()) if class_list.is_file() else len(names)
     if classes != outputs:
-        reason = f"{len(names)} class folders, but {outputs} outputs of the model; {CLASS_LIST} would tell"
+        reason = f"{len(names)} class folders, but {outputs} outputs of the model; {CLASS_LIST} can list the classes"
         if class_list.is_file():
             reason = f"{CLASS_LIST} has {classes} classes, the model {outputs} outputs"
         return FoundImages("image_folder", len(images), 0, (_unlabelled(len(images), reason),))
@@ -72,4 +72,4 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
 
 
 def _unlabelled(count: int, reason: str) -> str:
-    return f"no labels ({reason}): {count} images; the report gives agreement with the float model, not accuracy"
+    return f"no labels ({reason}): {count} images; top-1 agreement with the float model is measured, not accuracy"

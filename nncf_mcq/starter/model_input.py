@@ -1,4 +1,4 @@
-"""What a model wants to be fed with."""
+"""Recognizes the input of a model."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _converted(loaded: torch.nn.Module | ov.Model, shape: list[int]) -> ov.Model
     except (ConfigError, QuantizationError) as error:
         if isinstance(loaded, ov.Model) and len(loaded.inputs) != 1:
             raise
-        allowed = f"--shape with what the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
+        allowed = f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
         raise ConfigError("--shape", shape, allowed) from error
 
 

@@ -57,7 +57,7 @@ class ImageInput:
         return {"resize": round(self.height * RESIZE_TO_CROP), "crop": self.height, **last}
 
     def candidates(self) -> dict[str, dict[str, Any]]:
-        """What networks are usually trained with, by name; the first is taken where nothing tells."""
+        """Usual preprocessing of networks, by name; the first is the default."""
         found: dict[str, dict[str, Any]] = {}
         if self.channels == COLOURS:
             found[IMAGENET] = {"scale": "0-1", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -73,7 +73,7 @@ class ImageInput:
 
 
 def from_torchvision(reference: str) -> RecognizedPreprocessing | None:
-    """What torchvision says of its own model; None for other models.
+    """Preprocessing that torchvision documents for its own model; None for other models.
 
     Args:
         reference: As `model` in a configuration.
@@ -163,18 +163,19 @@ def by_accuracy(
     if accuracy[best] < min(_BETTER_THAN_CHANCE / classes, 0.9):
         usual = next(iter(candidates))
         note = (
-            f"preprocessing: {usual}, a guess: with every usual preprocessing the model answers at most "
-            f"{100 * accuracy[best]:.0f} % of {count} images rightly; are its weights and the "
-            "order of its classes what you think?"
+            f"preprocessing: {usual}, a guess: with every usual preprocessing the model classifies at most "
+            f"{100 * accuracy[best]:.0f} % of {count} images correctly; check its weights and the order of its classes"
         )
         return RecognizedPreprocessing(candidates[usual], note)
     others = ", ".join(f"{name} {100 * value:.0f} %" for name, value in accuracy.items() if name != best)
-    note = f"preprocessing: {best}, right on {100 * accuracy[best]:.0f} % of {count} images (others: {others})"
+    note = f"preprocessing: {best}, top-1 {100 * accuracy[best]:.0f} % on {count} images (others: {others})"
     return RecognizedPreprocessing(candidates[best], note)
 
 
 def default(images: ImageInput) -> RecognizedPreprocessing:
     """Preprocessing that most networks with such an input are trained with."""
     usual, values = next(iter(images.candidates().items()))
-    note = f"preprocessing: {usual}, a guess that labels could check; correct it where the model was trained otherwise"
+    note = (
+        f"preprocessing: {usual}, a guess, without labels to check it; correct it if the model was trained differently"
+    )
     return RecognizedPreprocessing({**images.geometry(), **values}, note)

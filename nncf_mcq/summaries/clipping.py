@@ -178,9 +178,9 @@ def summary_table(report: ClippingReport) -> Table:
             f"{row.margin:.3f}",
         )
     table.caption = (
-        "error: relative error of a layer's output; each rule: the error that it alone would leave (channels that "
-        "chose it; a layer that did not try it counts with its choice); margin: error of the best single rule / error "
-        "of the choice"
+        "error: relative error of a layer's output; each rule: the error with this rule alone (channels that chose it; "
+        "a layer that did not try it counts with its choice); margin: error of the best single rule / error of the "
+        "choice"
     )
     return table
 
@@ -208,7 +208,9 @@ def draw(report: ClippingReport) -> str:
             chosen = str(report.initializer["type"])
         errors.plot(bits, [row.error for row in summary], "k--", linewidth=2, label=chosen)
         ratios.axhline(1, color="black", linestyle="--", linewidth=2)
-        errors.set(yscale="log", ylabel="relative output error (geometric mean of the layers)", title="Error by width")
+        errors.set(
+            yscale="log", ylabel="relative output error (geometric mean of the layers)", title="Error by bit-width"
+        )
         ratios.set(yscale="log", ylabel=f"error / error of {chosen}", title="Single rules against the choice")
         ratios.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.2f"))
         ratios.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.2f"))

@@ -106,7 +106,7 @@ def latency_table(report: LatencyReport) -> Table:
 
 
 def summary(report: LatencyReport, policies: Sequence[tuple[str, Policy]] = ()) -> Iterator[str]:
-    """What the tables add up to.
+    """Totals of the tables.
 
     Args:
         report: The tables.
@@ -132,5 +132,5 @@ def summary(report: LatencyReport, policies: Sequence[tuple[str, Policy]] = ()) 
                 f"{len(policy.float_layers)} layers in {table.key.precision}"
             )
         if file is not None:
-            yield f"  kept in {file}"
-    yield "Weight widths from 2 to 8 bits run on the same int8 kernels: they buy size, not speed."
+            yield f"  saved in {file}"
+    yield "Weights of 2 to 8 bits all run on the same int8 kernels: fewer bits reduce size, not latency."

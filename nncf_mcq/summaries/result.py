@@ -18,7 +18,7 @@ _APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
 
 
 def result_table(result: QuantizationResult) -> Table:
-    """What was measured of the float model and of the saved one.
+    """Metrics and sizes of the float model and of the saved one.
 
     Args:
         result: After `save`.
@@ -36,7 +36,7 @@ def result_table(result: QuantizationResult) -> Table:
     ratio = float_model["bin_bytes"] / quantized["bin_bytes"]
     table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
-    table.add_row("bits a weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
+    table.add_row("bits per weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
     integer = sum(layer.is_integer for layer in result.layers)
     table.add_row("layers on int8 kernels", "", f"{integer} of {len(result.layers)}", "verified in the saved file")
     return table
@@ -70,7 +70,7 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
     yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
     if search.details.get("interrupted") and search.storage is not None:
-        yield "the search was interrupted: the same command with --resume goes on"
+        yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
 
@@ -84,7 +84,7 @@ def _metric(name: str, value: float | None) -> str:
 def _difference(name: str, result: QuantizationResult) -> str:
     before, after = (result.metrics[kind].get(name) for kind in ("float", "quantized"))
     if before is None or after is None or name not in SHARES:
-        return "same answer as float" if name == "agreement" else ""
+        return "same prediction as float" if name == "agreement" else ""
     return f"{100 * (after - before):+.2f} points"
 
 

@@ -1,4 +1,4 @@
-"""What native libraries print."""
+"""Output of native libraries."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 
 
 def bias_shift(weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics) -> torch.Tensor:
-    """What must be added to the bias so that the mean of the output is kept.
+    """Shift of the bias that keeps the mean of the output.
 
     Args:
         weights: (groups, rows, columns) float weights.

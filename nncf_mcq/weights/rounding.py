@@ -17,7 +17,7 @@ _SMALLEST_MOMENT = 1e-12
 
 @dataclass(frozen=True)
 class Compensation:
-    """What error-compensated rounding needs of a layer, computed once and used at every width.
+    """Inputs of error-compensated rounding for a layer, computed once and used at every bit-width.
 
     Attributes:
         order: (groups, columns) the order in which columns are rounded.
@@ -46,7 +46,7 @@ def prepare_compensation(moments: torch.Tensor, damping: float = 0.01) -> Compen
     damped = reordered.diagonal(dim1=1, dim2=2)
     undamped = damped.clone()
     strength = damping
-    # In place, and let go of as soon as may be: these are the largest matrices of a search.
+    # In place, and freed as soon as possible: these are the largest matrices of a search.
     while True:
         damped.copy_(undamped + strength * level[:, None])
         lower, failed = torch.linalg.cholesky_ex(reordered)

@@ -40,7 +40,7 @@ def accuracy(
     config: Annotated[
         str | None,
         typer.Option(
-            help="A configuration of nncf-mcq, or the name of a recipe: its report images, preprocessing and metrics.",
+            help="A configuration of nncf-mcq, or the name of a recipe: its test images, preprocessing and metrics.",
         ),
     ] = None,
     overrides: Overrides = None,

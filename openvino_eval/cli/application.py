@@ -8,5 +8,5 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Measure OpenVINO models: accuracy, latency, size, and what really runs on integers.",
+    help="Measure OpenVINO models: accuracy, latency, size, and which layers run on integers.",
 )

@@ -17,21 +17,21 @@ Data = Annotated[
     typer.Option(help="A .npz archive with preprocessed `images` (N, C, H, W) and `targets` (N,)."),
 ]
 Threads = Annotated[int, typer.Option(help="Inference threads.")]
-Batch = Annotated[int | None, typer.Option(help="Images an inference; each model's own if not given.", min=1)]
+Batch = Annotated[int | None, typer.Option(help="Images per inference; by default each model's own batch size.", min=1)]
 Output = Annotated[Path | None, typer.Option("--json", help="Also write the result to this JSON file.")]
 Reference = Annotated[
     str | None,
-    typer.Option(help="What to compare with: a model's name, or PATH or NAME=PATH of another. Default: the first."),
+    typer.Option(help="The reference: a model's name, or PATH or NAME=PATH of another. Default: the first."),
 ]
 Precisions = Annotated[
-    list[Precision] | None, typer.Option("--precision", help="What float layers run in; may be repeated.")
+    list[Precision] | None, typer.Option("--precision", help="Precision of float layers; may be repeated.")
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Replace a value of the configuration; may be repeated."),
 ]
-Rounds = Annotated[int, typer.Option(help="Turns a model; the models take turns.")]
-TurnSeconds = Annotated[float, typer.Option(help="Length of one turn.")]
+Rounds = Annotated[int, typer.Option(help="Rounds; the models are interleaved.")]
+TurnSeconds = Annotated[float, typer.Option(help="Length of a model's turn in a round.")]
 
 _OPTION_NAMES = {"overrides": "set", "json_file": "json", "metrics": "metric"}
 

@@ -41,11 +41,11 @@ def benchmark(
     reference: Reference = None,
     modes: Annotated[list[Mode] | None, typer.Option("--mode", help="May be repeated. Default: both.")] = None,
     precisions: Precisions = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each model and mode; the models take turns.", min=1)] = 5,
-    seconds: Annotated[int, typer.Option(help="Length of one turn.", min=1)] = 2,
+    rounds: Annotated[int, typer.Option(help="Rounds of each mode; the models are interleaved.", min=1)] = 5,
+    seconds: Annotated[int, typer.Option(help="Length of a model's turn in a round.", min=1)] = 2,
     threads: Threads = DEFAULT_THREADS,
     streams: Annotated[
-        int | None, typer.Option(help="Inferences side by side for the throughput; by default as many as threads.")
+        int | None, typer.Option(help="Parallel inferences for the throughput; by default as many as threads.")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Show precision, kernel and time of every layer.")] = False,
     output: Annotated[
@@ -54,7 +54,7 @@ def benchmark(
     ] = None,
     json_file: Output = None,
 ) -> None:
-    """Run OpenVINO's benchmark_app on models in turns: latency, throughput, and what ran in each layer."""
+    """Run OpenVINO's benchmark_app on models, interleaved: latency, throughput, and the precision of each layer."""
     paths, against = with_reference(parse_models(models), reference)
     folder = output or Path("benchmark_reports") / time.strftime("%Y%m%d-%H%M%S")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

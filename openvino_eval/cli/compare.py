@@ -76,12 +76,15 @@ def compare(
     evaluations: Annotated[
         int, typer.Option(help="Unique policies that each search scores.", min=1, rich_help_panel=CONTEST)
     ] = 200,
-    seeds: Annotated[int, typer.Option(help="Searches of each method and arm.", min=1, rich_help_panel=CONTEST)] = 5,
+    seeds: Annotated[int, typer.Option(help="Seeds per method and arm.", min=1, rich_help_panel=CONTEST)] = 5,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the contest.", rich_help_panel=CONTEST)
     ] = None,
     arms: Annotated[
-        str, typer.Option(help="Start of the samplers: with the ILP's policy, without.", rich_help_panel=CONTEST)
+        str,
+        typer.Option(
+            help="Start of the samplers: from the ILP's policy (warm), without it (cold).", rich_help_panel=CONTEST
+        ),
     ] = "warm,cold",
     overrides: Annotated[
         list[str] | None,
@@ -92,9 +95,9 @@ def compare(
             rich_help_panel=CONTEST,
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes.", min=1, rich_help_panel=CONTEST)] = 1,
+    jobs: Annotated[int, typer.Option(help="Parallel processes.", min=1, rich_help_panel=CONTEST)] = 1,
 ) -> None:
-    """Put models side by side; the first is what the others are compared with. Or, with --methods, search methods."""
+    """Compare models with the first of them or, with --methods, search methods with each other."""
     given = {name for name in context.params if is_given(context, name)} - {"models"}
     if methods is not None:
         check_options(given - CONTEST_OPTIONS, "is for models, not for --methods")
@@ -144,7 +147,7 @@ def compete(settings: ContestSettings) -> None:
         with interruptible():
             standings = run_contest(settings, Console(stderr=True, highlight=False))
     except ContestInterrupted:
-        print("interrupted: the same command continues", file=sys.stderr)
+        print("interrupted: repeat the command to continue", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     finish(summary_table(standings, settings), None, None)
     lines = [verdict(standings), f"Results: {settings.output}/{', '.join(RESULT_FILES)}"]

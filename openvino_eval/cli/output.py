@@ -1,4 +1,4 @@
-"""What commands print, and write beside it."""
+"""Output of the commands: what they print, and JSON files."""
 
 from __future__ import annotations
 

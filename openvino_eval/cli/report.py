@@ -27,7 +27,7 @@ def report(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Output folders of nncf-mcq quantize or compare --methods, or what holds such.",
+            help="Output folders of nncf-mcq quantize or openvino-eval compare --methods, or folders of such.",
             metavar="DIR...",
         ),
     ] = None,
@@ -64,10 +64,10 @@ def results_table(
     published: Annotated[Path | None, typer.Option(help="JSON file of figures from the literature.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file.")] = Path("recipes/RESULTS.md"),
 ) -> None:
-    """Keep the results of runs in one file, and write the table of all of them."""
+    """Collect the results of runs in one file, and write a table of all of them."""
     groups = results.merge(results.load_groups(data), [results.collect(folder) for folder in folders or []])
     if not groups:
-        raise EvaluationError(f"no results: name output folders; {data} holds none")
+        raise EvaluationError(f"no results: name output folders; {data} has none")
     figures = [] if published is None else results.load_published(published)
     options = [("--data", data), ("--published", published), ("--output", output)]
     command = shlex.join(["openvino-eval", "table", *(f"{word}" for pair in options if pair[1] for word in pair)])

@@ -31,7 +31,7 @@ CHART_FILE: Final = "curves.svg"
 RESULT_FILES: Final = (COMPARISON_FILE, TABLE_FILE, CHART_FILE)
 
 _REPORTED_TOGETHER = 8
-"""Policies that are measured on one pass over the report images: so many models are in memory at a time."""
+"""Number of policies measured in one pass over the test images, all of whose models are in memory."""
 
 
 def run_contest(settings: ContestSettings, console: Console) -> list[Standing]:
@@ -76,7 +76,7 @@ def checkpoints(evaluations: int) -> list[int]:
 
 
 def title(settings: ContestSettings) -> str:
-    """What the contest is, in a line."""
+    """Title of the contest, in one line."""
     name = settings.config.parent.name if settings.config.name == "config.json" else settings.config.name
     seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
     return f"Contest: {name}, {settings.evaluations} evaluations, {seeds}"
@@ -130,7 +130,7 @@ class _Contest:
         batches = [
             distinct[start : start + _REPORTED_TOGETHER] for start in range(0, len(distinct), _REPORTED_TOGETHER)
         ]
-        progress.start("report images", len(batches))
+        progress.start("test images", len(batches))
         for done, (batch, measured) in enumerate(workers.map(_report, batches), start=1):
             of_float, *of_policies = measured
             for policy, metrics in zip(batch, of_policies, strict=True):
@@ -190,7 +190,7 @@ def _report(runner: ContestRunner, policies: Sequence[Mapping[str, object]]) -> 
 
 
 def _setup(settings: ContestSettings, job: Job, dataset: Mapping[str, object]) -> dict[str, object]:
-    """What the figures are of, as JSON values."""
+    """Setup of the figures, as JSON values."""
     return {
         "config": settings.relative_config(job),
         "budget": budget_of(job).model_dump(exclude_none=True),

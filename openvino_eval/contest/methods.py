@@ -20,7 +20,7 @@ class Arm(enum.StrEnum):
 
 
 CHOSEN_ARMS: Final = (Arm.WARM, Arm.COLD)
-"""What methods that know both may be run with."""
+"""Arms that methods with both can run in."""
 
 _WARM_STARTS = {Arm.WARM: "ilp", Arm.COLD: "none"}
 

@@ -1,4 +1,4 @@
-"""What is kept of a run."""
+"""Record of a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunRecord(BaseModel):
         own_seconds: Time that it took beside the scoring.
         scoring_seconds: Time that scoring its policies takes, whoever scored them.
         details: What the initializer says of its search.
-        report: Metrics of the policy on the report images, by name; None before they are measured.
+        report: Metrics of the policy on the test images, by name; None before they are measured.
         float_report: Those of the float model, where they have a meaning.
     """
 

@@ -119,7 +119,7 @@ class ContestRunner:
         )
 
     def report(self, policies: Mapping[str, Policy]) -> dict[str, dict[str, float]]:
-        """Measures policies on the report images, with the weights that would ship but for the sequential pass.
+        """Measures policies on the test images, with the weights that would ship but for the sequential pass.
 
         Args:
             policies: By any names but `FLOAT_MODEL`.

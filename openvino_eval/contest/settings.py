@@ -1,4 +1,4 @@
-"""What a contest is about, and the folder that it is kept in."""
+"""Settings of a contest, and the folder that holds it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Standing:
 
     @property
     def report(self) -> dict[str, Spread]:
-        """Metrics on the report images, of the seeds that have them."""
+        """Metrics on the test images, of the seeds that have them."""
         measured = [record.report for record in self.records.values() if record.report is not None]
         names = dict.fromkeys(name for metrics in measured for name in metrics)
         return {name: Spread.of([metrics[name] for metrics in measured if name in metrics]) for name in names}

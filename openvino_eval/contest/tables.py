@@ -15,9 +15,9 @@ _TEXT_COLUMNS = 2
 
 LEGEND = (
     "score: on the search images, lower is better; best policy within the budget, median and quartiles over the seeds. "
-    "to rival: evaluations until a seed is as good as the median final score of the best other competitor, median over "
-    "the seeds; in brackets how many get there. top-1, agreement, KL: of the policies found, on images that no search "
-    "saw. time: of one run alone, without the preparation; own: share of it that is not scoring."
+    "to rival: evaluations until a seed reaches the median final score of the best other competitor, median over the "
+    "seeds (number of seeds that reach it). top-1, top-1 agreement, KL: of the policies found, on the test images. "
+    "time: of one search, without the preparation; own: share of it that is not scoring."
 )
 
 

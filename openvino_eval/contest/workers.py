@@ -78,7 +78,7 @@ class Processes:
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise EvaluationError(
-                "a process of the contest died, perhaps for lack of memory: the same command continues"
+                "a process of the contest died, perhaps for lack of memory: repeat the command to continue"
             ) from error
 
 

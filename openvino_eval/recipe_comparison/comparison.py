@@ -28,7 +28,7 @@ _FLOAT_FOLDER, _INT8_FOLDER = "fp32", "nncf_int8"
 
 @dataclass(frozen=True)
 class RecipeComparison:
-    """What is compared.
+    """Settings of the comparison.
 
     Attributes:
         config: The configuration's file; the variants lie beside it.
@@ -67,7 +67,7 @@ class RecipeComparison:
 def compare_recipe(settings: RecipeComparison, console: Console) -> Comparison:
     """Makes every variant, beside the float model and NNCF's own INT8, and measures all files side by side.
 
-    Accuracy is that on the report images, latency that with the configured number of threads.
+    Accuracy is that on the test images, latency that with the configured number of threads.
 
     Args:
         settings: What is compared.
@@ -131,7 +131,7 @@ def _make_variant(name: str, job: Job, settings: RecipeComparison, console: Cons
     """The IR of a variant."""
     folder = settings.output / folder_name(name)
     if settings.reuse and _is_made(folder, job):
-        console.print(f"[bold]{name}[/bold]: made before")
+        console.print(f"[bold]{name}[/bold]: reused")
         return folder / MODEL_FILE
     console.print(f"[bold]{name}[/bold]")
     with ConsoleProgress() as progress:

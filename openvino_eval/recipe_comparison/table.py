@@ -9,7 +9,7 @@ from nncf_mcq.metrics import metric_heading, metric_value
 from openvino_eval.compare import INT8_ROW, Comparison, ComparisonRow
 
 _OF_REFERENCE = {"agreement": 1.0, "kl": 0.0}
-"""What the float model has, since the others are compared with it."""
+"""Values of the float model, which the others are compared with."""
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -19,7 +19,7 @@ def comparison_table(comparison: Comparison) -> Table:
         comparison: What was measured; the first row is the float model's.
     """
     threads = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'}"
-    title = f"{comparison.samples} report images, batch 1, {threads}"
+    title = f"{comparison.samples} test images, batch 1, {threads}"
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1))
     table.add_column("model", no_wrap=True)
     metrics = comparison.metrics
@@ -35,7 +35,7 @@ def comparison_table(comparison: Comparison) -> Table:
             f"{(row.median_ms or 0) / baseline:.2f}",
             f"{row.integer_layers}/{row.compute_layers}",
         )
-    agree = "agree: same answer as FP32; " if "agreement" in metrics else ""
+    agree = "agree: top-1 agreement with FP32; " if "agreement" in metrics else ""
     table.caption = f"{agree}latency: median, relative to {INT8_ROW}; int8: layers on int8 kernels"
     table.caption_justify = "left"
     return table

@@ -156,7 +156,7 @@ def pareto_front(rows: Sequence[ModelRow], metric: str) -> list[ModelRow]:
 
 
 def sentence(row: ModelRow, models: Overview) -> str:
-    """What there is to say of a run, in a sentence.
+    """Summary of a run in a sentence.
 
     Args:
         row: The run's.
@@ -164,7 +164,7 @@ def sentence(row: ModelRow, models: Overview) -> str:
     """
     parts = []
     if row.average_bits is not None:
-        parts.append(f"{row.average_bits:.2f} bits a weight")
+        parts.append(f"{row.average_bits:.2f} bits per weight")
     reference = models.float_row
     if row.bin_bytes and reference is not None and reference.bin_bytes:
         parts.append(

@@ -148,7 +148,7 @@ def layer_columns(layers: tuple[LayerResult, ...]) -> list[str]:
 
 
 def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, object]:
-    """What the template shows of a run."""
+    """Values of a run for the template."""
     result, row = run.result, models.row(name)
     weights = weights_figure(run)
     found = figures([rules_figure(run), weights, times_figure(run)])

@@ -17,7 +17,7 @@ from openvino_eval.run_result import Run, load_run
 
 @dataclass(frozen=True)
 class Sources:
-    """What a report is made of.
+    """Sources of a report.
 
     Attributes:
         runs: Title to run.
@@ -82,7 +82,7 @@ def read_sources(folders: Mapping[str, Path], comparison: Path | None = None) ->
         if not found:
             raise EvaluationError(
                 f"{folder}: nothing to report, it has neither {RESULT_FILE} (nncf-mcq quantize) nor {RUNS_FOLDER}/ "
-                f"(openvino-eval compare CONFIG --methods), nor has a folder in it"
+                f"(openvino-eval compare CONFIG --methods), nor does a folder in it"
             )
     if comparison is None and len(comparisons) > 1:
         raise EvaluationError(

@@ -312,7 +312,7 @@ def test_both_sides_are_measured(prepared: Comparison, monkeypatch: pytest.Monke
     for rows in (tables.speed(result), tables.quality(result)):
         console.print(tables.to_console(rows))
     text = console.export_text()
-    for part in ("rl, widths of AutoQ", "uniform", f"{policies[AUTOQ]['score']:.4f}", "unique/CPU s"):
+    for part in ("rl, bit-widths of AutoQ", "uniform", f"{policies[AUTOQ]['score']:.4f}", "unique/CPU s"):
         assert part in text
     report = tables.to_markdown(result)
     assert "1100 weights in 3 layers, at most 4.5 bits" in report
@@ -345,10 +345,10 @@ def test_ratios_are_in_the_findings() -> None:
     searches = {RL: ours, RL_SAME_WIDTHS: ours | {"best_so_far": [[28, 0.3]]}, AUTOQ: autoq}
     policies = {RL: {"score": 0.1}, RL_SAME_WIDTHS: {"score": 0.3}, AUTOQ: {"score": 0.2}}
     first, second, third, last = tables.findings({"searches": searches, "policies": policies})
-    assert "10.0 times as many policies a second as AutoQ, 20.0 times as many different ones, and 5.0 times" in first
+    assert "10.0 times as many policies per second as AutoQ, 20.0 times as many different ones, and 5.0 times" in first
     assert second == "rl: 0.50 times the KL of AutoQ's policy on the search images, better after 30 of its evaluations"
     assert third.endswith("1.50 times the KL of AutoQ's policy on the search images, never better")
-    assert "3.500 to 4.000 bits a weight and activations of 8 bits; it does not return" in last
+    assert "3.500 to 4.000 bits per weight and activations of 8 bits; it does not return" in last
 
 
 def test_budgets(job_file: Path) -> None:

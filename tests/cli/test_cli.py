@@ -108,7 +108,7 @@ def test_schema_accepts_the_recipes(project_root: Path) -> None:
         (["fashion_mnist", "--set", "checkpoint=config.json"], "checkpoint: found "),
         (
             ["fashion_mnist", "--set", "compression.initializer.precision.budget.weight_size.average_bits=1"],
-            "budget.weight_size.average_bits: found 1 bits, which no policy meets: reachable are 2 to 8 bits",
+            "budget.weight_size.average_bits: found 1 bits, which no policy meets; reachable: 2 to 8 bits",
         ),
     ],
     ids=["no file", "impossible value", "no data", "no callable", "no checkpoint", "unreachable budget"],

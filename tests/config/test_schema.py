@@ -382,6 +382,29 @@ REJECTED = [
 ]
 
 
+def undescribed(schema: Any, path: str = "schema") -> list[str]:
+    """Places of fields without a description, apart from objects, which describe themselves."""
+    if isinstance(schema, list):
+        return [place for index, item in enumerate(schema) for place in undescribed(item, f"{path}[{index}]")]
+    if not isinstance(schema, dict):
+        return []
+    fields = schema.get("properties", {})
+    found = [
+        f"{path}.{key}"
+        for key, value in fields.items()
+        if key != "type" and "description" not in value and "$ref" not in json.dumps(value)
+    ]
+    return found + [place for key, value in schema.items() for place in undescribed(value, f"{path}.{key}")]
+
+
+def test_every_field_has_a_description_that_says_what_it_is() -> None:
+    assert undescribed(json_schema()) == []
+    budget = json_schema()["$defs"]["WeightSizeBudget"]["properties"]
+    assert budget["ratio"]["description"] == (
+        "Bits of the quantizable weights relative to FP32: 0.125 means 4 bits on average."
+    )
+
+
 @pytest.mark.parametrize("data", ACCEPTED)
 def test_the_schema_accepts_what_is_loaded(data: dict[str, Any]) -> None:
     load_config(data)

@@ -167,7 +167,7 @@ def test_report_on_real_images_or_on_held_out_distilled_ones() -> None:
     assert result.seconds["distillation"] > 0
     none = Job.read(find_config("fashion_mnist"), {**QUICK, "dataset": distilled}).run()
     assert (none.search.dataset.remark or "").startswith(
-        "there are no report images: agreement and divergence are those of 4"
+        "there are no test images: top-1 agreement and KL divergence are of 4"
     )
     assert set(none.metrics["quantized"]) >= {"agreement", "kl"}
     assert "top1" not in none.metrics["quantized"]

@@ -24,7 +24,7 @@ def test_splits_of_the_embedded_data(fashion_mnist_data: Path):
     calibration, search, report = (images_of(part) for part in (splits.calibration, splits.search, splits.report))
     assert not calibration & search
     assert not (calibration | search) & report
-    assert splits.describe()["source"] == "train files of data, report from the t10k files of data"
+    assert splits.describe()["source"] == "train files of data, test images from the t10k files of data"
 
 
 def test_samples_are_normalized_images_with_labels(fashion_mnist_data: Path):
@@ -67,7 +67,7 @@ def test_full_data_serve_the_report_where_they_exist(fashion_mnist_data: Path, t
         shutil.copy(source, tmp_path / "full" / f"t10k-{kind}-ubyte.gz")
     with_full = build_dataset(section, tmp_path)
     assert len(with_full.report) == 1024
-    assert with_full.source.endswith("report from the t10k files of full")
+    assert with_full.source.endswith("test images from the t10k files of full")
     assert images_of(with_full.calibration) == images_of(without.calibration)
 
 
@@ -76,7 +76,7 @@ def test_missing_folder_or_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"dataset\.root: found '.*nowhere', allowed: an existing folder"):
         build_dataset(section, tmp_path)
     (tmp_path / "nowhere").mkdir()
-    with pytest.raises(ConfigError, match=r"found '.*train-images-idx3-ubyte\.gz', allowed: a folder that holds"):
+    with pytest.raises(ConfigError, match=r"found '.*train-images-idx3-ubyte\.gz', allowed: a folder with this file"):
         build_dataset(section, tmp_path)
 
 

@@ -97,7 +97,9 @@ def test_missing_root_is_named(tmp_path: Path):
 
 
 def test_split_larger_than_the_data_is_an_error(class_folders: Path):
-    with pytest.raises(ConfigError, match=r"8 images for calibration and 5 more for search.*allowed: 12 images"):
+    with pytest.raises(
+        ConfigError, match=r"8 images for calibration and 5 more for search.*allowed: at most 12 images"
+    ):
         build_dataset(imagenet("images", split={"calibration": 8, "search": 5}), class_folders.parent)
 
 
@@ -154,7 +156,7 @@ def test_image_folder_has_no_targets(class_folders: Path):
 
 
 def test_folder_without_images_is_an_error(tmp_path: Path):
-    with pytest.raises(ConfigError, match="allowed: 0 images"):
+    with pytest.raises(ConfigError, match="allowed: at most 0 images"):
         build_dataset({"type": "image_folder", "root": ".", "preprocessing": PREPROCESSING}, tmp_path)
 
 
@@ -230,7 +232,7 @@ def test_labels_that_cannot_be_used(tmp_path: Path, lines: str, found: str, allo
 
 def test_flat_folder_without_labels_is_told_of_them(tmp_path: Path):
     write_jpeg(tmp_path / "a.JPEG", seed=0)
-    with pytest.raises(ConfigError, match='"labels" is for images that lie in'):
+    with pytest.raises(ConfigError, match='"labels" is for images directly in'):
         build_dataset(imagenet("."), tmp_path)
 
 
@@ -269,7 +271,7 @@ def test_too_few_readable_images_is_an_error(class_folders: Path):
     for path in (class_folders / "n01").iterdir():
         path.write_bytes(b"")
     section = imagenet("images", corrupt="skip", split={"calibration": 9})
-    with pytest.raises(ConfigError, match="allowed: 8 images, all that can be read"):
+    with pytest.raises(ConfigError, match="allowed: at most the 8 images that can be read"):
         build_dataset(section, class_folders.parent)
 
 

@@ -66,13 +66,13 @@ def test_second_pool_serves_the_report():
         (
             {"calibration": 8, "search": 3},
             None,
-            "dataset.split: found '8 images for calibration and 3 more for search', allowed: 10 images, all there are",
+            "dataset.split: found '8 images for calibration and 3 more for search', allowed: at most 10 images",
         ),
         (
             {"calibration": 8, "search": 2},
             None,
             "dataset.split: found '8 images for calibration and 2 more for search', "
-            "allowed: fewer than 10, all there are, so that report has images",
+            "allowed: fewer than the 10 images there are, so that some are left for report",
         ),
         (
             {"calibration": 8, "report": 3},

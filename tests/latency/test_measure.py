@@ -123,10 +123,10 @@ def test_the_command_keeps_its_table(
         outputs.append(capsys.readouterr())
     assert "latency table f32" in outputs[0].err and "latency table f32" not in outputs[1].err
     assert "1 layers in f32" in outputs[1].out
-    assert "buy size, not speed" in outputs[1].out
+    assert "reduce size, not latency" in outputs[1].out
     assert (tmp_path / "out" / "latency-f32.json").is_file()
     (kept,) = (tmp_path / "cache").rglob("*.json")
-    assert f"kept in {kept}" in outputs[1].out
+    assert f"saved in {kept}" in outputs[1].out
 
 
 def test_a_table_of_another_method_is_measured_anew(
@@ -149,7 +149,7 @@ def test_a_table_that_cannot_be_kept_is_used(
     (tmp_path / "cache").write_text("not a folder", encoding="utf-8")
     run_command(small_job, monkeypatch)
     printed = capsys.readouterr().out
-    assert "1 layers in f32" in printed and "kept in" not in printed
+    assert "1 layers in f32" in printed and "saved in" not in printed
     assert (tmp_path / "out" / "latency-f32.json").is_file()
     (record,) = [item for item in caplog.records if item.name == "nncf_mcq.latency.cache"]
-    assert "is used, but not kept" in record.getMessage() and str(tmp_path / "cache") in record.getMessage()
+    assert "is used but not cached" in record.getMessage() and str(tmp_path / "cache") in record.getMessage()

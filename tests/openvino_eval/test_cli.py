@@ -46,7 +46,7 @@ def test_accuracy(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path
     code, output, _ = run("accuracy", f"small={int8_ir}", *arguments)
     assert code == 0
     assert "21 samples" in output
-    assert "to f;" in output
+    assert "from f;" in output
     result = json.loads(written.read_text(encoding="utf-8"))
     rows = result["models"]
     precisions = ("", " (bf16)") if has_bf16() else ("",)
@@ -67,7 +67,7 @@ def test_accuracy_on_the_images_of_a_configuration(run, tmp_path: Path) -> None:
     arguments = (*arguments, "--set", "dataset.split.report=100")
     code, output, _ = run("accuracy", tmp_path / "float.xml", *arguments, "--json", written)
     assert code == 0
-    assert "report images of" in output
+    assert "test images of" in output
     result = json.loads(written.read_text(encoding="utf-8"))
     assert result["samples"] == 100
     assert list(result["models"]) == ["float model", "float"]

@@ -165,7 +165,7 @@ def test_an_interrupted_contest_goes_on(
     monkeypatch.setattr(ScoreFile, "__setitem__", interrupt)
     assert contest(config, tmp_path / "out") == 130
     error = capsys.readouterr().err
-    assert error.splitlines()[-1] == "interrupted: the same command continues"
+    assert error.splitlines()[-1] == "interrupted: repeat the command to continue"
     assert "best policy so far" not in error
     records = load_records(tmp_path / "out")
     assert list(records) == ["ilp-0"]

@@ -81,7 +81,7 @@ def test_every_variant_is_measured_beside_the_float_model_and_int8(output: Path)
 
 def test_the_table_says_what_was_measured(output: Path, console: Console) -> None:
     text = console.export_text(clear=False)
-    assert re.search(r"30 report images, batch 1, 1 thread *\n", text)
+    assert re.search(r"30 test images, batch 1, 1 thread *\n", text)
     float_row, int8_row = (
         next(line.split() for line in text.splitlines() if name in line) for name in ("FP32 ", "INT8 ")
     )
@@ -124,7 +124,7 @@ def test_what_an_interrupted_run_made_is_kept(config: Path, output: Path, consol
     other = output / "mixed_by_size" / "result.json"
     other.write_text(other.read_text().replace('"openvino": "', '"openvino": "0'))
     compare_recipe(settings_of(config, output, reuse=True), console)
-    assert "uniform 4 bits: made before" in console.export_text(clear=False)
+    assert "uniform 4 bits: reused" in console.export_text(clear=False)
     assert (output / "uniform_4_bits" / "result.json").stat().st_mtime_ns == made
     assert '"openvino": "0' not in other.read_text()
 

@@ -65,7 +65,7 @@ def test_a_comparison_takes_widths_and_times_from_its_runs(tmp_path: Path) -> No
         f"| NNCF INT8 | 8 | 8 | 89.50 | 0.50 | 99.00 | 4.00 kB | 1.000 | 2/2 | 1.00 | {dash} |",
         "| mixed | 3.951 | 6-8 | 88.00 | 2.00 | 90.00 | 500 B | 0.125 | 2/2 | 1.05 | 12 |",
     ]
-    assert "`python recipes/compare.py demo --output out`, 200 report images, CPU:" in table
+    assert "`python recipes/compare.py demo --output out`, 200 test images, CPU:" in table
     assert "Made by `remake`" in table
 
 
@@ -102,7 +102,10 @@ def test_the_published_figures_of_the_project_are_drops(project_root: Path) -> N
     ("write", "message"),
     [
         (lambda folder: folder.mkdir(), "not an output folder of nncf-mcq, it has no result.json"),
-        (lambda folder: write_run(folder, {**RUN, "origin": None}), "not of `nncf-mcq quantize`, or of an older one"),
+        (
+            lambda folder: write_run(folder, {**RUN, "origin": None}),
+            "not written by `nncf-mcq quantize`, or by an older version",
+        ),
         (lambda folder: write_comparison(folder, command=None), "does not say what was compared by which command"),
     ],
 )

@@ -193,7 +193,7 @@ def test_bit_operations_are_products_of_both_widths() -> None:
             if width in choices[group]:
                 step = total.total({**bits, group: width}) - total.total(bits)
                 assert step == pytest.approx(marginal[group][width] - marginal[group][bits[group]])
-    with pytest.raises(BudgetError, match=r"reachable are 0\.\d+ to \d"):
+    with pytest.raises(BudgetError, match=r"reachable: 0\.\d+ to \d"):
         costs.constraints(Budget.model_validate({"bops": {"ratio": 0.01}}), choices)
 
 

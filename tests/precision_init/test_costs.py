@@ -104,26 +104,26 @@ def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
     [
         (
             {"weight_size": {"average_bits": 1.5}},
-            f"{PATH}.weight_size.average_bits: found 1.5 bits, which no policy meets: reachable are 2 to 8 bits",
+            f"{PATH}.weight_size.average_bits: found 1.5 bits, which no policy meets; reachable: 2 to 8 bits",
         ),
         (
             {"weight_size": {"ratio": 0.05}},
-            f"{PATH}.weight_size.ratio: found 0.05 of the FP32 size, which no policy meets: "
-            "reachable are 0.0625 to 0.25 of the FP32 size",
+            f"{PATH}.weight_size.ratio: found 0.05 of the FP32 size, which no policy meets; "
+            "reachable: 0.0625 to 0.25 of the FP32 size",
         ),
         (
             {"weight_size": {"bytes": 1000}},
-            f"{PATH}.weight_size.bytes: found 1000 bytes of the .bin, which no policy meets: "
-            "reachable are 1032 to 1121 bytes of the .bin",
+            f"{PATH}.weight_size.bytes: found 1000 bytes of the .bin, which no policy meets; "
+            "reachable: 1032 to 1121 bytes of the .bin",
         ),
         (
             {"bops": {"total": 1}},
-            f"{PATH}.bops.total: found 1 bit operations, which no policy meets: "
-            "reachable are 14240 to 56960 bit operations",
+            f"{PATH}.bops.total: found 1 bit operations, which no policy meets; "
+            "reachable: 14240 to 56960 bit operations",
         ),
         (
             {"bops": {"ratio": 0.1}},
-            f"{PATH}.bops.ratio: found 0.1 of INT8, which no policy meets: reachable are 0.163603 to 0.654412 of INT8",
+            f"{PATH}.bops.ratio: found 0.1 of INT8, which no policy meets; reachable: 0.163603 to 0.654412 of INT8",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_latency_counts_what_float_layers_add_alone() -> None:
     assert not constraint.is_met({**quantized, "first": FLOAT_CHOICE})
     # Not known before the layers were measured.
     assert cost_model(LAYERS).constraints(budget, choices) == []
-    with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable are 1 to 1\.5 times"):
+    with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable: 1 to 1\.5 times"):
         model.constraints(Budget.model_validate({"latency": {"ratio_to_int8": 0.9}}), choices)
 
 

@@ -96,7 +96,7 @@ def test_a_budget_out_of_reach_is_an_error_before_anything_is_scored() -> None:
     def score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
         raise AssertionError
 
-    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets: reachable are 2 to 8 bits"):
+    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets; reachable: 2 to 8 bits"):
         find(make_task(score=score), {"weight_size": {"average_bits": 1.9}})
 
 

@@ -141,6 +141,6 @@ def test_a_budget_out_of_reach_is_an_error_before_anything_is_scored() -> None:
     parameters = IlpPrecision.Parameters.model_validate(
         {"type": "ilp", "budget": {"weight_size": {"average_bits": 1.9}}}
     )
-    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets: reachable are 2 to 8 bits"):
+    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets; reachable: 2 to 8 bits"):
         IlpPrecision(parameters).find_policy(task)
     assert task.evaluator.evaluations == 0

@@ -23,7 +23,7 @@ def test_the_command_measures_and_prints_a_table(
     arguments = [str(config), "--output", str(output), "--rounds", "1", "--set", "compression.activations.bits=7"]
     load_recipe_file("compare.py").main(arguments)
     printed = capsys.readouterr().out
-    assert re.search(r"30 report images, batch 1, 1 thread *\n", printed)
+    assert re.search(r"30 test images, batch 1, 1 thread *\n", printed)
     assert f"Report:  {output}/report.html" in printed
     comparison = Comparison.load(output / MODELS_FILE)
     assert [row.name for row in comparison.rows] == ["FP32", "NNCF INT8", "four bits"]

@@ -74,7 +74,7 @@ def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
     assert config["dataset"]["type"] == "imagenet"
     assert (config["dataset"]["root"], config["model"], config["metric"]) == ("images", "m.xml", "top1")
     assert "input_info" not in config
-    assert any("pixels from 0 to 1, right on 100 % of 8 images" in note for note in starter.notes), starter.notes
+    assert any("pixels from 0 to 1, top-1 100 % on 8 images" in note for note in starter.notes), starter.notes
     assert len(starter.text.splitlines()) <= 12
 
 

@@ -1,4 +1,4 @@
-"""What all families of operations share: their errors, and constant inputs."""
+"""Helpers of all families of operations: their errors, and constant inputs."""
 
 from __future__ import annotations
 

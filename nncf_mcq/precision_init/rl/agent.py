@@ -56,7 +56,7 @@ class Agent:
         # Of widths that a group does not have: never chosen, but numbers.
         self._losses = np.where(self._is_width, losses, 0.0)
         self._base = base
-        # What the costs of the first episode are reckoned around, before anything is scored.
+        # Point at which the costs of the first episode are computed, before anything is scored.
         self._middle = (self._is_width.sum(axis=1) - 1) // 2
         self._fits: dict[bytes, Uncertainty] = {}
 

@@ -1,4 +1,4 @@
-"""What every agent is to Optuna: a sampler whose trial is an episode over the groups of a problem."""
+"""Base of the agents: an Optuna sampler whose trial is an episode over the groups of a problem."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class RlPrecision(SearchInitializer):
         type: Literal["rl"] = "rl"
         agent: Literal["planning", "ddpg"] = Field(
             default="planning",
-            description="planning: model-based, from sensitivities and scores. ddpg: the agent of HAQ and AutoQ.",
+            description="Agent. planning: model-based, from sensitivities and scores. ddpg: that of HAQ and AutoQ.",
         )
 
     parameters: Parameters

@@ -70,18 +70,19 @@ class SearchInitializer(PrecisionInitializer):
         """How long, and where the search starts."""
 
         evaluations: PositiveInt = Field(
-            default=200, description="Unique policies scored in all, those of the sensitivities included."
+            default=200, description="Number of unique policies scored in total, including those of the sensitivities."
         )
         may_change: ClassVar[frozenset[str]] = frozenset({"evaluations"})
 
-        seed: int = Field(default=0, ge=0, lt=2**32, description="Of the sampler; equal seeds find equal policies.")
+        seed: int = Field(default=0, ge=0, lt=2**32, description="Random seed; equal seeds find equal policies.")
         warm_start: Literal["ilp", "none"] = Field(
-            default="ilp", description="ilp: measure sensitivities first and start from the policy that ilp would find."
+            default="ilp",
+            description="Start. ilp: measure sensitivities first and start from the policy that ilp would find.",
         )
         measured_widths: PositiveInt | None = Field(
             default=1,
-            description="How many of the smallest widths are scored for each layer by the warm start; null scores all. "
-            "What is not measured is left for the search.",
+            description="Number of the smallest bit-widths scored for each layer by the warm start; null scores all. "
+            "The search learns about the others.",
         )
 
     parameters: Parameters

@@ -32,7 +32,7 @@ class Repair:
     """Makes proposals feasible, deterministically and never by raising a width.
 
     While a limit is exceeded, the lower width of least predicted loss per saved cost is taken, where the costs of
-    several exceeded limits are added in shares of their excess, and what a group saves is reckoned at the present bits
+    several exceeded limits are added in shares of their excess, and what a group saves is computed at the current bits
     of the others. The last step may save more than is needed: then
     lowered groups get back what the limits allow, those of the largest loss first. The greedy rule is that of the
     linear relaxation of the multiple-choice knapsack (Sinha and Zoltners, Operations Research 27(3), 1979).

@@ -142,11 +142,11 @@ class StudyStorage:
                         return self._load(self._connection, found)
             if time.monotonic() >= deadline:
                 raise ConfigError(
-                    _PATH, self.location, f"a storage in which a search has begun; waited {self._seconds:g} s for it"
+                    _PATH, self.location, f"a storage in which a search has started; waited {self._seconds:g} s for it"
                 )
             if not waiting:
                 waiting = True
-                _logger.warning("waiting up to %g s for a search to begin in %s", self._seconds, self.location)
+                _logger.warning("waiting up to %g s for a search to start in %s", self._seconds, self.location)
             time.sleep(POLL_SECONDS)
 
     def _begin(self, connection: BaseStorage, subject: Subject) -> StoredSearch:
@@ -161,7 +161,7 @@ class StudyStorage:
                 # Begun by another process since, or the name is the user's.
                 if self._name is not None:
                     raise ConfigError(
-                        "study_name", name, f"a name that is new in {self.location}, or resume"
+                        "study_name", name, f"a name that is not used in {self.location}, or resume"
                     ) from error
                 number += 1
         scores.set_user_attr(SUBJECT, subject.to_dict())
@@ -169,7 +169,7 @@ class StudyStorage:
             last = max(earlier, key=_number)
             count = len(optuna.load_study(study_name=last + SCORES_SUFFIX, storage=connection).get_trials(False))
             _logger.warning(
-                "%s holds an earlier search, %s of %d evaluations: it is left there, and %s begins anew",
+                "%s holds an earlier search, %s with %d evaluations: it is left unchanged, and %s starts as a new one",
                 self.location,
                 last,
                 count,
@@ -191,7 +191,7 @@ class StudyStorage:
         if not newest_first:
             return None
         name = newest_first[0]
-        remedy = "name that search's storage" if self._mode == "join" else "begin a new one beside it without resume"
+        remedy = "name that search's storage" if self._mode == "join" else "start a new search without resume"
         raise ConfigError(
             _PATH,
             self.location,
@@ -229,7 +229,7 @@ class StudyStorage:
         else:
             folder = next(parent for parent in path.parents if parent.exists())
             if not folder.is_dir():
-                raise ConfigError(_PATH, self.location, f"a file in a folder; {folder} is none")
+                raise ConfigError(_PATH, self.location, f"a file in a folder; {folder} is not a folder")
             _check_writable(folder, self.location)
 
 
@@ -241,7 +241,7 @@ def _number(name: str) -> int:
 
 def _check_writable(path: Path, location: str) -> None:
     if not os.access(path, os.W_OK):
-        raise ConfigError(_PATH, location, f"a file that can be written; {path} cannot")
+        raise ConfigError(_PATH, location, f"a file that can be written; {path} is read-only")
 
 
 def _connect(url: str, location: str) -> BaseStorage:

@@ -63,6 +63,7 @@ class MovingMaxActivationRange(ActivationRangeInitializer):
 
         type: Literal["moving_max"] = "moving_max"
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+        """Weight of the average so far when the next image is added."""
 
     parameters: Parameters
 

@@ -33,6 +33,7 @@ class PercentileActivationRange(ActivationRangeInitializer):
 
         type: Literal["percentile"] = "percentile"
         percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+        """Share of the sampled values that is kept, in per cent."""
 
     parameters: Parameters
 

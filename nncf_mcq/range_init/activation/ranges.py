@@ -58,7 +58,7 @@ def activation_ranges(
             if threshold.shape != pooled.minima.shape[1:] or not bool(torch.isfinite(threshold).all()):
                 raise QuantizationError(
                     f"{point.name}: the activation range initializer {initializer.parameters.type!r} must return "
-                    f"{pooled.minima.shape[1]} finite thresholds, one a channel, but returned {threshold}"
+                    f"{pooled.minima.shape[1]} finite thresholds, one per channel, but returned {threshold}"
                 )
         high = high.clamp_min(_SMALLEST_THRESHOLD)
         if task.signed and is_asymmetric:
@@ -88,7 +88,7 @@ def relative_error(statistics: ActivationStatistics, value_range: ValueRange, bi
 
 
 def _pool(statistics: list[ActivationStatistics]) -> ActivationStatistics:
-    """What would have been seen of the points' values as one activation: they all saw the same images in one order."""
+    """Statistics of the points' values as one activation: they all saw the same images in one order."""
     if len(statistics) == 1:
         return statistics[0]
     return ActivationStatistics(

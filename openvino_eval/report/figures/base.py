@@ -1,4 +1,4 @@
-"""What a figure of a report is."""
+"""Figures of a report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Trace = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """What a figure shows, as text.
+    """Content of a figure as text.
 
     Attributes:
         headings: Of the columns.

@@ -39,7 +39,7 @@ def rules_figure(run: Run) -> Figure | None:
     return Figure(
         name="rules",
         title="Clipping rule of every layer",
-        description=f"Share of each layer's channels by the rule that left the least error in them. Of all: {shares}.",
+        description=f"Share of each layer's channels by the rule with the smallest error. Overall: {shares}.",
         data=traces,
         layout={
             "barmode": "stack",
@@ -94,8 +94,8 @@ def weights_figure(run: Run) -> Figure | None:
     return Figure(
         name="weights",
         title="Weights before and after",
-        description="Density of a layer's weights, each in its own channel's clip range: float weights as an area, the "
-        "quantization levels as bars, and the threshold as a dashed line at -1 and 1. What lies beyond is clipped.",
+        description="Density of a layer's weights relative to the clipping thresholds of their channels: float weights "
+        "as an area, quantization levels as bars, thresholds as dashed lines at -1 and 1. Weights beyond are clipped.",
         data=choices[first].data,
         layout={
             "barmode": "overlay",

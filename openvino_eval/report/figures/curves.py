@@ -64,7 +64,7 @@ def curves_figure(name: str, standings: Sequence[Standing]) -> Figure | None:
         name="curves",
         title=f"Search curves: {name}",
         description=f"Median best score by number of scored policies, and the range between the quartiles of the "
-        f"seeds; lower is better. Best in the end: {best.competitor}, {format_number(best.final.median)}.",
+        f"seeds; lower is better. Best final score: {best.competitor}, {format_number(best.final.median)}.",
         data=traces,
         layout=_curve_layout(),
         height=380,

@@ -128,12 +128,12 @@ def _sensitivity_traces(
         most = max(range(len(layers)), key=lambda index: max(of_layers[index].values(), default=0.0))
         return _LowerPlot(
             "sensitivity",
-            f"Below: what the score loses when a layer alone gets so few bits, blank where that is nothing; a ring "
-            f"marks the width it got. "
+            f"Below: how much worse the score gets when one layer alone has these bits, blank if not at all; a ring "
+            f"marks the chosen bit-width. "
             f"Most sensitive: layer {most + 1}, {layers[most].name}.",
             [heat, chosen],
             {
-                "title": {"text": "bits of it alone"},
+                "title": {"text": "bits of this layer alone"},
                 "tickvals": [_place(bits) for bits in widths],
                 "ticktext": [bits_text(None) if bits == FLOAT_CHOICE else str(bits) for bits in widths],
                 "range": [_place(widths[0]) - 0.5, _place(widths[-1]) + 0.5],

@@ -58,7 +58,7 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
     return Figure(
         name="pareto",
         title=f"{format_label(metric)} against size",
-        description=f"Weights on disk against {label}. On the Pareto front, where nothing is both smaller and better: "
+        description=f"Weights on disk against {label}. On the Pareto front, where no model is both smaller and better: "
         f"{names}.",
         data=traces,
         layout={

@@ -158,7 +158,7 @@ def test_several_limits_hold_at_once() -> None:
 
 
 def test_a_limit_out_of_reach_names_what_is_reachable() -> None:
-    with pytest.raises(BudgetError, match=re.escape("reachable are 2 to 8 bits")):
+    with pytest.raises(BudgetError, match=re.escape("reachable: 2 to 8 bits")):
         find(make_task(), {"weight_size": {"average_bits": 1.5}})
 
 

@@ -110,7 +110,7 @@ def test_several_budgets_hold_together() -> None:
 
 def test_a_budget_out_of_reach_is_an_error_before_anything_is_scored() -> None:
     task = make_task()
-    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets: reachable are 2 to 8 bits"):
+    with pytest.raises(BudgetError, match=r"found 1\.9 bits, which no policy meets; reachable: 2 to 8 bits"):
         find(task, {"weight_size": {"average_bits": 1.9}})
     assert task.evaluator.evaluations == 0
 

@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_what_was_scored(config: Path, tmp_path: Path, project_root
     process.send_signal(signal.SIGINT)
     out, errors = finish(process)
     assert "the best policy so far is used" in errors
-    assert "the search was interrupted: the same command with --resume goes on" in out
+    assert "the search was interrupted: repeat the command with --resume to continue" in out
     search = search_of(output)
     assert search["details"]["interrupted"]
     assert search["evaluations"] < EVALUATIONS
@@ -162,8 +162,8 @@ def test_ctrl_c_keeps_what_was_scored(config: Path, tmp_path: Path, project_root
     wait_for(journal, search["evaluations"] + SENSITIVITIES // 2, process)
     process.send_signal(signal.SIGINT)
     _, errors = finish(process, code=130)
-    assert "holds an earlier search, nncf_mcq-1 of" in errors
-    assert "what was scored is kept: the same command with --resume goes on" in errors
+    assert "holds an earlier search, nncf_mcq-1 with" in errors
+    assert "the scores so far are stored: repeat the command with --resume to continue" in errors
     assert errors.rstrip().endswith("interrupted")
 
 
@@ -191,7 +191,7 @@ def test_bad_input_is_one_message(config: Path, tmp_path: Path, project_root: Pa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({}, "a storage in which a search has begun; waited 0 s for it"),
+        ({}, "a storage in which a search has started; waited 0 s for it"),
         (
             {"compression.initializer.precision": {"type": "uniform"}},
             "compression.initializer.precision.type: found 'uniform', allowed: one that scores policies",

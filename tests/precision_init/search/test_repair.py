@@ -70,9 +70,7 @@ def test_a_width_that_saves_nothing_is_passed_over() -> None:
 
 def test_a_limit_that_no_policy_meets_is_an_error() -> None:
     losses = {"small": dict.fromkeys((2, 4, 8), 0.0), "large": dict.fromkeys((2, 4, 8), 0.0)}
-    with pytest.raises(
-        BudgetError, match=r"^budget: found 21 bits, which no policy meets: reachable are 22 to 88 bits$"
-    ):
+    with pytest.raises(BudgetError, match=r"^budget: found 21 bits, which no policy meets; reachable: 22 to 88 bits$"):
         Repair(SPACE, [Constraint("budget", "bits", COSTS, 0.0, 21.0)], losses)
 
 

@@ -57,7 +57,9 @@ def test_a_new_search_leaves_an_earlier_one_and_says_so(place: Any, caplog: pyte
     with caplog.at_level(logging.WARNING):
         second = StudyStorage(place).start(SUBJECT)
     assert second.name == "nncf_mcq-2"
-    assert "an earlier search, nncf_mcq-1 of 1 evaluations: it is left there, and nncf_mcq-2 begins" in caplog.text
+    assert (
+        "an earlier search, nncf_mcq-1 with 1 evaluations: it is left unchanged, and nncf_mcq-2 starts" in caplog.text
+    )
     # Whoever is still at work on the first does not meet the second.
     first.memo.put(POLICIES[1], 2.0)
     assert second.memo.refresh() == []
@@ -72,7 +74,7 @@ def test_several_subjects_share_a_storage(place: Any) -> None:
     assert StudyStorage(place, mode="join").start(OTHER).name == "nncf_mcq-2"
 
 
-@pytest.mark.parametrize(("mode", "remedy"), [("resume", "begin a new one"), ("join", "name that search's storage")])
+@pytest.mark.parametrize(("mode", "remedy"), [("resume", "start a new search"), ("join", "name that search's storage")])
 def test_another_subject_is_refused(place: Any, mode: Any, remedy: str) -> None:
     StudyStorage(place).start(SUBJECT)
     with pytest.raises(ConfigError) as caught:
@@ -86,7 +88,7 @@ def test_a_search_can_be_named(place: Any) -> None:
     assert StudyStorage(place, name="mine").start(OTHER).name == "mine"
     assert StudyStorage(place, name="mine", mode="resume").start(OTHER).mode == "resume"
     assert StudyStorage(place, name="yours", mode="resume").start(OTHER).mode == "new"
-    with pytest.raises(ConfigError, match="study_name: found 'mine', allowed: a name that is new in "):
+    with pytest.raises(ConfigError, match="study_name: found 'mine', allowed: a name that is not used in "):
         StudyStorage(place, name="mine").start(SUBJECT)
 
 
@@ -109,12 +111,12 @@ def test_a_worker_waits_for_a_search(tmp_path: Path, caplog: pytest.LogCaptureFi
     StudyStorage(path).start(SUBJECT)
     worker.join()
     assert found == ["nncf_mcq-1"]
-    assert caplog.messages == [f"waiting up to 30 s for a search to begin in {path}"]
+    assert caplog.messages == [f"waiting up to 30 s for a search to start in {path}"]
 
 
 def test_a_worker_gives_up_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "study.journal"
-    with pytest.raises(ConfigError, match=r"a storage in which a search has begun; waited 0\.1 s for it"):
+    with pytest.raises(ConfigError, match=r"a storage in which a search has started; waited 0\.1 s for it"):
         StudyStorage(path, mode="join", seconds=0.1).start(SUBJECT)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""What the published agents know of a layer."""
+"""Features of a layer that the published agents use."""
 
 from __future__ import annotations
 

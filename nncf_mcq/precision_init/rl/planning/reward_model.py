@@ -42,7 +42,7 @@ def _grid() -> Iterator[Uncertainty]:
 
 
 GRID = tuple(_grid())
-"""What `RewardModel.fit` chooses from."""
+"""Candidates of `RewardModel.fit`."""
 
 
 @dataclass(frozen=True)
