@@ -32,7 +32,7 @@ from tests.registries import restored_registries
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OTHERS = [*sorted(ROOT.glob("recipes/*/README.md")), ROOT / "benchmarks" / "README.md"]
+OTHERS = [*sorted(ROOT.glob("recipes/*/README.md")), ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
 PROGRAMS = {"nncf-mcq": application, "openvino-eval": app}
 PYTHON_REFERENCE: dict[str, Any] = {
     "index": nncf_mcq,
