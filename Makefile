@@ -3,15 +3,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := nncf_mcq openvino_eval
 SOURCES := $(PACKAGES) $(wildcard recipes benchmarks docs) tests
+TEXTS := $(SOURCES) $(wildcard *.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-all lint format clean
+.PHONY: help install demo docs test test-all coverage lint format clean
 
 # NNCF and OpenVINO send telemetry unless they see a CI: tests may not depend on a network. Users decide for themselves.
-test test-all: export CI := true
-test test-all: export NNCF_CI := 1
+test test-all coverage: export CI := true
+test test-all coverage: export NNCF_CI := 1
 # One thread for each of the processes that the tests are shared out to, file by file.
-test test-all: export OMP_NUM_THREADS := 1
+test test-all coverage: export OMP_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 help:  ## Show this list
@@ -41,9 +42,11 @@ docs: install  ## Build the documentation in build/site; a broken link is an err
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "documentation: build/site/index.html"
 
-lint: install  ## Check style and types
+# The hooks in .pre-commit-config.yaml run the same commands; tests/test_tooling.py compares them.
+lint: install  ## Check style, spelling and types
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/ruff format --quiet --check $(SOURCES) || { echo "error: unformatted files, run: make format" >&2; exit 1; }
+	@$(BIN)/codespell $(TEXTS)
 	@$(BIN)/mypy --no-error-summary
 	@echo "lint and types: ok"
 
@@ -52,6 +55,12 @@ test: lint  ## Lint, types and the fast tests
 
 test-all: lint  ## The same with the slow tests, which need ../shared/data
 	@$(PYTEST) -m ""
+
+# Python 3.11 counts lines slowly, by half of the tests' own time: this is no part of `make test`.
+coverage: install  ## The fast tests with the lines that they run: the total and the least covered files
+	@$(PYTEST) --cov --cov-report=
+	@$(BIN)/coverage report --skip-covered --sort=cover >build/coverage.txt
+	@sed -n '1,17p' build/coverage.txt; grep '^TOTAL' build/coverage.txt
 
 format: install  ## Format the code and fix what can be fixed safely
 	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)

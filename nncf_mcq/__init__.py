@@ -5,6 +5,7 @@ from nncf_mcq.api import quantize
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
+from nncf_mcq.data.datasets import DATASETS
 from nncf_mcq.data.distilled import distilled_dataset
 from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
 from nncf_mcq.job import Job, parse_overrides
@@ -17,6 +18,7 @@ from nncf_mcq.result import QuantizationResult, versions
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
+    "DATASETS",
     "FLOAT_CHOICE",
     "PRECISION_INITIALIZERS",
     "RANGE_INITIALIZERS",

@@ -17,7 +17,8 @@ import torch
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT_ROOT.parent / "shared" / "data"
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# PyTorch's threads wait for each other actively: on a busy machine two are many times slower than one.
+torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("nncf_mcq", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("nncf_mcq")

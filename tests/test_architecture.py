@@ -13,7 +13,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ORDER = (
     *("errors", "utils", "policy", "config", "model", "data", "metrics", "calibration", "range_init", "weights", "ir"),
-    *("latency", "precision_init", "pipeline", "result", "api", "job", "summaries", "worker", "starter", "cli"),
+    *(
+        "latency",
+        "precision_init",
+        "pipeline",
+        "result",
+        "api",
+        "job",
+        "summaries",
+        "worker",
+        "starter",
+        "cli",
+        "testing",
+    ),
 )
 """Modules and packages of `nncf_mcq`: each imports only itself and those before it."""
 

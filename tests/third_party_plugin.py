@@ -8,9 +8,8 @@ import torch
 
 from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS
 from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
-from nncf_mcq.range_init import RangeInitializer, RangeTask, SingleRule
+from nncf_mcq.range_init import Grid, RangeInitializer, RangeTask, SingleRule, grid_from_range
 from nncf_mcq.range_init.activation import ActivationRangeInitializer, ActivationRangeTask
-from nncf_mcq.range_init.grid import Grid, grid_from_range
 
 
 @RANGE_INITIALIZERS.register

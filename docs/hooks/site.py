@@ -43,6 +43,8 @@ def _sources(root: Path) -> dict[str, Path]:
         **{f"recipes/{path.parent.name}.md": path for path in sorted(root.glob("recipes/*/README.md"))},
         "recipes/results.md": root / "recipes" / "RESULTS.md",
         "benchmarks.md": root / "benchmarks" / "README.md",
+        "contributing.md": root / "CONTRIBUTING.md",
+        "changelog.md": root / "CHANGELOG.md",
     }
 
 

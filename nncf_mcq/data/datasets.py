@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.registry import DATASET_PARAMETERS, Registry
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.coco import CocoDataset
@@ -24,6 +24,7 @@ from nncf_mcq.data.splits import (
     SplitParameters,
     Subset,
     Target,
+    make_splits,
 )
 from nncf_mcq.errors import ConfigError
 
@@ -39,12 +40,14 @@ __all__ = [
     "ImageFolderDataset",
     "ImagenetDataset",
     "ModelSource",
+    "PathMarker",
     "PreprocessingParameters",
     "Sample",
     "SplitParameters",
     "Subset",
     "Target",
     "build_dataset",
+    "make_splits",
 ]
 
 

@@ -1,5 +1,6 @@
 """Precision initializers: how each layer's bit-width is found."""
 
+from nncf_mcq.config.budget import BudgetedParameters
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.greedy import GreedyPrecision
@@ -7,10 +8,12 @@ from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
 from nncf_mcq.precision_init.optuna_samplers import OptunaPrecision
 from nncf_mcq.precision_init.rl import RlPrecision, RLSampler
+from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
 from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
 from nncf_mcq.precision_init.uniform import UniformPrecision
 
 __all__ = [
+    "BudgetedParameters",
     "Constraint",
     "GreedyPrecision",
     "IlpPrecision",
@@ -21,6 +24,8 @@ __all__ = [
     "PrecisionTask",
     "RLSampler",
     "RlPrecision",
+    "SearchInitializer",
+    "SearchProblem",
     "UniformPrecision",
     "count_sensitivity_passes",
 ]

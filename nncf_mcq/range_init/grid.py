@@ -13,6 +13,7 @@ import torch
 from nncf_mcq.policy import INT8_BITS
 
 QuantizationMode = Literal["symmetric", "asymmetric"]
+"""Levels around zero, or all levels with a zero point."""
 
 _SMALLEST_SCALE = 1e-12
 """Keeps an all-zero channel on a grid instead of dividing by zero; its levels are all the zero point."""

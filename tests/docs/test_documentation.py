@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -19,18 +20,29 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config as load_site
 
 import nncf_mcq
-from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema, load_config
+import openvino_eval
+from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema, load_config, testing
 from nncf_mcq.cli import application
 from nncf_mcq.config.catalog import find_config, recipe_names
 from nncf_mcq.config.schema import read_json
 from nncf_mcq.job import Job, parse_overrides
 from openvino_eval.cli import app
 from tests.docs.blocks import commands, fenced
+from tests.registries import restored_registries
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OTHERS = [*sorted(ROOT.glob("recipes/*/README.md")), ROOT / "benchmarks" / "README.md"]
+OTHERS = [*sorted(ROOT.glob("recipes/*/README.md")), ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
 PROGRAMS = {"nncf-mcq": application, "openvino-eval": app}
+PYTHON_REFERENCE: dict[str, Any] = {
+    "index": nncf_mcq,
+    "range_init": nncf_mcq.range_init,
+    "precision_init": nncf_mcq.precision_init,
+    "datasets": nncf_mcq.datasets,
+    "testing": testing,
+    "openvino_eval": openvino_eval,
+}
+"""The pages below docs/api, and the package whose public names each of them describes."""
 
 
 def options_of(program: str, subcommand: str) -> set[str]:
@@ -82,11 +94,10 @@ def test_replaced_values_of_recipes_are_possible(page: Path) -> None:
 @pytest.fixture(scope="module")
 def registered() -> None:
     """The classes that the documentation on extending defines."""
-    for block in fenced(ROOT / "docs" / "extending.md", "python"):
-        exec(compile(block.text, "extending.md", "exec", dont_inherit=True), {"__name__": "extending"})
-    yield
-    RANGE_INITIALIZERS.unregister("three_sigma")
-    PRECISION_INITIALIZERS.unregister("largest")
+    with restored_registries():
+        for block in fenced(ROOT / "docs" / "extending.md", "python"):
+            exec(compile(block.text, "extending.md", "exec", dont_inherit=True), {"__name__": "extending"})
+        yield
 
 
 def placed(title: str, value: Any) -> dict[str, Any]:
@@ -155,12 +166,12 @@ def test_own_classes_quantize(registered: None) -> None:
             "correction": {"rounding": "nearest"},
             "initializer": {
                 "range": {"type": "mixed_clipping", "rules": ["max", "three_sigma"]},
-                "precision": {"type": "largest", "few": 3},
+                "precision": {"type": "largest"},
             },
         },
     }
     result = nncf_mcq.quantize(Network(), nncf.Dataset(list(images_of(4))), config)
-    assert sorted(result.policy.weight_bits.values()) == [3, 8]
+    assert sorted(result.policy.weight_bits.values()) == [2, 8]
     assert set(result.layers[0].rule_channels) == {"max", "three_sigma"}
 
 
@@ -196,6 +207,12 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path, caplog: pytest.LogC
     for program, source in PROGRAMS.items():
         for subcommand in typer.main.get_command(source).commands:  # type: ignore[attr-defined]
             assert f"{program} {subcommand}" in listed
+    for page, module in PYTHON_REFERENCE.items():
+        text = (tmp_path / "site" / "api" / f"{page}.html").read_text(encoding="utf-8")
+        for name in module.__all__:
+            value = getattr(module, name)
+            anchors = {f"{module.__name__}.{name}", f"{getattr(value, '__module__', '')}.{name}"}
+            assert inspect.ismodule(value) or any(f'id="{anchor}"' in text for anchor in anchors), name
     # Nothing comes from elsewhere when a page is read.
     page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.findall(r"<(?:script|link)[^>]*(?:src|href)=\"https?://(?!.*canonical)[^\"]*\.(?:js|css)", page)
