@@ -77,7 +77,10 @@ def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed
     tasks = {}
     for count in dict.fromkeys(counts):
         which = np.arange(count) % len(preparation.images)
-        chosen = {"images": preparation.images[which], "reference": preparation.reference[which]}
+        chosen = {
+            "images": preparation.images[which],
+            "reference": tuple(output[which] for output in preparation.reference),
+        }
         tasks[count] = dataclasses.replace(preparation, **chosen).task()
     random = np.random.default_rng(seed)
     seconds: dict[int, list[float]] = {count: [] for count in tasks}

@@ -18,8 +18,8 @@ from nncf_mcq.calibration.images import collect_images, iterate_images
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import NO_TARGET
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
-from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model import int8
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import to_openvino
@@ -52,7 +52,7 @@ def quantize(
     search_dataset: nncf.Dataset | None = None,
     report_dataset: nncf.Dataset | None = None,
     evaluate: Evaluate | Report | None = None,
-    score: Score | None = None,
+    score: ScoreChoice = None,
     progress: ProgressReporter | None = None,
     study_storage: str | Path | BaseStorage | None = None,
     study_name: str | None = None,
@@ -71,8 +71,9 @@ def quantize(
             the sequential pass; the final weights are rounded for all of them.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
         evaluate: Metrics of the caller's own, for the result; a `Report` runs the models itself.
-        score: Distance of a policy's outputs from the float outputs, lower is better; by default the KL divergence for
-            classifiers, else the relative squared error.
+        score: Distance of an output (N, ...) from the float model's, lower is better: one function for every output, or
+            by name of an output its function, or (function, weight). By default each output gets the distance that
+            suits it (`nncf_mcq.metrics.output_scores.default_score`), and a policy the sum of them.
         progress: Shows progress; silent by default.
         study_storage: Where every score is kept as soon as it is known, for initializers that score policies: a journal
             file, a URL of Optuna, or an Optuna storage. By default in memory only.

@@ -24,6 +24,7 @@ from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
+from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score, get_score
 from nncf_mcq.model.loading import load_model, to_openvino
@@ -168,27 +169,21 @@ class Job:
         samples = functools.partial(iterate_samples, splits.report)
         return Report(samples, metrics, self.config.runtime.threads)
 
-    def score(self) -> Score | None:
-        """The configured distance from the float outputs; None for the default.
+    def score(self) -> ScoreChoice:
+        """The configured distances from the float outputs; None for the defaults.
 
-        It raises ConfigError for outputs that it is not for.
+        They raise ConfigError for outputs that they are not for.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: There is none of a configured name.
         """
-        name = self.config.score
-        if name is None:
-            return None
-        function = get_score(name)
-
-        @functools.wraps(function)
-        def score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-            try:
-                return function(outputs, reference)
-            except ValueError as error:
-                raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
-
-        return score
+        configured = self.config.score
+        if configured is None or isinstance(configured, str):
+            return None if configured is None else _named_score(configured)
+        return {
+            output: (None if entry.type is None else _named_score(entry.type), entry.weight)
+            for output, entry in configured.items()
+        }
 
     def initializer(self) -> PrecisionInitializer:
         """Initializer that finds each layer's bits."""
@@ -235,6 +230,19 @@ class Job:
             resume=resume,
         )
         return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
+
+
+def _named_score(name: str) -> Score:
+    function = get_score(name)
+
+    @functools.wraps(function)
+    def score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+        try:
+            return function(outputs, reference)
+        except ValueError as error:
+            raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
+
+    return score
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, object]:

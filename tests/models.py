@@ -14,10 +14,12 @@ from openvino import opset13 as opset
 
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.schema import Config, load_config
+from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.metrics.scores import Score
 from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
@@ -237,10 +239,12 @@ def make_evaluator(
     """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
     calibrated, table = small_calibrated_model()
     images = random_images(6, seed=1)
-    reference = run(calibrated.quantizable.model, images, threads=1, batch_size=4)
+    float_model = calibrated.quantizable.model
+    reference = ModelRunner.compile(float_model, 1, batch_size=4)([images])
+    scores = choose_scores(describe_outputs(float_model), reference, score)
     build = build or (lambda policy: calibrated.build(policy, table))
     return Evaluator(
-        build, images, reference, threads=threads, batch_size=4, score=score, shared_scores=shared_scores, memo=memo
+        build, images, reference, scores, threads=threads, batch_size=4, shared_scores=shared_scores, memo=memo
     )
 
 

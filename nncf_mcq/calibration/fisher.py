@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncf_mcq.calibration.objectives import log_likelihood
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.torch_graph import TorchGraph
@@ -34,7 +33,8 @@ def collect_fisher(
     over the draws is the diagonal of the Fisher information. For logits that is the Gauss-Newton Hessian, the second
     derivative of the KL divergence to the float outputs at the float weights. A network whose output is not
     (N, classes) counts as a regression: there the gradient is that of the outputs' sum with random signs, over the
-    root of their number, and the mean is the Gauss-Newton diagonal of the outputs' mean squared error.
+    root of their number, and the mean is the Gauss-Newton diagonal of the outputs' mean squared error. Of several
+    outputs it is the sum, as of their score.
 
     Args:
         quantizable: The float model, of batch size 1, and its layers.
@@ -44,8 +44,8 @@ def collect_fisher(
         progress: Called after each image.
 
     Returns:
-        Layer name to (groups, rows, columns). Layers that share a constant all get the sum of theirs. Layers that the
-        first output does not depend on get zeros.
+        Layer name to (groups, rows, columns). Layers that share a constant all get the sum of theirs. Layers that no
+        output depends on get zeros.
 
     Raises:
         QuantizationError: There is no image, the model has an operation that `TorchGraph` does not know, or a gradient
@@ -53,8 +53,7 @@ def collect_fisher(
 
     Limits: it is the diagonal only: errors of two weights that cancel or add up are not seen. The sum over layers with
     one constant leaves out how their gradients correlate. One label or sign vector is drawn for each image, so single
-    weights are noisy; an image whose answer is certain tells little. Outputs are taken for logits: of a model that ends
-    in a softmax it is the Fisher information of a flatter distribution. It is that of the float weights, and tells less
+    weights are noisy; an image whose answer is certain tells little. It is that of the float weights, and tells less
     the further they are moved.
 
     Sources: Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018, weigh the removal of
@@ -70,10 +69,10 @@ def collect_fisher(
     def gradients(index: int) -> tuple[Tensor, ...]:
         # Leaves of this image's own: threads share the memory of the weights, not what autograd records.
         weights = [graph.weight(name).detach().requires_grad_() for name in names]
-        output = graph(torch.from_numpy(images[index : index + 1]), weights=dict(zip(names, weights, strict=True)))
-        return torch.autograd.grad(
-            _objective(output, np.random.default_rng([seed, index])), weights, materialize_grads=True
-        )
+        image = torch.from_numpy(images[index : index + 1])
+        outputs = graph.outputs(image, weights=dict(zip(names, weights, strict=True)))
+        objective = log_likelihood(outputs, np.random.default_rng([seed, index]))
+        return torch.autograd.grad(objective, weights, materialize_grads=True)
 
     sums = {name: torch.zeros(graph.weight(name).shape) for name in names}
     with TorchPool(threads) as pool:
@@ -91,22 +90,6 @@ def collect_fisher(
         total = torch.stack([fisher[member.name] for member in members]).sum(dim=0)
         fisher |= {member.name: total for member in members}
     return fisher
-
-
-def _objective(output: Tensor, generator: np.random.Generator) -> Tensor:
-    """Objective whose gradient is taken, for the output of one image."""
-    if output.ndim == 2 and output.shape[1] > 1:
-        label = sample_label(output.detach()[0], generator)
-        loss: Tensor = F.cross_entropy(output, torch.tensor([label]))
-        return loss
-    signs = torch.from_numpy(generator.choice([-1.0, 1.0], size=tuple(output.shape)))
-    return (output * signs.to(output)).sum() / math.sqrt(output.numel())
-
-
-def sample_label(logits: Tensor, generator: np.random.Generator) -> int:
-    """Draws a class from the softmax of (classes,) logits."""
-    # In float64: `choice` checks that the sum is 1 more closely than float32 can be.
-    return int(generator.choice(len(logits), p=logits.double().softmax(dim=0).numpy()))
 
 
 def _matrices(layer: QuantizableLayer, values: Tensor) -> Tensor:

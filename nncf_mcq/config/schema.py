@@ -174,6 +174,15 @@ class RuntimeConfig(Parameters):
     batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")
 
 
+class OutputScoreConfig(Parameters):
+    """How an output counts in the score."""
+
+    type: str | None = Field(
+        default=None, description="Name of the distance; null takes the one that suits the output."
+    )
+    weight: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="Factor in the sum; 0 leaves it out.")
+
+
 class Config(Parameters):
     """The whole configuration. Paths in it are relative to the file's folder."""
 
@@ -202,15 +211,30 @@ class Config(Parameters):
     metric: str | list[str] | None = Field(
         default=None, description='Name of the metric on the test images, e.g. top1, or several: ["map50", "map"].'
     )
-    score: str | None = Field(
+    score: str | dict[str, OutputScoreConfig] | None = Field(
         default=None,
-        description="Name of the distance of a candidate's outputs from the float outputs, e.g. detection_divergence; "
-        "by default the KL divergence for classifiers, otherwise the relative squared error.",
+        description="Distance of a candidate's outputs from the float outputs: the name of one for all outputs, e.g. "
+        "detection_divergence, or for each output by its name. A policy's score is the weighted sum. By default each "
+        "output gets the distance that suits it, with weight 1.",
     )
     target_device: Literal["CPU"] = "CPU"
     """Device that the model is for, as in NNCF."""
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _score(cls, score: Any) -> Any:
+        """Here rather than by the union, whose message would name each of its members."""
+        if isinstance(score, str) or score is None:
+            return score
+        if not isinstance(score, dict) or not score:
+            raise ValueError("the name of a score, or an object of outputs and their scores")
+        # An object is checked by its own model; a name stands for an object with only the type.
+        return {
+            output: OutputScoreConfig.model_validate({"type": entry} if isinstance(entry, str) else entry)
+            for output, entry in score.items()
+        }
 
     @field_validator("pretrained", mode="before")
     @classmethod

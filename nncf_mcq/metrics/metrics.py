@@ -36,6 +36,11 @@ class SampleMetric:
         return self.finish([self.summarize(outputs[index : index + 1], target) for index, target in enumerate(targets)])
 
 
+_SUM_TOLERANCE = 1e-3
+"""Rounding leaves the sum of float32 or float16 probabilities this near to 1."""
+
+_SMALLEST_PROBABILITY = 1e-30
+
 METRICS: NamedFunctions[Metric] = NamedFunctions("metric")
 """The registered metrics by the name that the configuration uses."""
 
@@ -116,12 +121,25 @@ def agreement(outputs: Outputs, reference: Outputs) -> float:
     return float(np.mean((outputs.argmax(axis=1) == reference.argmax(axis=1)) & is_valid))
 
 
+def are_probabilities(outputs: Outputs) -> bool:
+    """Tells outputs (N, classes) of a softmax from logits: each row is a distribution."""
+    if outputs.ndim != 2 or not np.isfinite(outputs).all() or (outputs < 0).any():
+        return False
+    return bool((np.abs(outputs.sum(axis=1, dtype=np.float64) - 1) < _SUM_TOLERANCE).all())
+
+
+def to_logits(probabilities: Outputs) -> Outputs:
+    """Logits whose softmax the probabilities are: their logarithms, finite also where one has underflowed to 0."""
+    logarithms: Outputs = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST_PROBABILITY))
+    return logarithms
+
+
 def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
-    """Mean over the images of KL(softmax(reference) || softmax(outputs)), in nats, computed in float64.
+    """Mean KL divergence of distributions over the classes, in nats, computed in float64.
 
     Args:
-        outputs: Logits (N, classes).
-        reference: Logits (N, classes), finite.
+        outputs: Logits (N, classes), or the probabilities that a network with a softmax at its end yields.
+        reference: The same of the float model, finite.
 
     Returns:
         At least 0; 0 where the distributions are equal; infinite where an output is NaN or positive infinity.
@@ -134,6 +152,8 @@ def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
         raise ValueError("the reference outputs are not finite")
     if not (outputs < np.inf).all():
         return float("inf")
+    if are_probabilities(reference):
+        outputs, reference = to_logits(outputs), to_logits(reference)
     reference_logarithms = log_softmax(reference.astype(np.float64), axis=1)
     logarithms = log_softmax(outputs.astype(np.float64), axis=1)
     probabilities = np.exp(reference_logarithms)

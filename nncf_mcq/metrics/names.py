@@ -9,6 +9,7 @@ METRIC_NAMES = {
     "map": "mAP",
     "agreement": "top-1 agreement",
     "kl": "KL",
+    "sqnr_db": "SQNR dB",
 }
 """In the order of tables; a metric that is not among them goes by its own name."""
 
@@ -24,6 +25,9 @@ def metric_name(name: str) -> str:
     Args:
         name: As in a configuration or a result.
     """
+    metric, _, output = name.partition(" ")
+    if metric == "sqnr_db" and output:
+        return f"{METRIC_NAMES[metric]}, {output}"
     return METRIC_NAMES.get(name, name.replace("_", " "))
 
 

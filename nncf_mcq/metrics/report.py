@@ -13,7 +13,11 @@ from nncf_mcq.data.chunks import chunks
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
-from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
+from nncf_mcq.model.outputs import describe_outputs
+from nncf_mcq.model.runner import Arrays, ModelRunner, samples_per_chunk
+
+_EXACT = 200.0
+"""Ratio in dB that stands for outputs which are equal, or differ by less than any arithmetic would show."""
 
 
 class Report:
@@ -35,7 +39,9 @@ class Report:
         self._samples = samples
         self._metrics = metrics
         self._threads = threads
-        self._reference: NDArray[np.float32] | None = None
+        self._float_model: ov.Model | None = None
+        self._reference = np.empty(0, dtype=np.float32)
+        self._compares_outputs = False
 
     def check(self, model: ov.Model) -> None:
         """Finds metrics that are not for the outputs of a model, on one sample.
@@ -58,7 +64,10 @@ class Report:
                 raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
 
     def __call__(self, model: ov.Model) -> dict[str, float]:
-        """The metrics of a model; of a classifier also agreement and divergence, unless it is the first.
+        """The metrics of a model; how far it is from the first one, unless it is that one.
+
+        That is agreement and divergence for a classifier, and the signal-to-noise ratio of each output in dB where
+        there are several or the model is none.
 
         Args:
             model: The model.
@@ -73,7 +82,8 @@ class Report:
         keeps_all = any(not isinstance(metric, SampleMetric) for metric in self._metrics.values())
         outputs: list[NDArray[np.float32]] = []
         targets: list[Target] = []
-        for output, target in self._outputs(model):
+        noise = None if self._float_model is None or not self._compares_outputs else _Noise(self._float_model)
+        for output, target in self._outputs(model, noise=noise):
             for summarize, found in summaries.items():
                 found.append(summarize(output, target))
             if keeps_all or is_classifier(output):
@@ -86,19 +96,60 @@ class Report:
             else metric(stacked, stack_targets(targets))
             for name, metric in self._metrics.items()
         }
-        if self._reference is None:
-            self._reference = stacked
+        if self._float_model is None:
+            self._float_model, self._reference = model, stacked
+            self._compares_outputs = len(model.outputs) > 1 or not is_classifier(stacked)
             return values
-        return values | label_free_metrics(stacked, self._reference)
+        return values | label_free_metrics(stacked, self._reference) | ({} if noise is None else noise.ratios())
 
-    def _outputs(self, model: ov.Model, chunk_size: int | None = None) -> Iterator[tuple[NDArray[np.float32], Target]]:
-        """The first output (1, ...) and the target of each sample."""
+    def _outputs(
+        self, model: ov.Model, chunk_size: int | None = None, noise: _Noise | None = None
+    ) -> Iterator[tuple[NDArray[np.float32], Target]]:
+        """The first output (1, ...) and the target of each sample; all outputs are compared on the way."""
         # One sample at a time: each may have its own number of outputs, and larger batches are not faster.
         runner = ModelRunner.compile(model, self._threads, batch_size=1, parallel=True)
+        expected = (
+            None if noise is None else ModelRunner.compile(noise.model, self._threads, batch_size=1, parallel=True)
+        )
         is_empty = True
         for inputs, targets in chunks(self._samples(), chunk_size or samples_per_chunk([runner])):
             is_empty = False
-            for outputs, target in zip(runner.batches(inputs), targets, strict=True):
+            found = runner.batches(inputs)
+            if noise is not None and expected is not None:
+                for outputs, wanted in zip(found, expected.batches(inputs), strict=True):
+                    noise.add(outputs, wanted)
+            for outputs, target in zip(found, targets, strict=True):
                 yield outputs[0], target
         if is_empty:
             raise QuantizationError("the data set is empty: give at least one image")
+
+
+class _Noise:
+    """Energy of the float outputs and of the differences from them.
+
+    Args:
+        model: The float model.
+    """
+
+    def __init__(self, model: ov.Model) -> None:
+        self.model = model
+        self._names = [output.name for output in describe_outputs(model)]
+        self._signal, self._noise = np.zeros(len(self._names)), np.zeros(len(self._names))
+
+    def add(self, outputs: Arrays, reference: Arrays) -> None:
+        for index, (found, expected) in enumerate(zip(outputs, reference, strict=True)):
+            if found.shape == expected.shape and np.issubdtype(expected.dtype, np.floating):
+                self._signal[index] += np.square(expected.astype(np.float64)).sum()
+                self._noise[index] += np.square(found.astype(np.float64) - expected).sum()
+
+    def ratios(self) -> dict[str, float]:
+        """The worst output's signal-to-noise ratio, and where there are several that of each, in dB."""
+        measured = [index for index in range(len(self._names)) if self._signal[index] > 0]
+        ratios = {
+            self._names[index]: min(10 * float(np.log10(self._signal[index] / max(self._noise[index], 1e-300))), _EXACT)
+            for index in measured
+        }
+        if not ratios:
+            return {}
+        each = {f"sqnr_db {name}": ratio for name, ratio in ratios.items()} if len(self._names) > 1 else {}
+        return {"sqnr_db": min(ratios.values()), **each}

@@ -43,7 +43,7 @@ class _Step:
 
 
 class TorchGraph(torch.nn.Module):
-    """Computes the first output of a model with PyTorch.
+    """Computes the outputs of a model with PyTorch.
 
     The constants are buffers: `double()` gives a model in float64. They require no gradients; to differentiate by a
     weight, give it in `weights`.
@@ -64,7 +64,7 @@ class TorchGraph(torch.nn.Module):
         self._input_shape = tuple(model.input(0).get_shape())
         if not self._input_shape:
             raise QuantizationError("the model's input is a scalar: a batch is needed")
-        self._steps, constants, self._result = _read(model)
+        self._steps, constants, self._results = _read(model)
         self._constants = tuple(constants)
         for number, value in constants.items():
             self.register_buffer(f"constant_{number}", value, persistent=False)
@@ -90,6 +90,16 @@ class TorchGraph(torch.nn.Module):
         weights: Mapping[str, Tensor] | None = None,
         observe: Callable[[str, Tensor], Tensor] | None = None,
     ) -> Tensor:
+        """The first of `outputs`."""
+        return self.outputs(inputs, weights=weights, observe=observe)[0]
+
+    def outputs(
+        self,
+        inputs: Tensor,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        observe: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, ...]:
         """Runs the model.
 
         Args:
@@ -100,7 +110,7 @@ class TorchGraph(torch.nn.Module):
                 returns takes the output's place.
 
         Returns:
-            The first output.
+            The outputs, in the model's order.
 
         Raises:
             QuantizationError: The inputs or a weight have the wrong shape, or the model computes across images and N is
@@ -128,7 +138,7 @@ class TorchGraph(torch.nn.Module):
             del results
             for number in step.released:
                 values.pop(number, None)
-        return values[self._result]
+        return tuple(values[result] for result in self._results)
 
     def _constant(self, number: int) -> Tensor:
         return self.get_buffer(f"constant_{number}")
@@ -152,8 +162,8 @@ def _as_sequence(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return (results,) if isinstance(results, Tensor) else results
 
 
-def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], int]:
-    """The steps in topological order, the constants that they read, and the result's number; the input's is 0."""
+def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[int, ...]]:
+    """The steps in topological order, the constants that they read, and the results' numbers; the input's is 0."""
     folded = model.clone()
     for operation in folded.get_ops():
         # The torch frontend marks them as not to be folded, although all shapes are static now.
@@ -187,15 +197,15 @@ def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], int]:
         weighted = kind in _WEIGHTED and read[_WEIGHT_PORT] in constants
         shapes = tuple(tuple(output.get_shape()) for output in operation.outputs())
         steps.append(_Step(operation.get_friendly_name(), weighted, function, read, computed, shapes, ()))
-    result = numbers[_key(folded.get_results()[0].input_value(0))]
-    needed = {result, *(number for step in steps for number in step.inputs)}
+    last = tuple(numbers[_key(result.input_value(0))] for result in folded.get_results())
+    needed = {*last, *(number for step in steps for number in step.inputs)}
     constants = {number: value for number, value in constants.items() if number in needed}
-    return _with_releases(steps, result), constants, result
+    return _with_releases(steps, last), constants, last
 
 
-def _with_releases(steps: Sequence[_Step], result: int) -> tuple[_Step, ...]:
+def _with_releases(steps: Sequence[_Step], results: Sequence[int]) -> tuple[_Step, ...]:
     """Tells each step which values nothing reads after it."""
-    seen = {result}
+    seen = set(results)
     reversed_steps: list[_Step] = []
     for step in reversed(steps):
         released = {*step.inputs, *step.outputs} - seen

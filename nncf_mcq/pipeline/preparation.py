@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
-from nncf_mcq.metrics.scores import Score
-from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
+from nncf_mcq.model.outputs import describe_outputs
+from nncf_mcq.model.runner import Arrays, ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -38,11 +39,11 @@ class Preparation:
             images.
         table: The weight table of the search.
         images: (N, ...) images that policies are scored on.
-        reference: (N, ...) outputs of the float model on them.
+        reference: (N, ...) for each output of the float model on them.
+        score: Distance of all outputs from the reference.
         costs: Costs of policies.
         sequential: Whether the sequential pass is worth trying on the policy found.
         runtime: How models are run.
-        score: Distance of outputs from the reference; `default_score` if None.
         settings: The part of the configuration that the scores and the search depend on.
     """
 
@@ -50,11 +51,11 @@ class Preparation:
     search_model: CalibratedModel
     table: WeightTable
     images: NDArray[np.float32] = field(repr=False)
-    reference: NDArray[np.float32] = field(repr=False)
+    reference: Arrays = field(repr=False)
+    score: OutputScores
     costs: CostModel
     sequential: bool
     runtime: RuntimeConfig
-    score: Score | None = None
     settings: JsonObject = field(default_factory=dict, repr=False)
 
     @property
@@ -92,9 +93,9 @@ class Preparation:
             lambda policy: self.search_model.build(policy, self.table, packed=False),
             self.images,
             self.reference,
+            self.score,
             threads=threads or self.runtime.threads,
             batch_size=self.runtime.batch_size,
-            score=self.score,
             shared_scores=shared_scores,
             memo=None if stored is None else stored.memo,
             random_order=stored is not None and stored.mode == "join",
@@ -124,7 +125,7 @@ def prepare(
     stages: Stages,
     *,
     search_dataset: nncf.Dataset | None = None,
-    score: Score | None = None,
+    score: ScoreChoice = None,
 ) -> Preparation:
     """Collects the statistics, builds the weight table and runs the float model on the search images.
 
@@ -137,7 +138,7 @@ def prepare(
         stages: Reports the progress.
         search_dataset: Inputs that policies are scored on; by default one half of the calibration images, where
             anything is scored at all.
-        score: Distance of a policy's outputs from the float outputs.
+        score: Distance of each output from the float model's; defaults that suit each output.
 
     Raises:
         BudgetError: No policy meets the budget.
@@ -162,7 +163,8 @@ def prepare(
     table = search_model.weight_table(bits, stages)
     with stages.stage("float reference"):
         runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
-        reference, *_ = runner([images])
+        reference = runner([images])
+        scores = choose_scores(describe_outputs(model), reference, score)
     return Preparation(
         calibrated=calibrated,
         search_model=search_model,
@@ -172,17 +174,16 @@ def prepare(
         costs=search_model.costs(table),
         sequential=sequential,
         runtime=runtime,
-        score=score,
-        settings=_settings(compression, score),
+        score=scores,
+        settings=_settings(compression, scores),
     )
 
 
-def _settings(compression: CompressionConfig, score: Score | None) -> JsonObject:
+def _settings(compression: CompressionConfig, score: OutputScores) -> JsonObject:
     """Part of the configuration that a search depends on; how fast and how long it searches is not in it."""
     values = compression.model_dump(mode="json", exclude_none=True)
     # It is decided after the search.
     del values["correction"]["sequential"]
     for name in compression.initializer.precision.may_change:
         values["initializer"]["precision"].pop(name, None)
-    named = {} if score is None else {"score": getattr(score, "__qualname__", type(score).__qualname__)}
-    return {"compression": values, **named}
+    return {"compression": values, "score": score.to_dict()}

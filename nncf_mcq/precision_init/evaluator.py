@@ -13,8 +13,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.metrics.scores import Score, default_score
-from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.model.runner import Arrays, ModelRunner
 from nncf_mcq.policy import Policy, PolicyKey
 
 
@@ -34,10 +34,10 @@ class Evaluator:
     Args:
         build: Makes the model of a policy.
         images: (N, ...) search images.
-        reference: (N, ...) outputs of the float model on them.
+        reference: (N, ...) for each output of the float model on them.
+        score: Distance of all outputs from the reference, lower is better.
         threads: Inference threads; policies are scored side by side, one thread each.
         batch_size: Images per inference.
-        score: Distance of outputs from the reference, lower is better; `default_score` if not given.
         shared_scores: Scores that other searches of the same model and images found, and where new ones go. Asking
             for one of them takes no time, but counts as an evaluation.
         memo: Where scores are kept as soon as they are known. Those that it holds count, and are not run again.
@@ -48,11 +48,11 @@ class Evaluator:
         self,
         build: Callable[[Policy], ov.Model],
         images: NDArray[np.float32],
-        reference: NDArray[np.float32],
+        reference: Arrays,
+        score: OutputScores,
         *,
         threads: int,
         batch_size: int,
-        score: Score | None = None,
         shared_scores: MutableMapping[PolicyKey, float] | None = None,
         memo: ScoreMemo | None = None,
         random_order: bool = False,
@@ -62,7 +62,7 @@ class Evaluator:
         self._reference = reference
         self._threads = threads
         self._batch_size = batch_size
-        self._score = score or default_score
+        self._score = score
         self._shared_scores = {} if shared_scores is None else shared_scores
         self._scores: dict[PolicyKey, float] = {}
         self._memo = memo
@@ -149,4 +149,4 @@ class Evaluator:
 
     def _distance(self, model: ov.Model, threads: int) -> float:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        return self._score(runner([self._images])[0], self._reference)
+        return self._score(runner([self._images]), self._reference)

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nncf_mcq.calibration.objectives import divergence
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
@@ -70,6 +70,7 @@ def collect_hessian_traces(
     It is the Hessian of the divergence to the float outputs at the float weights, of which no labels are needed; there
     it equals the Gauss-Newton matrix, the expected Hessian of the cross entropy over labels drawn from the network's
     own answer. A network whose output is not (N, classes) counts as a regression: half the outputs' mean squared error.
+    Of several outputs it is the sum, as of their score.
 
     Args:
         quantizable: The float model, of batch size 1, and its layers.
@@ -97,8 +98,9 @@ def collect_hessian_traces(
         generator = torch.Generator().manual_seed((seed << 20) + index)
         weights = [graph.weight(name).detach().requires_grad_() for name in names]
         signs = [torch.randint(0, 2, weight.shape, generator=generator) * 2.0 - 1.0 for weight in weights]
-        output = graph(torch.from_numpy(images[index : index + 1]), weights=dict(zip(names, weights, strict=True)))
-        gradients = torch.autograd.grad(_distance(output), weights, create_graph=True, materialize_grads=True)
+        image = torch.from_numpy(images[index : index + 1])
+        outputs = graph.outputs(image, weights=dict(zip(names, weights, strict=True)))
+        gradients = torch.autograd.grad(divergence(outputs), weights, create_graph=True, materialize_grads=True)
         along = torch.stack([(gradient * sign).sum() for gradient, sign in zip(gradients, signs, strict=True)]).sum()
         if not along.requires_grad:
             return [0.0] * len(names)
@@ -119,11 +121,3 @@ def collect_hessian_traces(
         for members in quantizable.groups.values()
         for member in members
     }
-
-
-def _distance(output: Tensor) -> Tensor:
-    """Divergence from the output to itself: 0, as is its gradient, but not its curvature."""
-    if output.ndim == 2 and output.shape[1] > 1:
-        reference = output.detach().log_softmax(dim=1)
-        return F.kl_div(output.log_softmax(dim=1), reference, reduction="batchmean", log_target=True)
-    return 0.5 * (output - output.detach()).square().mean()

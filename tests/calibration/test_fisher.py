@@ -9,8 +9,9 @@ import pytest
 import torch
 from openvino import opset13 as opset
 
-from nncf_mcq.calibration import fisher as module
-from nncf_mcq.calibration.fisher import collect_fisher, sample_label
+from nncf_mcq.calibration import objectives as module
+from nncf_mcq.calibration.fisher import collect_fisher
+from nncf_mcq.calibration.objectives import sample_label
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
@@ -212,14 +213,19 @@ def test_layers_that_share_a_constant_get_the_sum() -> None:
     torch.testing.assert_close(found["last"], single["last"])
 
 
-def test_a_layer_without_influence_gets_zeros() -> None:
+def test_every_output_counts_and_a_layer_without_influence_gets_zeros() -> None:
     parameter = opset.parameter([1, 6], ov.Type.f32, name="image")
-    outputs = [opset.matmul(parameter, random_constant(6, 4), False, False, name=name) for name in ("first", "second")]
-    quantizable = find_layers(ov.Model(outputs, [parameter], "model"))
+    first, second, third = (
+        opset.matmul(parameter, random_constant(6, 4, seed=seed), False, False, name=name)
+        for seed, name in enumerate(("first", "second", "third"))
+    )
+    without = opset.multiply(third, opset.constant(np.float32(0)))
+    quantizable = find_layers(ov.Model([first, opset.reshape(second, [1, 2, 2], False), without], [parameter], "model"))
     found = collect_fisher(quantizable, random_images(2, (1, 6)), threads=1)
     assert found["first"].min() > 0
-    assert found["second"].shape == (1, 4, 6)
-    assert not found["second"].any()
+    assert found["second"].min() > 0
+    assert found["third"].shape == (1, 4, 6)
+    assert not found["third"].any()
 
 
 def test_names_what_it_cannot_use() -> None:

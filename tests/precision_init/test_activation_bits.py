@@ -15,6 +15,7 @@ from nncf_mcq.config.budget import Budget
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import BudgetError, ConfigError
 from nncf_mcq.ir.activations import ActivationGrid
+from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.pipeline.preparation import prepare
@@ -129,7 +130,9 @@ def test_a_budget_of_the_size_alone_leaves_activations_at_the_largest_width() ->
 
 def test_the_policy_of_a_choice_leads_back_to_it() -> None:
     quantizable = model_of_four_layers()
-    evaluator = Evaluator(lambda policy: quantizable.model, np.zeros((1, 1)), np.zeros((1, 1)), threads=1, batch_size=1)
+    evaluator = Evaluator(
+        lambda policy: quantizable.model, np.zeros((1, 1)), (), OutputScores([]), threads=1, batch_size=1
+    )
     task = PrecisionTask(
         quantizable=quantizable,
         choices=quantizable.choices((2, 8), WIDTHS),

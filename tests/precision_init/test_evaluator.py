@@ -6,12 +6,16 @@ import pytest
 from numpy.typing import NDArray
 
 from nncf_mcq import Policy
-from nncf_mcq.metrics.scores import default_score
+from nncf_mcq.metrics.output_scores import default_score
+from nncf_mcq.model.outputs import ModelOutput
 from nncf_mcq.policy import PolicyKey
 from tests.models import make_evaluator, make_task, small_calibrated_model
 
 TASK = make_task()
 GROUPS = list(TASK.quantizable.groups)
+
+
+OUTPUT = ModelOutput("output")
 
 
 def uniform(bits: int) -> Policy:
@@ -101,12 +105,12 @@ def test_the_default_score_is_zero_for_equal_outputs_and_grows_with_the_differen
     for shape in ((4, 5), (4, 1), (4, 3, 2, 2)):
         reference = random.normal(size=shape).astype(np.float32)
         noise = random.normal(size=shape).astype(np.float32)
-        scores = [default_score(reference + size * noise, reference) for size in (0, 0.1, 1.0)]
+        scores = [default_score(OUTPUT, reference)(reference + size * noise, reference) for size in (0, 0.1, 1.0)]
         assert scores[0] == pytest.approx(0, abs=1e-7)
         assert scores[0] < scores[1] < scores[2]
 
 
 def test_the_default_score_of_a_map_is_the_relative_squared_error() -> None:
     reference = np.full((2, 1, 2, 2), 2.0, dtype=np.float32)
-    assert default_score(reference * 1.5, reference) == pytest.approx(0.25)
-    assert np.isfinite(default_score(reference, np.zeros_like(reference)))
+    assert default_score(OUTPUT, reference)(reference * 1.5, reference) == pytest.approx(0.25)
+    assert np.isfinite(default_score(OUTPUT, np.zeros_like(reference))(reference, np.zeros_like(reference)))

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 import nncf_mcq
 from nncf_mcq import ConfigError
-from nncf_mcq.metrics.scores import default_score
+from nncf_mcq.metrics.metrics import kl_divergence
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
@@ -47,7 +47,7 @@ class Counting:
         if self.calls == self._last:
             raise self._error
         self.calls += 1
-        return default_score(outputs, reference)
+        return kl_divergence(outputs, reference)
 
 
 def find(task: PrecisionTask, **parameters: Any) -> PrecisionResult:
@@ -189,7 +189,7 @@ def test_a_trial_says_whose_it_is_and_what_it_scores_before_the_score_is_known()
 
     def score(outputs: Array, reference: Array) -> float:
         seen.extend(study_of(task).trials[-1:])
-        return default_score(outputs, reference)
+        return kl_divergence(outputs, reference)
 
     task = make_task(score=score, storage=StudyStorage(storage))
     find(task, warm_start="none", evaluations=2)
@@ -218,7 +218,7 @@ def test_a_warm_start_without_a_number_is_not_tried_again(tmp_path: Path) -> Non
 
         def score(outputs: Array, reference: Array, calls: Any = calls, first: bool = first) -> float:
             nothing = first and next(calls) == SENSITIVITIES
-            return math.nan if nothing else default_score(outputs, reference)
+            return math.nan if nothing else kl_divergence(outputs, reference)
 
         result = find(resume(path, score), evaluations=evaluations)
         assert result.details["warm_start_score"] is None

@@ -1,0 +1,167 @@
+"""The distance of all outputs of a model: a score for each that suits it, and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.metrics.detection import BOX_VALUES
+from nncf_mcq.metrics.metrics import is_classifier
+from nncf_mcq.metrics.scores import SCORES, Score
+from nncf_mcq.model.outputs import ModelOutput
+from nncf_mcq.model.runner import Arrays
+from nncf_mcq.utils.json_values import JsonObject
+
+ScoreChoice: TypeAlias = "Score | Mapping[str, Score | tuple[Score | None, float]] | None"
+"""One score for every output; by name of an output its score, or its score (None for the default) and its weight."""
+
+_PIXELS: Final = 1.5
+"""Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
+
+
+@dataclass(frozen=True)
+class OutputScore:
+    """How far one output of a model is from the float model's.
+
+    Attributes:
+        output: Name of the output.
+        function: The distance.
+        weight: Factor of it in the sum, at least 0.
+    """
+
+    output: str
+    function: Score
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The name that a configuration has for the function, or its own."""
+        known = next((name for name, function in SCORES.items() if function is self.function), None)
+        return known or str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
+
+
+class OutputScores:
+    """Weighted sum of the distances of all outputs; lower is better.
+
+    Args:
+        scores: One for each output, in the model's order.
+    """
+
+    def __init__(self, scores: Sequence[OutputScore]) -> None:
+        self.scores = tuple(scores)
+
+    def __call__(self, outputs: Arrays, reference: Arrays) -> float:
+        """The sum.
+
+        Args:
+            outputs: (N, ...) for each output.
+            reference: The float model's.
+        """
+        return sum(self.each(outputs, reference).values())
+
+    def each(self, outputs: Arrays, reference: Arrays) -> dict[str, float]:
+        """Name of each output that counts to its weighted distance.
+
+        Args:
+            outputs: As for the sum.
+            reference: The float model's.
+        """
+        return {
+            score.output: score.weight * score.function(*_aligned(found, expected))
+            for score, found, expected in zip(self.scores, outputs, reference, strict=True)
+            if score.weight > 0
+        }
+
+    def to_dict(self) -> JsonObject:
+        """JSON values: name of each output to its score and weight."""
+        return {score.output: {"type": score.name, "weight": score.weight} for score in self.scores}
+
+
+def choose_scores(outputs: Sequence[ModelOutput], reference: Arrays, choice: ScoreChoice = None) -> OutputScores:
+    """The scores that were asked for, and defaults for all other outputs.
+
+    Args:
+        outputs: What the graph tells of the outputs.
+        reference: (N, ...) for each output, of the float model.
+        choice: What was asked for.
+
+    Raises:
+        ConfigError: The choice names an output that the model does not have, or no output counts.
+    """
+    names = [output.name for output in outputs]
+    if isinstance(choice, Mapping):
+        unknown = next((name for name in choice if name not in names), None)
+        if unknown is not None:
+            raise ConfigError("score", unknown, f"an output of the model: {', '.join(names)}")
+    found = []
+    for output, values in zip(outputs, reference, strict=True):
+        asked = choice.get(output.name) if isinstance(choice, Mapping) else choice
+        function, weight = asked if isinstance(asked, tuple) else (asked, 1.0)
+        found.append(OutputScore(output.name, function or default_score(output, values), weight))
+    if not any(score.weight > 0 for score in found):
+        raise ConfigError("score", {score.output: score.weight for score in found}, "an output of positive weight")
+    return OutputScores(found)
+
+
+def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
+    """The distance that suits an output, by what the graph and the float model's values tell.
+
+    Whole numbers: the share that differ. Probabilities of a softmax: their KL divergence. Boxes with classes, with or
+    without an objectness: `detection_divergence` or `box_class_divergence`. Independent probabilities: the divergence
+    of each. Classes (N, classes), or of each pixel: the KL divergence of the logits. Anything else: the relative
+    squared error.
+
+    Args:
+        output: What the graph tells of it.
+        reference: (N, ...) of the float model.
+    """
+    name = "squared_error"
+    if output.is_integer:
+        name = "disagreement"
+    elif output.activation == "softmax" and output.axis == 1 and reference.ndim > 2:
+        name = "distribution_divergence"
+    elif (detector := _detector(reference)) is not None:
+        name = detector
+    elif output.activation == "sigmoid":
+        name = "bernoulli_divergence"
+    elif is_classifier(reference):
+        name = "kl"
+    elif output.is_map and output.activation == "none":
+        name = "map_divergence"
+    return SCORES[name]
+
+
+def _detector(reference: NDArray[np.float32]) -> str | None:
+    """Name of the score for boxes with classes; None for other outputs."""
+    if reference.ndim != 3:
+        return None
+    corners = BOX_VALUES - 1
+    _, rows, columns = reference.shape
+    if corners < rows < columns and _are_detections(reference[:, :corners], reference[:, corners:]):
+        return "box_class_divergence"
+    if columns > BOX_VALUES and _are_detections(reference[..., :corners], reference[..., corners:]):
+        return "detection_divergence"
+    return None
+
+
+def _are_detections(boxes: NDArray[np.float32], probabilities: NDArray[np.float32]) -> bool:
+    return bool(boxes.max() > _PIXELS and probabilities.min() >= 0 and probabilities.max() <= 1)
+
+
+def _aligned(
+    found: NDArray[np.float32], expected: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Outputs of one shape: where it depends on the data, e.g. on the number of boxes kept, the smaller gets zeros."""
+    if found.shape == expected.shape or found.ndim != expected.ndim:
+        return found, expected
+    shape = np.maximum(found.shape, expected.shape)
+
+    def padded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.pad(values, [(0, int(size - own)) for size, own in zip(shape, values.shape, strict=True)])
+
+    return padded(found), padded(expected)

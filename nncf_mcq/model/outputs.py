@@ -1,0 +1,89 @@
+"""What a model's outputs are, as far as its graph tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import openvino as ov
+
+from nncf_mcq.model.nodes import source
+
+Activation = Literal["none", "softmax", "sigmoid"]
+
+_PASSED: Final = ("Convert", "Squeeze", "Unsqueeze", "Reshape", "Transpose", "Identity")
+"""Operations that move values and change none."""
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """An output of a model.
+
+    Attributes:
+        name: Its tensor's name, or its number where it has none.
+        activation: What its values went through last.
+        axis: Dimension over which a softmax normalizes, in the output's own shape.
+        is_map: Whether it has a value for each pixel of the image, in more channels than one and other ones than the
+            image's: the logits of a segmentation.
+        is_integer: Whether its values are whole numbers, e.g. classes.
+    """
+
+    name: str
+    activation: Activation = "none"
+    axis: int | None = None
+    is_map: bool = False
+    is_integer: bool = False
+
+
+def describe_outputs(model: ov.Model) -> tuple[ModelOutput, ...]:
+    """The outputs of a model, in its order.
+
+    Args:
+        model: The float model.
+    """
+    return tuple(_describe(model, port, number) for number, port in enumerate(model.outputs))
+
+
+def _describe(model: ov.Model, port: ov.Output, number: int) -> ModelOutput:
+    # OpenVINO names an output that has no name after its node, by a number that changes from load to load.
+    names = sorted(port.get_names() - {port.get_node().get_friendly_name()})
+    last = source(port.get_node(), 0)
+    transposed: list[list[int]] = []
+    keeps_axes = True
+    while last.get_type_name() in _PASSED and last.get_input_size() > 0:
+        if last.get_type_name() == "Transpose":
+            order = source(last, 1)
+            keeps_axes &= order.get_type_name() == "Constant"
+            if keeps_axes:
+                transposed.append([int(item) for item in order.get_data()])
+        elif last.get_type_name() not in ("Convert", "Identity"):
+            keeps_axes = False
+        last = source(last, 0)
+    activation: Activation = "none"
+    axis: int | None = None
+    if last.get_type_name() == "Softmax":
+        activation = "softmax"
+        rank = port.get_partial_shape()
+        if keeps_axes and rank.rank.is_static:
+            axis = int(last.get_attributes()["axis"]) % len(rank)
+            # From the softmax to the output: the dimension goes where the permutation takes it.
+            for order in reversed(transposed):
+                axis = order.index(axis)
+    elif last.get_type_name() in ("Sigmoid", "HSigmoid"):
+        activation = "sigmoid"
+    return ModelOutput(
+        name=names[0] if names else str(number),
+        activation=activation,
+        axis=axis,
+        is_map=_is_map(model, port),
+        is_integer=not port.get_element_type().is_real(),
+    )
+
+
+def _is_map(model: ov.Model, port: ov.Output) -> bool:
+    shape, image = port.get_partial_shape(), model.input(0).get_partial_shape()
+    if shape.is_dynamic or image.is_dynamic or len(shape) != 4 or len(image) != 4:
+        return False
+    found, given = (np.array([side.get_length() for side in item]) for item in (shape, image))
+    return bool((found[2:] == given[2:]).all()) and int(found[1]) > 1 and found[1] != given[1]
