@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nncf_mcq.metrics.scores import default_score
+from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.policy import PolicyKey
 from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
@@ -85,7 +85,7 @@ def watched_search(section: Section, space: Space) -> WatchedSearch:
     needed = tuple(sorted({*space.weight_bits, *initializer.required_bits(space.weight_bits)}))
     prepared, known = _prepared(space, needed)
     scores = CountedScores(known)
-    task = dataclasses.replace(prepared, score=scores.score).task(shared_scores=scores)
+    task = dataclasses.replace(prepared, score=scores.counting(prepared.score)).task(shared_scores=scores)
     search = WatchedSearch(initializer, task, scores)
     search.task = dataclasses.replace(task, progress=lambda done, total: search.progress.append((done, total)))
     return search
@@ -115,10 +115,19 @@ class CountedScores(MutableMapping[PolicyKey, float]):
         self.reads = 0
         self.uncounted = 0
 
-    def score(self, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-        """The default score."""
-        self.uncounted += 1
-        return default_score(outputs, reference)
+    def counting(self, scores: OutputScores) -> OutputScores:
+        """The same score, which counts its calls.
+
+        Args:
+            scores: Of a model with one output.
+        """
+        (only,) = scores.scores
+
+        def count(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+            self.uncounted += 1
+            return only.function(outputs, reference)
+
+        return OutputScores([dataclasses.replace(only, function=count)])
 
     def __contains__(self, key: object) -> bool:
         return key in self._known
