@@ -175,7 +175,7 @@ class RuntimeConfig(Parameters):
 
 
 class OutputScoreConfig(Parameters):
-    """How an output counts in the score."""
+    """Distance and weight of an output in the score."""
 
     type: str | None = Field(
         default=None, description="Name of the distance; null takes the one that suits the output."

@@ -1,4 +1,4 @@
-"""What a model's outputs are, as far as its graph tells."""
+"""Kinds of a model's outputs, as far as its graph tells."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ every_symmetry = pytest.mark.parametrize("asymmetric", [True, False], ids=["asym
 
 
 class ActivationRangeInitializerTestCase(RegisteredTestCase):
-    """What a subclass of `ActivationRangeInitializer` must hold; the fixture `section` is its JSON."""
+    """Suite for a subclass of `ActivationRangeInitializer`; the fixture `section` is its JSON."""
 
     registry = ACTIVATION_RANGE_INITIALIZERS
     path = "compression.activations.range"

@@ -30,7 +30,7 @@ every_part = pytest.mark.parametrize("part", PARTS)
 
 
 class DatasetTestCase(RegisteredTestCase):
-    """What a class in `DATASETS` must hold.
+    """Suite for a class in `DATASETS`.
 
     The fixture `section` is its JSON, `base_directory` the folder that its paths start from, and `image_shape` the
     shape of its images. No two images may be equal: equal pixels count as one image in two parts.
@@ -153,7 +153,7 @@ class DatasetTestCase(RegisteredTestCase):
 
 
 class SplitDatasetTestCase(DatasetTestCase):
-    """What a data set must hold that divides its images by `split`; at least six images, and no `search` part given."""
+    """Suite for a data set that divides its images by `split`: at least six images, and no `search` part given."""
 
     def test_the_parts_have_the_sizes_asked_for(
         self, section: Section, base_directory: Path, model: ModelSource | None

@@ -31,7 +31,7 @@ _MIDDLE = 0.4
 
 
 class PrecisionInitializerTestCase(RegisteredTestCase):
-    """What a subclass of `PrecisionInitializer` must hold; the fixture `section` is its JSON.
+    """Suite for a subclass of `PrecisionInitializer`; the fixture `section` is its JSON.
 
     Its policies are searched in a small network. `BudgetPrecisionInitializerTestCase` is for one that takes a budget.
     """
@@ -93,7 +93,7 @@ class PrecisionInitializerTestCase(RegisteredTestCase):
             assert 0 <= done <= total
 
     def test_the_same_search_finds_the_same(self, section: Section, search: WatchedSearch, space: Space) -> None:
-        """What is random depends on a parameter, and on nothing that another library may have drawn before."""
+        """Randomness depends on a parameter, and on nothing that another library may have drawn before."""
         again = watched_search(section, space)
         random.seed(1)
         np.random.seed(1)
@@ -117,7 +117,7 @@ class PrecisionInitializerTestCase(RegisteredTestCase):
 
 
 class BudgetPrecisionInitializerTestCase(PrecisionInitializerTestCase):
-    """What a precision initializer must hold that takes a `budget`; the one in the section is replaced by others."""
+    """Suite for a precision initializer with a `budget`; the one in the section is replaced by others."""
 
     @pytest.mark.parametrize("limit", list(LIMITS))
     def test_every_kind_of_limit_is_kept(self, section: Section, limit: str) -> None:

@@ -22,7 +22,7 @@ per_channel_and_tensor = pytest.mark.parametrize("per_channel", [True, False], i
 
 
 class RangeInitializerTestCase(RegisteredTestCase):
-    """What a subclass of `RangeInitializer` must hold; the fixture `section` is its JSON."""
+    """Suite for a subclass of `RangeInitializer`; the fixture `section` is its JSON."""
 
     registry = RANGE_INITIALIZERS
     path = "compression.initializer.range"

@@ -23,7 +23,7 @@ from nncf_mcq.utils.progress import SilentProgress, Stages
 
 @dataclass(frozen=True)
 class Space:
-    """What a policy may choose from.
+    """Bit-widths that a policy may choose from.
 
     Attributes:
         weight_bits: Bit-widths of weights.
@@ -170,7 +170,7 @@ class _EveryWidth(PrecisionInitializer):
 
 @functools.cache
 def _prepared(space: Space, bits: tuple[int, ...]) -> tuple[Preparation, dict[PolicyKey, float]]:
-    """What searches in a space start from, and the scores that they share."""
+    """Start of the searches in a space, and the scores that they share."""
     config = small_config(weight_bits=space.weight_bits, activation_bits=space.activation_bits)
     stages = Stages(SilentProgress())
     compression, runtime = config.compression, config.runtime
