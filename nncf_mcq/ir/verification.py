@@ -13,11 +13,8 @@ import openvino as ov
 
 from nncf_mcq.errors import VerificationError
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.nodes import LAYER_TYPES
 from nncf_mcq.policy import INT8_PRECISIONS
-
-LAYER_TYPES = frozenset(
-    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
-)
 
 _RUNTIME_LAYER_TYPES = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 

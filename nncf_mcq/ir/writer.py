@@ -8,6 +8,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from nncf_mcq.model.equal_constants import unite_equal
 from nncf_mcq.utils.files import temporary_sibling
 
 # `<` is always escaped inside an attribute, so `>`, blanks and `<` in a row stand between two tags.
@@ -26,8 +27,8 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     replaced, there is a moment in which the old .xml stands next to the new .bin; who reads at the same time as another
     writes should write to a new directory.
 
-    The XML counts for a small network. Equal scalars become one node, nodes that compute constants get short names, and
-    the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
+    The XML counts for a small network. Equal constants become one node, nodes that compute constants get short names,
+    and the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
 
     Args:
         model: The model; it is not changed.
@@ -43,7 +44,7 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     """
     directory.mkdir(parents=True, exist_ok=True)
     compact = model.clone()
-    _share_scalars(compact)
+    unite_equal(node for node in compact.get_ordered_ops() if node.get_type_name() == "Constant")
     _name_constant_subgraphs(compact)
     xml = directory / f"{name}.xml"
     temporary_xml = temporary_sibling(xml)
@@ -71,21 +72,6 @@ def _compact_xml(xml: bytes) -> bytes:
         return b"<edges>" + b"".join(edges) + b"</edges>"
 
     return _EDGES.sub(sort_edges, _BETWEEN_TAGS.sub(b"><", xml))
-
-
-def _share_scalars(model: ov.Model) -> None:
-    """Makes one node of constants of one element that are equal in type, shape and value."""
-    first: dict[tuple[str, tuple[int, ...], bytes], ov.Node] = {}
-    for node in model.get_ordered_ops():
-        shape = tuple(node.get_output_shape(0)) if node.get_type_name() == "Constant" else None
-        # The packed types have no numpy type of their own; they hold weights, which are rarely one element.
-        if shape is None or any(size != 1 for size in shape) or node.get_element_type().get_bitwidth() < 8:
-            continue
-        key = (str(node.get_element_type()), shape, node.get_data().tobytes())
-        if key in first:
-            node.output(0).replace(first[key].output(0))
-        else:
-            first[key] = node
 
 
 def _name_constant_subgraphs(model: ov.Model) -> None:
