@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from pathlib import Path
 
 import openvino as ov
@@ -16,6 +18,9 @@ _BETWEEN_TAGS = re.compile(rb">\s+<")
 _EDGES = re.compile(rb"<edges>(.*?)</edges>", re.DOTALL)
 _EDGE = re.compile(rb"<edge [^>]*/>")
 _NUMBER = re.compile(rb"\d+")
+
+_UNWRITABLE = ("iostream error", "Can't open bin file", "Can't open xml file")
+"""In the messages of OpenVINO where a file cannot be written."""
 
 
 def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Path:
@@ -51,7 +56,7 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     temporary_bin = temporary_xml.with_suffix(".bin")
     try:
         # The quantized weights have their width already; halving the float ones is the caller's decision.
-        ov.save_model(compact, temporary_xml, compress_to_fp16=False)
+        _save(compact, temporary_xml)
         temporary_xml.write_bytes(_compact_xml(temporary_xml.read_bytes()))
         for path in (temporary_bin, temporary_xml):
             with path.open("rb+") as stream:
@@ -62,6 +67,17 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
         temporary_bin.unlink(missing_ok=True)
         temporary_xml.unlink(missing_ok=True)
     return xml
+
+
+def _save(model: ov.Model, xml: Path) -> None:
+    try:
+        ov.save_model(model, xml, compress_to_fp16=False)
+    except RuntimeError as error:
+        if not any(reason in str(error) for reason in _UNWRITABLE):
+            raise
+        # OpenVINO does not say why: most often there is no room.
+        free = shutil.disk_usage(xml.parent).free
+        raise OSError(errno.EIO, f"OpenVINO cannot write a model where {free:,} bytes are free", str(xml)) from error
 
 
 def _compact_xml(xml: bytes) -> bytes:

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from openvino import opset8, opset14
 from openvino import opset13 as opset
 
-from nncf_mcq.ir.verification import INT8_PRECISIONS, runtime_precisions
+from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.int8_forms import use_int8_forms
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.policy import INT8_PRECISIONS
 from tests.models import convolution, make_model, operation_types, random_constant, random_images
 
 
