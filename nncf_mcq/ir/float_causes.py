@@ -8,7 +8,7 @@ of the model. The operation at which the layer falls out of int8 is the cause.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 import numpy as np
 import openvino as ov
@@ -20,6 +20,9 @@ from nncf_mcq.model.nodes import LAYER_TYPES
 from nncf_mcq.policy import INT8_PRECISIONS
 
 WEIGHTS_NOT_QUANTIZED = "its weights are not quantized"
+
+_SHOWN = 3
+"""Names in a sentence."""
 
 # What the plugin runs on integers; any other number of levels is computed in floating point.
 _WEIGHT_LEVELS = (255, 256)
@@ -65,6 +68,23 @@ def float_cause(model: ov.Model, layer: ov.Node) -> str:
                 return f"the plugin has no int8 kernel for it, {_label(layer)} of {_shapes(layer)}"
             return f"the plugin does not run {_label(operations[count - 1])} on integers, which hands it its input"
     return "by itself it would run in int8: something around it keeps the plugin from that"
+
+
+def float_sentences(layers: Iterable[tuple[str, str | None, str]]) -> Iterator[str]:
+    """One sentence for all layers that run in floating point for the same cause.
+
+    Args:
+        layers: Name, precision (None where the plugin does not tell) and cause of each.
+    """
+    names: dict[tuple[str | None, str], list[str]] = {}
+    for name, precision, cause in layers:
+        names.setdefault((precision, cause), []).append(name)
+    for (precision, cause), alike in names.items():
+        shown = ", ".join(repr(name) for name in alike[:_SHOWN])
+        more = f" and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else ""
+        one = len(alike) == 1
+        found = "not found among those that run" if precision is None else f"{'runs' if one else 'run'} in {precision}"
+        yield f"{'layer' if one else f'{len(alike)} layers'} {shown}{more} {found}: {cause}"
 
 
 def _constants(model: ov.Model) -> Set[str]:

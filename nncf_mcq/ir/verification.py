@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import openvino as ov
 
 from nncf_mcq.errors import VerificationError
-from nncf_mcq.ir.float_causes import float_cause
+from nncf_mcq.ir.float_causes import float_cause, float_sentences
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.policy import INT8_PRECISIONS
@@ -24,8 +24,6 @@ Equality of all bits is the rule. Sums of floating-point layers in another order
 value that falls on the other side of a rounding differs by a whole step of a quantizer, which is 4e-3 of its range at 8
 bits.
 """
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class VerificationResult:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know although it is no problem."""
-        found = list(_sentences(self.float_layers))
+        found = list(float_sentences((layer.name, layer.precision, layer.cause) for layer in self.float_layers))
         if self.passed and self.difference:
             found.append(
                 f"outputs of the file differ from those of the scored model by up to {self.difference:.1g} of their "
@@ -142,19 +140,6 @@ def _float_layers(model: ov.Model, precisions: dict[str, str], layer_names: Coll
             yield FloatLayer(name, None, "the plugin has fused or removed it")
         elif precision not in INT8_PRECISIONS:
             yield FloatLayer(name, precision, float_cause(model, layers[name]))
-
-
-def _sentences(layers: Iterable[FloatLayer]) -> Iterator[str]:
-    """One sentence for all layers that run in floating point for the same cause."""
-    names: dict[tuple[str | None, str], list[str]] = {}
-    for layer in layers:
-        names.setdefault((layer.precision, layer.cause), []).append(layer.name)
-    for (precision, cause), alike in names.items():
-        shown = ", ".join(repr(name) for name in alike[:_SHOWN])
-        more = f" and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else ""
-        one = len(alike) == 1
-        found = "not found among those that run" if precision is None else f"{'runs' if one else 'run'} in {precision}"
-        yield f"{'layer' if one else f'{len(alike)} layers'} {shown}{more} {found}: {cause}"
 
 
 def _compare(
