@@ -15,7 +15,7 @@ from nncf_mcq.ir import RT_INFO_SECTION, WEIGHTS_NOT_QUANTIZED, float_cause, run
 from nncf_mcq.model import INT8_PRECISIONS
 from openvino_eval.conversions import PrecisionConversion, find_islands
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.runtime import DEFAULT_THREADS, compile_model, read_model
+from openvino_eval.runtime import DEFAULT_THREADS, read_and_compile, read_model
 from openvino_eval.size import ModelSize, measure_size
 
 
@@ -71,7 +71,7 @@ def inspect_model(path: Path, *, threads: int = DEFAULT_THREADS) -> Inspection:
         EvaluationError: It is not an IR, or cannot be read or compiled.
     """
     size, model = measure_size(path), read_model(path)
-    compiled = compile_model(model, threads=threads)
+    compiled = read_and_compile(model, threads=threads)
     integer, total = count_integer_layers(runtime_layers(compiled))
     operations = {node.get_friendly_name(): node for node in model.get_ops()}
     order = [node.get_friendly_name() for node in model.get_ordered_ops()]

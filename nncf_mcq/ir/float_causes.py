@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
+from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.nodes import LAYER_TYPES
@@ -222,7 +223,11 @@ def _runs_in_int8(model: ov.Model, part: Sequence[ov.Node], low: np.float32, hig
     layer = operations[part[0].get_friendly_name()]
     # Shapes may be computed from the model's own inputs.
     alone = ov.Model([layer.output(0)], [*copy.get_parameters(), *parameters], "part")
-    precisions = runtime_precisions(compile_model(alone, 1), alone)
+    try:
+        precisions = runtime_precisions(compile_model(alone, 1), alone)
+    except QuantizationError:
+        # No part that can be run by itself: nothing is learnt from it.
+        return True
     return precisions.get(layer.get_friendly_name()) in INT8_PRECISIONS
 
 

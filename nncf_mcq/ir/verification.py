@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from nncf_mcq.errors import VerificationError
+from nncf_mcq.errors import QuantizationError, VerificationError
 from nncf_mcq.ir.float_causes import float_cause, float_sentences
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.utils.messages import last_line
 
 TOLERANCE = 1e-5
 """Largest difference to the scored model's outputs that passes, as a part of the range of each output.
@@ -117,10 +119,10 @@ def verify(
     try:
         model = core.read_model(xml)
         compiled = compile_model(model, threads)
-    except RuntimeError as error:
-        return VerificationResult({}, (), float("inf"), (f"OpenVINO cannot run it: {error}",), *sizes)
+        difference, problems = _compare(compiled, inputs, reference_outputs)
+    except (RuntimeError, QuantizationError) as error:
+        return VerificationResult({}, (), math.inf, (f"OpenVINO cannot run it: {last_line(error)}",), *sizes)
     precisions = runtime_precisions(compiled, model)
-    difference, problems = _compare(compiled, inputs, reference_outputs)
     return VerificationResult(
         precisions,
         tuple(_float_layers(model, precisions, layer_names)),
@@ -164,7 +166,7 @@ def _compare(
             largest, count = _difference(output, reference)
             if not count:
                 continue
-            relative = largest / ranges[index] if ranges[index] else float("inf")
+            relative = largest / ranges[index] if ranges[index] else math.inf
             worst = max(worst, relative)
             if relative > TOLERANCE:
                 problems.append(
