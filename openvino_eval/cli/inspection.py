@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-
 from rich.console import Console
 from rich.table import Table
 
