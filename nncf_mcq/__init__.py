@@ -7,7 +7,14 @@ from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
 from nncf_mcq.data.datasets import DATASETS
 from nncf_mcq.data.distilled import distilled_dataset
-from nncf_mcq.errors import BudgetError, ConfigError, NncfMcqError, QuantizationError, VerificationError
+from nncf_mcq.errors import (
+    BudgetError,
+    ConfigError,
+    NncfMcqError,
+    OutputError,
+    QuantizationError,
+    VerificationError,
+)
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.algorithm import MixedClippingQuantization
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
@@ -29,6 +36,7 @@ __all__ = [
     "Job",
     "MixedClippingQuantization",
     "NncfMcqError",
+    "OutputError",
     "Policy",
     "PolicyKey",
     "QuantizationError",

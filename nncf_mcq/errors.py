@@ -32,4 +32,8 @@ class QuantizationError(NncfMcqError):
 
 
 class VerificationError(NncfMcqError):
-    """A written IR that does not run as the scored model did."""
+    """A written IR that does not give the outputs of the scored model; the message says where it is kept."""
+
+
+class OutputError(NncfMcqError):
+    """Files that cannot be written; the message says where, why, and what is kept."""

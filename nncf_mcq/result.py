@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from nncf_mcq.config.output_files import (
     MODEL_NAME,
     POLICY_FILE,
     RESULT_FILE,
+    UNSAVED_POLICY_FILE,
     DatasetReport,
     Histograms,
     LayerHistogram,
@@ -32,9 +35,12 @@ from nncf_mcq.config.output_files import (
     SearchReport,
     StorageReport,
     Timing,
+    VerificationReport,
 )
 from nncf_mcq.config.schema import Config
+from nncf_mcq.errors import OutputError, VerificationError
 from nncf_mcq.ir.export import export
+from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.model.layers import QuantizableModel
@@ -65,6 +71,7 @@ class QuantizationResult:
         verification_images: (N, ...) images on which the saved file must equal the scored model.
         histograms: Layer name to its weights before and after quantization.
         origin: The configuration and the command, where a command made it.
+        verification: Whether the saved file does what the scored model does; None before it is saved.
     """
 
     model: ov.Model
@@ -78,6 +85,7 @@ class QuantizationResult:
     verification_images: NDArray[Any] = field(repr=False)
     histograms: dict[str, LayerHistogram] = field(default_factory=dict, repr=False)
     origin: Origin | None = None
+    verification: VerificationResult | None = None
 
     def as_job(
         self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None = None
@@ -99,8 +107,9 @@ class QuantizationResult:
     def save(self, directory: str | Path) -> Path:
         """Writes model.xml, model.bin, policy.json, config.json, histograms.json and result.json; verifies the model.
 
-        The .xml is read back: every quantized layer must run on int8 kernels, and the outputs must equal those of the
-        model that was scored bit for bit. Sizes and runtime precisions in result.json are those of the written file.
+        The .xml is read back, and its outputs are compared with those of the model that was scored: see
+        `nncf_mcq.ir.verification.TOLERANCE`. Layers that do not run on int8 kernels are warnings in the result. Sizes
+        and runtime precisions in result.json are those of the written file.
 
         Args:
             directory: Where to; made if it is missing. Existing files are replaced.
@@ -109,9 +118,24 @@ class QuantizationResult:
             The path of model.xml.
 
         Raises:
-            VerificationError: The file does not run as the scored model did. No file is left or replaced.
+            VerificationError: The file does not give the outputs of the scored model. It is kept as
+                model.unverified.xml and .bin, with the other files, beside a model.xml of before.
+            OutputError: A file cannot be written. The policy is kept where there is room for it.
         """
         directory = Path(directory).resolve()
+        try:
+            xml = self._write(directory)
+        except OSError as error:
+            kept = self._keep_policy(directory)
+            raise OutputError(f"{directory}: cannot be written: {error.strerror or error}{kept}") from error
+        if self.verification is not None and not self.verification.passed:
+            problems = "; ".join(self.verification.problems)
+            raise VerificationError(
+                f"the written model does not give the outputs of the scored one: {problems}; kept as {xml}"
+            )
+        return xml
+
+    def _write(self, directory: Path) -> Path:
         # Relative to the new file: it can be used where it lies, and tells nobody the layout of this disk.
         config = self.config.map_paths(lambda path: os.path.relpath(path, directory))
         threads = self.config.runtime.threads
@@ -124,20 +148,33 @@ class QuantizationResult:
         exported = export(
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
+        self.verification = exported.verification
+        causes = {layer.name: layer.cause for layer in exported.verification.float_layers}
         # The plugin may fuse a float layer with others.
         self.layers = [
-            layer.model_copy(update={"runtime_precision": exported.runtime_precisions.get(layer.name)})
+            layer.model_copy(
+                update={"runtime_precision": exported.runtime_precisions.get(layer.name)}
+                | ({"float_cause": causes.get(layer.name)} if layer.name in causes or layer.float_cause else {})
+            )
             for layer in self.layers
         ]
         self.metrics["quantized"] |= file_sizes(exported.xml)
-        with TemporaryDirectory(dir=directory) as temporary:
-            self.metrics["float"] |= file_sizes(save_atomically(self.float_model.clone(), Path(temporary)))
+        self.metrics["float"] |= _saved_sizes(self.float_model, directory)
         write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
         write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
         write_text_atomically(directory / HISTOGRAM_FILE, Histograms(reach=REACH, layers=self.histograms).to_json())
         result = self.document.model_copy(update={"search": self._search_from(directory)})
         write_text_atomically(directory / RESULT_FILE, _json(result.to_dict()))
+        (directory / UNSAVED_POLICY_FILE).unlink(missing_ok=True)
         return exported.xml
+
+    def _keep_policy(self, directory: Path) -> str:
+        """Tries to keep the policy of a model that could not be written; what the message says of it."""
+        try:
+            write_text_atomically(directory / UNSAVED_POLICY_FILE, _json(self.policy.to_dict()))
+        except OSError:
+            return ""
+        return f"; the policy is kept in {UNSAVED_POLICY_FILE}"
 
     def _search_from(self, directory: Path) -> SearchReport:
         """How the policy was found, with the path of a journal relative to the result."""
@@ -150,7 +187,7 @@ class QuantizationResult:
     @property
     def document(self) -> RunResult:
         """Content of result.json."""
-        return RunResult(
+        document = RunResult(
             metrics=RunMetrics(**self.metrics),
             layers=tuple(self.layers),
             search=self.search,
@@ -158,10 +195,24 @@ class QuantizationResult:
             versions=versions(),
             origin=self.origin,
         )
+        return document if self.verification is None else document.model_copy(update=_report(self.verification))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON values of result.json."""
         return self.document.to_dict()
+
+
+def _report(verification: VerificationResult) -> dict[str, Any]:
+    """The fields of result.json that tell what was found in the file."""
+    difference = verification.difference
+    report = VerificationReport(
+        # JSON has no infinity.
+        difference=difference if math.isfinite(difference) else None,
+        tolerance=TOLERANCE,
+        problems=verification.problems,
+        warnings=verification.warnings,
+    )
+    return {"verified": verification.passed, "verification": report}
 
 
 def describe_layers(
@@ -228,6 +279,19 @@ def search_report(
     )
     # Without a budget of latency there is nothing to say of it.
     return report if latency is None else report.model_copy(update={"latency": latency.report})
+
+
+def _saved_sizes(model: ov.Model, directory: Path) -> dict[str, float]:
+    """Bytes that a model takes as an IR; nothing where there is no room to write it.
+
+    Args:
+        model: The model.
+        directory: Where it is written, and removed again; else it is where other temporary files are.
+    """
+    for place in (directory, None):
+        with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
+            return file_sizes(save_atomically(model.clone(), Path(temporary)))
+    return {}
 
 
 def file_sizes(xml: Path) -> dict[str, float]:

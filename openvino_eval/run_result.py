@@ -11,6 +11,7 @@ from nncf_mcq.config import (
     HISTOGRAM_FILE,
     MODEL_FILE,
     RESULT_FILE,
+    UNVERIFIED_MODEL_FILE,
     Histograms,
     RunResult,
 )
@@ -40,7 +41,8 @@ class Run:
     @property
     def model(self) -> Path | None:
         """Its IR, where it is still there."""
-        path = None if self.folder is None else self.folder / MODEL_FILE
+        name = UNVERIFIED_MODEL_FILE if self.result.verified is False else MODEL_FILE
+        path = None if self.folder is None else self.folder / name
         return path if path is not None and path.is_file() else None
 
     def with_layer_times(self, layer_times: list[LayerTime]) -> Run:

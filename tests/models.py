@@ -150,6 +150,17 @@ def weights_of(model: ov.Model) -> dict[str, bytes]:
     }
 
 
+def noisy_model(shape: Sequence[int]) -> ov.Model:
+    """A model whose outputs never are the same twice."""
+
+    def build(data: ov.Node) -> ov.Node:
+        ends = [opset.constant(np.float32(value)) for value in (0, 1)]
+        sizes = opset.constant(np.array(list(shape), np.int64))
+        return opset.add(data, opset.random_uniform(sizes, *ends, "f32", 0, 0))
+
+    return make_model(build, shape)
+
+
 def operation_types(model: ov.Model) -> list[tuple[str, str]]:
     return [(operation.get_friendly_name(), operation.get_type_name()) for operation in model.get_ordered_ops()]
 

@@ -15,13 +15,17 @@ __all__ = ["application", "init", "inspection", "listings", "main", "search"]
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message on standard error and exit code 2."""
+    """Entry point: a user's mistake, or a file that cannot be written, is one message on standard error and code 2."""
     silence_cuda_notice()
     try:
         load_plugins()
         application()
     except NncfMcqError as error:
         errors.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        errors.print(f"error: {where}{error.strerror or error}", markup=False)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as error:
         # Typer turns Ctrl-C into an exit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -39,13 +40,22 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
 
 
 def check_folder(output: Path | None) -> None:
-    """Refuses what exists and is no folder, before anything is computed.
+    """Refuses what is no folder that files can be written to, before anything is computed.
 
     Args:
-        output: Value of --output, if any.
+        output: Value of --output, if any; it is made later, with what is written to it.
 
     Raises:
-        ConfigError: It is a file.
+        ConfigError: It is a file, it cannot be made, or it cannot be written to.
     """
-    if output is not None and output.exists() and not output.is_dir():
-        raise ConfigError("--output", str(output), "a folder")
+    if output is None:
+        return
+    try:
+        place = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+        if place.is_dir():
+            with TemporaryFile(dir=place):
+                return
+        reason = f"{place} is no folder"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise ConfigError("--output", str(output), f"a folder that can be written ({reason})")

@@ -66,7 +66,8 @@ def quantize(
     try:
         with ConsoleProgress(quiet=quiet) as progress:
             result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
+        # A full disk ends a search too.
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
             errors.print("the scores so far are stored: repeat the command with --resume to continue")
         raise

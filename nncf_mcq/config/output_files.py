@@ -15,8 +15,15 @@ from nncf_mcq.policy import INT8_PRECISIONS
 
 MODEL_NAME: Final = "model"
 MODEL_FILE: Final = f"{MODEL_NAME}.xml"
+UNVERIFIED: Final = ".unverified"
+"""Stands before the suffixes of a model that does not do what the scored model did."""
+
+UNVERIFIED_MODEL_FILE: Final = f"{MODEL_NAME}{UNVERIFIED}.xml"
 RESULT_FILE: Final = "result.json"
 POLICY_FILE: Final = "policy.json"
+UNSAVED_POLICY_FILE: Final = "policy.unsaved.json"
+"""The policy of a model that could not be written, for want of room say."""
+
 CONFIG_FILE: Final = "config.json"
 HISTOGRAM_FILE: Final = "histograms.json"
 
@@ -53,6 +60,7 @@ class LayerResult(_Record):
         mac_share: Share of those of all quantizable layers, 0..1.
         group: Layers that share their weights have one group.
         runtime_precision: What the written IR runs it in, e.g. `u8`.
+        float_cause: Likely cause that this is floating point although its weights are quantized.
     """
 
     name: str
@@ -70,6 +78,7 @@ class LayerResult(_Record):
     mac_share: float | None = None
     group: str | None = None
     runtime_precision: str | None = None
+    float_cause: str | None = None
 
     @property
     def is_integer(self) -> bool:
@@ -200,6 +209,23 @@ class Timing(_Record):
     seconds: dict[str, float] = {}
 
 
+class VerificationReport(_Record):
+    """What was found when the written IR was read back.
+
+    Attributes:
+        difference: Largest difference to an output of the scored model, as a part of the range of that output; None
+            where there is no number for it.
+        tolerance: Largest difference that passes.
+        problems: What did not pass.
+        warnings: What passed and should be known, such as layers that run in floating point.
+    """
+
+    difference: float | None = None
+    tolerance: float | None = None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class RunResult(_Record):
     """A `result.json`; only the layers are required.
 
@@ -210,6 +236,8 @@ class RunResult(_Record):
         timing: By stage.
         versions: Of the packages that made it.
         origin: Where a command made it.
+        verified: Whether the IR gives the outputs of the scored model; None before it is saved.
+        verification: What was found.
     """
 
     metrics: _Optional[RunMetrics] = RunMetrics()
@@ -218,6 +246,17 @@ class RunResult(_Record):
     timing: _Optional[Timing] = Timing()
     versions: _Optional[dict[str, str]] = {}
     origin: Origin | None = None
+    verified: bool | None = None
+    verification: VerificationReport = VerificationReport()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before all else."""
+        if self.verified is not False:
+            return self.verification.warnings
+        problems = "; ".join(self.verification.problems)
+        found = f"the file does not give the outputs of the model that was scored: {problems}"
+        return (found, *self.verification.warnings)
 
 
 class LayerHistogram(_Record):

@@ -12,7 +12,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.ir.verification import verify
+from nncf_mcq.config.output_files import UNVERIFIED
+from nncf_mcq.ir.verification import VerificationResult, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 
@@ -21,15 +22,20 @@ RT_INFO_SECTION = "nncf_mcq"
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A written and verified IR.
+    """A written IR.
 
     Attributes:
         xml: The .xml file; the .bin file lies next to it.
-        runtime_precisions: Layer name to the precision that it runs in after the file is read back.
+        verification: What was found when it was read back.
     """
 
     xml: Path
-    runtime_precisions: Mapping[str, str]
+    verification: VerificationResult
+
+    @property
+    def runtime_precisions(self) -> Mapping[str, str]:
+        """Layer name to the precision that it runs in after the file is read back."""
+        return self.verification.precisions
 
 
 def export(
@@ -42,19 +48,25 @@ def export(
     information: Mapping[str, str],
     threads: int,
 ) -> ExportedModel:
-    """Saves a model, reads it back and verifies it; only then does it get its name.
+    """Saves a model, reads it back and verifies it; only if it passes does it get its name.
+
+    A file that does not pass is kept as `NAME.unverified.xml` and `.bin`, beside what was there before. One that passes
+    takes their place.
 
     Args:
         model: The model that was scored; not edited.
         directory: Where to.
         name: The files' name without suffix.
-        layers: Names of the layers that must run on int8 kernels.
-        images: (N, ...) inputs on which the file must give the scored model's outputs bit for bit.
+        layers: Names of the layers that should run on int8 kernels.
+        images: (N, ...) inputs on which the file must give the scored model's outputs.
         information: Written to the section `nncf_mcq` of the model's rt_info.
         threads: Inference threads.
 
+    Returns:
+        The file, and whether it passed.
+
     Raises:
-        VerificationError: The file does not run as the scored model did; what was in the directory before is kept.
+        OSError: The files cannot be written; what was in the directory before is kept.
     """
     copy = model.clone()
     for key, value in information.items():
@@ -68,8 +80,11 @@ def export(
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=directory, prefix=".unverified-") as temporary:
         result = verify(save_atomically(copy, Path(temporary), name), layers, inputs, references, threads)
-        result.raise_for_problems()
+        final = name if result.passed else f"{name}{UNVERIFIED}"
         # The .bin first: a new .xml never stands beside a missing .bin.
         for suffix in (".bin", ".xml"):
-            (Path(temporary) / f"{name}{suffix}").replace(directory / f"{name}{suffix}")
-    return ExportedModel(directory / f"{name}.xml", result.precisions)
+            (Path(temporary) / f"{name}{suffix}").replace(directory / f"{final}{suffix}")
+    if result.passed:
+        for suffix in (".xml", ".bin"):
+            (directory / f"{name}{UNVERIFIED}{suffix}").unlink(missing_ok=True)
+    return ExportedModel(directory / f"{final}.xml", result)

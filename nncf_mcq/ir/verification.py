@@ -1,7 +1,8 @@
-"""Does the file on disk do what the scored model did: int8 where it should, and the same outputs bit for bit?"""
+"""Does the file on disk do what the scored model did: the same outputs, and which layers of it run in int8?"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +12,35 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
-from nncf_mcq.errors import VerificationError
+from nncf_mcq.errors import QuantizationError, VerificationError
+from nncf_mcq.ir.float_causes import float_cause, float_sentences
+from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.utils.messages import last_line
 
-LAYER_TYPES = frozenset(
-    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
-)
+TOLERANCE = 1e-5
+"""Largest difference to the scored model's outputs that passes, as a part of the range of each output.
 
-_RUNTIME_LAYER_TYPES = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
+Equality of all bits is the rule. Sums of floating-point layers in another order differ by some 1e-7 of the range; a
+value that falls on the other side of a rounding differs by a whole step of a quantizer, which is 4e-3 of its range at 8
+bits.
+"""
 
-# A sequence of small MatMul layers becomes one node, whose precision is that of its output.
-_FUSED_LAYERS = "Subgraph"
 
-# What the plugin appends to the name of a layer when it moves the dequantization behind it.
-_RENAMED_SUFFIXES = ("_original", "/DequantizationMultiply", "/DequantizationSubtract")
+@dataclass(frozen=True)
+class FloatLayer:
+    """A layer with quantized weights that does not run on integers.
+
+    Attributes:
+        name: Its name in the model.
+        precision: What it runs in; None where the plugin does not tell.
+        cause: Likely cause, in words that follow "it runs in f32: ".
+    """
+
+    name: str
+    precision: str | None
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -34,12 +49,17 @@ class VerificationResult:
 
     Attributes:
         precisions: Layer name to the precision that it runs in; layers that were not found are missing.
+        float_layers: Layers that do not run in int8 although they should. No problem: the scored model ran so too.
+        difference: Largest difference to an output of the scored model, as a part of the range of that output; 0 if
+            all outputs are equal bit for bit.
         problems: One sentence per problem, empty if the file is as it should be.
         xml_bytes: Size of the .xml file.
         bin_bytes: Size of the .bin file.
     """
 
     precisions: dict[str, str]
+    float_layers: tuple[FloatLayer, ...]
+    difference: float
     problems: tuple[str, ...]
     xml_bytes: int
     bin_bytes: int
@@ -49,6 +69,17 @@ class VerificationResult:
         """Whether there is no problem."""
         return not self.problems
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know although it is no problem."""
+        found = list(float_sentences((layer.name, layer.precision, layer.cause) for layer in self.float_layers))
+        if self.passed and self.difference:
+            found.append(
+                f"outputs of the file differ from those of the scored model by up to {self.difference:.1g} of their "
+                f"range; up to {TOLERANCE:.0e} passes"
+            )
+        return tuple(found)
+
     def raise_for_problems(self) -> None:
         """Raises what was found.
 
@@ -57,41 +88,6 @@ class VerificationResult:
         """
         if self.problems:
             raise VerificationError("\n".join(self.problems))
-
-
-def runtime_precisions(compiled: ov.CompiledModel, model: ov.Model) -> dict[str, str]:
-    """The precision that each layer of a model runs in.
-
-    The plugin fuses and renames: a layer is found under its own name, under its name with a suffix that the plugin
-    appends, or, where an addition of zeros was removed and left its name to the layer, under that of an operation that
-    only this layer feeds.
-
-    Args:
-        compiled: The compiled model.
-        model: The model that was compiled.
-
-    Returns:
-        Friendly name of each Convolution, GroupConvolution, MatMul (and their transposed forms) to its
-        `runtimePrecision`, e.g. "i8", "u8", "f32". A layer that the plugin removed is missing.
-    """
-    by_name: dict[str, str] = {}
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        information = node.get_rt_info()
-        kind = _text(information, "layerType")
-        if kind not in _RUNTIME_LAYER_TYPES and kind != _FUSED_LAYERS:
-            continue
-        precision = _subgraph_precision(node) if kind == _FUSED_LAYERS else _text(information, "runtimePrecision")
-        names = [node.get_friendly_name(), *_text(information, "originalLayersNames").split(",")]
-        for name in names:
-            by_name.setdefault(_without_suffixes(name), precision)
-    precisions: dict[str, str] = {}
-    for node in model.get_ordered_ops():
-        if node.get_type_name() not in LAYER_TYPES:
-            continue
-        found = [by_name[name] for name in _names_it_may_have(node) if name in by_name]
-        if found:
-            precisions[node.get_friendly_name()] = found[0]
-    return precisions
 
 
 def verify(
@@ -105,94 +101,95 @@ def verify(
 
     Args:
         xml: The .xml file, the .bin file next to it.
-        layer_names: Friendly names of the layers that must run on int8 kernels.
+        layer_names: Friendly names of the layers that should run on int8 kernels.
         inputs: Inputs of one inference each, for the model's only input.
         reference_outputs: For each of the inputs, all outputs of the scored model, in the model's order.
         threads: Inference threads, as many as the scored model had: the sums of float layers may depend on them.
 
     Returns:
-        Precisions, sizes and problems. Call `raise_for_problems` to stop on one.
+        Precisions, sizes, warnings and problems. Call `raise_for_problems` to stop on one.
 
     Raises:
         ValueError: There are not as many reference outputs as inputs.
     """
+    sizes = (xml.stat().st_size, xml.with_suffix(".bin").stat().st_size)
     core = ov.Core()
     # A mapped file that is overwritten ends the process with SIGBUS: read it into memory instead.
     core.set_property({"ENABLE_MMAP": "NO"})
-    model = core.read_model(xml)
-    compiled = compile_model(model, threads)
+    try:
+        model = core.read_model(xml)
+        compiled = compile_model(model, threads)
+        difference, problems = _compare(compiled, inputs, reference_outputs)
+    except (RuntimeError, QuantizationError) as error:
+        return VerificationResult({}, (), math.inf, (f"OpenVINO cannot run it: {last_line(error)}",), *sizes)
     precisions = runtime_precisions(compiled, model)
-    problems = [
-        *_precision_problems(model, precisions, layer_names),
-        *_output_problems(compiled, inputs, reference_outputs),
-    ]
-    sizes = (xml.stat().st_size, xml.with_suffix(".bin").stat().st_size)
-    return VerificationResult(precisions, tuple(f"{xml}: {problem}" for problem in problems), *sizes)
+    return VerificationResult(
+        precisions,
+        tuple(_float_layers(model, precisions, layer_names)),
+        difference,
+        tuple(problems),
+        *sizes,
+    )
 
 
-def _precision_problems(model: ov.Model, precisions: dict[str, str], layer_names: Collection[str]) -> Iterator[str]:
-    layers = {node.get_friendly_name() for node in model.get_ops() if node.get_type_name() in LAYER_TYPES}
+def _float_layers(model: ov.Model, precisions: dict[str, str], layer_names: Collection[str]) -> Iterator[FloatLayer]:
+    layers = {node.get_friendly_name(): node for node in model.get_ops()}
     for name in layer_names:
+        precision = precisions.get(name)
         if name not in layers:
-            yield f"layer {name!r} is not in the file"
-        elif name not in precisions:
-            yield f"layer {name!r} is not among the layers that run"
-        elif precisions[name] not in INT8_PRECISIONS:
-            yield f"layer {name!r} runs in {precisions[name]}, not in int8"
+            yield FloatLayer(name, None, "the file has no layer of that name")
+        elif precision is None:
+            yield FloatLayer(name, None, "the plugin has fused or removed it")
+        elif precision not in INT8_PRECISIONS:
+            yield FloatLayer(name, precision, float_cause(model, layers[name]))
 
 
-def _output_problems(
+def _compare(
     compiled: ov.CompiledModel,
     inputs: Sequence[npt.NDArray[Any]],
     reference_outputs: Sequence[Sequence[npt.NDArray[Any]]],
-) -> Iterator[str]:
+) -> tuple[float, list[str]]:
+    """The largest difference of an output relative to its range, and what is wrong."""
+    worst, problems = 0.0, []
+    ranges = [_range(of_output) for of_output in zip(*reference_outputs, strict=False)]
     for number, (data, references) in enumerate(zip(inputs, reference_outputs, strict=True)):
         results = compiled(data)
         outputs = [np.asarray(results[port]) for port in compiled.outputs]
         if len(outputs) != len(references):
-            yield f"input {number}: found {len(outputs)} outputs, expected {len(references)}"
+            problems.append(f"input {number}: found {len(outputs)} outputs, expected {len(references)}")
             continue
         for index, (output, reference) in enumerate(zip(outputs, references, strict=True)):
             if output.shape != reference.shape:
-                yield f"input {number}, output {index}: found shape {output.shape}, expected {reference.shape}"
-            elif not np.array_equal(output, reference, equal_nan=True):
-                difference = np.abs(output.astype(np.float64) - reference)
-                yield (
-                    f"input {number}, output {index}: {np.count_nonzero(difference)} of {difference.size} values "
-                    f"differ, by up to {difference.max():.3g}"
+                found = f"found shape {output.shape}, expected {reference.shape}"
+                problems.append(f"input {number}, output {index}: {found}")
+                continue
+            largest, count = _difference(output, reference)
+            if not count:
+                continue
+            relative = largest / ranges[index] if ranges[index] else math.inf
+            worst = max(worst, relative)
+            if relative > TOLERANCE:
+                problems.append(
+                    f"input {number}, output {index}: {count} of {output.size} values differ, by up to {largest:.3g}, "
+                    f"{relative:.1g} of the output's range"
                 )
+    return worst, problems
 
 
-def _subgraph_precision(node: ov.Node) -> str:
-    """The precision of the weights that a fused sequence reads: they stay integers only for integer kernels."""
-    weights = [
-        _text(source.get_rt_info(), "runtimePrecision")
-        for source in (value.get_node() for value in node.input_values())
-        if _text(source.get_rt_info(), "layerType") == "Const" and len(source.get_output_partial_shape(0)) == 2
-    ]
-    integer = next((precision for precision in weights if precision in INT8_PRECISIONS), None)
-    return integer or _text(node.get_rt_info(), "runtimePrecision")
+def _range(outputs: Sequence[npt.NDArray[Any]]) -> float:
+    """How far the finite values of one output lie apart over all inputs; if they are all equal, how large they are."""
+    values = np.concatenate([np.ravel(output).astype(np.float64) for output in outputs])
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0
+    return float(np.ptp(finite) or np.abs(finite).max())
 
 
-def _text(information: Any, key: str) -> str:
-    return str(information[key].astype(str)) if key in information else ""
-
-
-def _without_suffixes(name: str) -> str:
-    for suffix in _RENAMED_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def _names_it_may_have(layer: ov.Node) -> Iterator[str]:
-    """The layer's name, then those of the operations that it alone feeds, up to the next activation."""
-    node = layer
-    while True:
-        yield node.get_friendly_name()
-        consumers = list(node.output(0).get_target_inputs())
-        if len(consumers) != 1:
-            return
-        node = consumers[0].get_node()
-        activations = [value for value in node.input_values() if value.get_node().get_type_name() != "Constant"]
-        if len(activations) != 1 or node.get_type_name() in LAYER_TYPES or node.get_type_name() == "Result":
-            return
+def _difference(output: npt.NDArray[Any], reference: npt.NDArray[Any]) -> tuple[float, int]:
+    """The largest difference and the number of values that differ; infinite where one of two is not a finite number."""
+    found, expected = output.astype(np.float64), reference.astype(np.float64)
+    differs = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
+    if not differs.any():
+        return 0.0, 0
+    distances = np.abs(found - expected)[differs]
+    return float(np.nan_to_num(distances, nan=np.inf).max()), int(differs.sum())

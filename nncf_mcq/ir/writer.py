@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 from pathlib import Path
 
 import openvino as ov
 
+from nncf_mcq.model.equal_constants import unite_equal
 from nncf_mcq.utils.files import temporary_sibling
 
 # `<` is always escaped inside an attribute, so `>`, blanks and `<` in a row stand between two tags.
@@ -15,6 +18,9 @@ _BETWEEN_TAGS = re.compile(rb">\s+<")
 _EDGES = re.compile(rb"<edges>(.*?)</edges>", re.DOTALL)
 _EDGE = re.compile(rb"<edge [^>]*/>")
 _NUMBER = re.compile(rb"\d+")
+
+_UNWRITABLE = ("iostream error", "Can't open bin file", "Can't open xml file")
+"""In the messages of OpenVINO where a file cannot be written."""
 
 
 def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Path:
@@ -26,8 +32,8 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     replaced, there is a moment in which the old .xml stands next to the new .bin; who reads at the same time as another
     writes should write to a new directory.
 
-    The XML counts for a small network. Equal scalars become one node, nodes that compute constants get short names, and
-    the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
+    The XML counts for a small network. Equal constants become one node, nodes that compute constants get short names,
+    and the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
 
     Args:
         model: The model; it is not changed.
@@ -43,14 +49,14 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     """
     directory.mkdir(parents=True, exist_ok=True)
     compact = model.clone()
-    _share_scalars(compact)
+    unite_equal(node for node in compact.get_ordered_ops() if node.get_type_name() == "Constant")
     _name_constant_subgraphs(compact)
     xml = directory / f"{name}.xml"
     temporary_xml = temporary_sibling(xml)
     temporary_bin = temporary_xml.with_suffix(".bin")
     try:
         # The quantized weights have their width already; halving the float ones is the caller's decision.
-        ov.save_model(compact, temporary_xml, compress_to_fp16=False)
+        _save(compact, temporary_xml)
         temporary_xml.write_bytes(_compact_xml(temporary_xml.read_bytes()))
         for path in (temporary_bin, temporary_xml):
             with path.open("rb+") as stream:
@@ -63,6 +69,17 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     return xml
 
 
+def _save(model: ov.Model, xml: Path) -> None:
+    try:
+        ov.save_model(model, xml, compress_to_fp16=False)
+    except RuntimeError as error:
+        if not any(reason in str(error) for reason in _UNWRITABLE):
+            raise
+        # OpenVINO does not say why: most often there is no room.
+        free = shutil.disk_usage(xml.parent).free
+        raise OSError(errno.EIO, f"OpenVINO cannot write a model where {free:,} bytes are free", str(xml)) from error
+
+
 def _compact_xml(xml: bytes) -> bytes:
     """Removes the indentation, and sorts the edges, whose order would follow addresses in memory."""
 
@@ -71,21 +88,6 @@ def _compact_xml(xml: bytes) -> bytes:
         return b"<edges>" + b"".join(edges) + b"</edges>"
 
     return _EDGES.sub(sort_edges, _BETWEEN_TAGS.sub(b"><", xml))
-
-
-def _share_scalars(model: ov.Model) -> None:
-    """Makes one node of constants of one element that are equal in type, shape and value."""
-    first: dict[tuple[str, tuple[int, ...], bytes], ov.Node] = {}
-    for node in model.get_ordered_ops():
-        shape = tuple(node.get_output_shape(0)) if node.get_type_name() == "Constant" else None
-        # The packed types have no numpy type of their own; they hold weights, which are rarely one element.
-        if shape is None or any(size != 1 for size in shape) or node.get_element_type().get_bitwidth() < 8:
-            continue
-        key = (str(node.get_element_type()), shape, node.get_data().tobytes())
-        if key in first:
-            node.output(0).replace(first[key].output(0))
-        else:
-            first[key] = node
 
 
 def _name_constant_subgraphs(model: ov.Model) -> None:

@@ -14,7 +14,9 @@ import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model import darknet
+from nncf_mcq.model.equal_constants import share_equal_weights
 from nncf_mcq.model.inference import core
+from nncf_mcq.model.int8_forms import use_int8_forms
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +177,7 @@ def to_openvino(
             "input_info.sample_size", list(sample_size or []), "a shape that the model accepts"
         ) from error
     _name_layers(converted)
-    return converted
+    return share_equal_weights(use_int8_forms(converted))
 
 
 def _convert_torch(module: torch.nn.Module, sample_size: Sequence[int] | None, example_input: Any) -> ov.Model:

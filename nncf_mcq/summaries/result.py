@@ -33,8 +33,9 @@ def result_table(result: QuantizationResult) -> Table:
         if name not in _APART:
             values = [_metric(name, values.get(name)) for values in (float_model, quantized)]
             table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
-    ratio = float_model["bin_bytes"] / quantized["bin_bytes"]
-    table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller")
+    # Where there was no room for the float model, its size is not known.
+    ratio = float_model.get("bin_bytes", 0) / quantized["bin_bytes"]
+    table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller" if ratio else "")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
     table.add_row("bits per weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
     integer = sum(layer.is_integer for layer in result.layers)
@@ -66,6 +67,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         yield f"sequential pass: {scores}, {kept}"
     if search.latency is not None:
         yield from _latency_lines(search.latency)
+    if result.verification is not None:
+        yield from (f"warning: {sentence}" for sentence in result.verification.warnings)
     seconds = sorted(result.seconds.items(), key=lambda item: -item[1])
     slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
     yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
@@ -89,7 +92,8 @@ def _difference(name: str, result: QuantizationResult) -> str:
 
 
 def _sizes(result: QuantizationResult, name: str) -> list[str]:
-    return [f"{result.metrics[kind][name] / 1000:,.1f} kB" for kind in ("float", "quantized")]
+    sizes = [result.metrics[kind].get(name) for kind in ("float", "quantized")]
+    return ["" if size is None else f"{size / 1000:,.1f} kB" for size in sizes]
 
 
 def _widths(result: QuantizationResult) -> str:

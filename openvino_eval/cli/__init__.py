@@ -6,11 +6,11 @@ import sys
 
 from nncf_mcq import NncfMcqError
 from nncf_mcq.utils import silence_cuda_notice
-from openvino_eval.cli import accuracy, benchmark, compare, report
+from openvino_eval.cli import accuracy, benchmark, compare, inspection, report
 from openvino_eval.cli.application import app
 from openvino_eval.errors import EvaluationError
 
-__all__ = ["accuracy", "app", "benchmark", "compare", "main", "report"]
+__all__ = ["accuracy", "app", "benchmark", "compare", "inspection", "main", "report"]
 
 
 def main() -> None:

@@ -1,15 +1,13 @@
-"""`openvino-eval benchmark` and `inspect`: how fast a file is, and why."""
+"""`openvino-eval benchmark`: how fast a file is."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from nncf_mcq.utils import console_stage
 from openvino_eval.benchmark import Candidate, count_runs
@@ -27,12 +25,9 @@ from openvino_eval.cli.arguments import (
     parse_models,
     with_reference,
 )
-from openvino_eval.cli.output import column, finish
+from openvino_eval.cli.output import finish
 from openvino_eval.errors import EvaluationError
-from openvino_eval.formats import format_bytes
-from openvino_eval.layers import count_integer_layers, runtime_layers
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
-from openvino_eval.size import measure_size
 
 
 @app.command()
@@ -82,21 +77,3 @@ def benchmark(
     print("\n".join([settings_line(result), *integer_lines(result), f"reports: {folder}"]))
     for warning in result.warnings():
         print(f"warning: {warning}", file=sys.stderr)
-
-
-@app.command()
-def inspect(
-    models: Models,
-    threads: Threads = DEFAULT_THREADS,
-    json_file: Output = None,
-) -> None:
-    """Show what models weigh, how their constants are stored, and how many layers run on integers."""
-    table = Table("model", column(".bin"), column(".xml"), "constants", column("int8 layers"))
-    facts: dict[str, object] = {}
-    for name, path in parse_models(models).items():
-        size = measure_size(path)
-        integer, total = count_integer_layers(runtime_layers(path, threads=threads))
-        stored = ", ".join(f"{kind.element_type} {format_bytes(kind.stored_bytes)}" for kind in size.constants)
-        table.add_row(name, format_bytes(size.bin_bytes), format_bytes(size.xml_bytes), stored, f"{integer}/{total}")
-        facts[name] = asdict(size) | {"integer_layers": integer, "compute_layers": total}
-    finish(table, json_file, facts)

@@ -45,7 +45,7 @@ from openvino_eval.run_result import Run
 
 # In the result for other tools; in the table they would push out what a reader looks for.
 _HIDDEN_COLUMNS = ("group", "size_share", "mac_share")
-_TEXT_COLUMNS = ("name", "kind", "bits", "rule", "runtime_precision")
+_TEXT_COLUMNS = ("name", "kind", "bits", "rule", "runtime_precision", "float_cause")
 _OPEN_RUNS = 2
 """Sections of so many runs are open when the page is; the others open on demand, and in print."""
 
@@ -158,6 +158,7 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, obje
         "row": row,
         "open": runs <= _OPEN_RUNS,
         "sentence": sentence(row, models),
+        "warnings": result.warnings,
         "layers": _numbered([layers_figure(run)], f"run{number}")[0] if result.layers else None,
         "figures": _numbered(found, f"run{number}"),
         "thumbnails": thumbnails(weights.choices, run.histograms.reach) if weights and run.histograms else [],

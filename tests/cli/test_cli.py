@@ -121,6 +121,14 @@ def test_bad_input_is_one_message_and_an_exit_code(arguments: list[str], message
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_known_before_the_work_starts(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = run("quantize", "fashion_mnist", "--output", str(file / "out"), *SMALL)
+    expected = f"error: --output: found '{file / 'out'}', allowed: a folder that can be written ({file} is no folder)"
+    assert (done.returncode, done.stderr.strip()) == (2, expected)
+
+
 def test_recipes_can_be_listed() -> None:
     assert run("recipes").stdout.split() == [
         "efficientnet_lite0",

@@ -14,8 +14,9 @@ from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.packing import bytes_on_disk, int8_weight, packed_bytes, packed_weight, unpack_weight
-from nncf_mcq.ir.verification import LAYER_TYPES, verify
+from nncf_mcq.ir.verification import verify
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.model.nodes import LAYER_TYPES
 from tests.ir.networks import fake_quantize
 from tests.ir.reference import interpret
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as opset
 
 from nncf_mcq.ir import writer
 from nncf_mcq.ir.writer import save_atomically
@@ -95,3 +96,18 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         write_text_atomically(path, "other")
     assert [child.name for child in path.parent.iterdir()] == ["policy.json"]
     assert path.read_text(encoding="utf-8") == "größer\n"
+
+
+def test_equal_constants_are_written_once(tmp_path: Path) -> None:
+    image = opset.parameter([1, 4, 2, 2], ov.Type.f32)
+    packed = [opset.convert(opset.constant(np.full((1, 4, 1, 1), 3, np.uint8), ov.Type.u4), "f32") for _ in range(2)]
+    values = [opset.constant(np.full(shape, 0.5, np.float32)) for shape in ((1, 4, 1, 1), (1, 4, 1, 1), (4, 1, 1))]
+    node: ov.Node = image
+    for operand in (*packed, *values, opset.constant(np.full((1, 4, 1, 1), 0.25, np.float32))):
+        node = opset.add(node, operand)
+    model = ov.Model([node], [image], "sums")
+    restored = ov.Core().read_model(save_atomically(model, tmp_path))
+    # One of u4, and of f32 one each of shape and value.
+    assert [item.get_type_name() for item in restored.get_ops()].count("Constant") == 1 + 3
+    data = np.zeros((1, 4, 2, 2), np.float32)
+    np.testing.assert_array_equal(compile_model(restored, 1)(data)[0], np.full_like(data, 3 + 3 + 3 * 0.5 + 0.25))

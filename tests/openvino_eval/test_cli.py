@@ -93,12 +93,20 @@ def test_benchmark(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     assert "a new or an empty folder" in error
 
 
-def test_inspect(run, float_ir: Path, int8_ir: Path) -> None:
-    code, output, _ = run("inspect", float_ir, int8_ir)
+def test_inspect(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
+    written = tmp_path / "facts.json"
+    code, output, _ = run("inspect", float_ir, int8_ir, "--json", written)
     assert code == 0
     assert "0/3" in output
     assert "3/3" in output
     assert "i8" in output
+    assert "float: 3 layers 'conv0', 'conv1', " in output
+    assert " run in f32: its weights are not quantized" in output
+    assert "int8: 1 conversions: f32 to u8 in front of conv0" in output
+    facts = json.loads(written.read_text(encoding="utf-8"))
+    assert facts["int8"]["integer_layers"] == 3
+    assert [layer["precision"] for layer in facts["float"]["float_layers"]] == ["f32"] * 3
+    assert facts["int8"]["conversions"][0]["target"] == "u8"
 
 
 def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:

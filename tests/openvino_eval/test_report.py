@@ -276,6 +276,25 @@ def test_a_run_is_read_from_its_folder(tmp_path: Path) -> None:
     assert "the folder has no histograms.json" in text
 
 
+def test_what_verification_found_is_told(tmp_path: Path) -> None:
+    found = {"problems": ["input 0, output 0: 3 of 9 values differ"], "warnings": ["layer 'a<b>' runs in f32: cause"]}
+    for verified in (True, False):
+        content = {**RESULT, "verified": verified, "verification": {**found, "difference": 0.5}}
+        if verified:
+            content["verification"]["problems"] = []
+        (tmp_path / "result.json").write_text(json.dumps(content), encoding="utf-8")
+        for name in ("model.xml", "model.unverified.xml"):
+            (tmp_path / name).touch()
+        run = load_run(tmp_path)
+        assert run.model == tmp_path / ("model.xml" if verified else "model.unverified.xml")
+        page = render_report(runs={"run": run})
+        assert "layer &#39;a&lt;b&gt;&#39; runs in f32: cause" in page
+        text = (
+            "the file does not give the outputs of the model that was scored: input 0, output 0: 3 of 9 values differ"
+        )
+        assert (text in page) != verified
+
+
 def test_a_folder_of_folders_is_read(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -45,7 +45,11 @@ class SearchJournal(JournalFileBackend):
                         stream.seek(0)
                         stream.truncate(stream.readall().rfind(b"\n") + 1)
                         stream.seek(0, os.SEEK_END)
-                _write_all(stream.fileno(), records)
+                try:
+                    _write_all(stream.fileno(), records)
+                except OSError as error:
+                    # Which file it was, nobody would know.
+                    raise OSError(error.errno, error.strerror, str(self._journal)) from error
         finally:
             self._journal_lock.release()
 

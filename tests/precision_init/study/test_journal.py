@@ -9,6 +9,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from nncf_mcq.precision_init.study import journal, quiet_optuna
 from nncf_mcq.precision_init.study.journal import SearchJournal, is_journal
+from tests.files import no_room_for_more_than
 
 
 def study(path: Path) -> optuna.Study:
@@ -76,3 +77,12 @@ def test_the_lock_of_a_killed_process_is_taken_away(tmp_path: Path, monkeypatch:
     add_trials(path, [2.0])
     assert values(path) == [1.0, 2.0]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file_and_costs_the_last_record_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    add_trials(path, [1.0])
+    with no_room_for_more_than(path.stat().st_size + 5), pytest.raises(OSError, match=r"a\.journal"):
+        add_trials(path, [2.0])
+    add_trials(path, [3.0])
+    assert values(path) == [1.0, 3.0]
