@@ -304,7 +304,7 @@ def test_ranges_are_searched_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append(torch.get_num_threads())
         return activation_ranges(*arguments)
 
-    monkeypatch.setattr("nncf_mcq.pipeline.calibrated_model.activation_ranges", record)
+    monkeypatch.setattr("nncf_mcq.pipeline.activation_templates.activation_ranges", record)
     known, table = small_calibrated_model()
     # Another one, which has no ranges yet.
     calibrated = known.observe(known.calibration, Stages(SilentProgress()), "")
