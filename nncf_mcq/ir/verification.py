@@ -97,7 +97,7 @@ def runtime_precisions(compiled: ov.CompiledModel, model: ov.Model) -> dict[str,
 def verify(
     xml: Path,
     layer_names: Collection[str],
-    inputs: Sequence[npt.NDArray[Any]],
+    inputs: Sequence[npt.NDArray[Any] | Sequence[npt.NDArray[Any]]],
     reference_outputs: Sequence[Sequence[npt.NDArray[Any]]],
     threads: int,
 ) -> VerificationResult:
@@ -106,7 +106,7 @@ def verify(
     Args:
         xml: The .xml file, the .bin file next to it.
         layer_names: Friendly names of the layers that must run on int8 kernels.
-        inputs: Inputs of one inference each, for the model's only input.
+        inputs: For each inference the array of the only input, or a sequence of one for each input.
         reference_outputs: For each of the inputs, all outputs of the scored model, in the model's order.
         threads: Inference threads, as many as the scored model had: the sums of float layers may depend on them.
 
@@ -143,7 +143,7 @@ def _precision_problems(model: ov.Model, precisions: dict[str, str], layer_names
 
 def _output_problems(
     compiled: ov.CompiledModel,
-    inputs: Sequence[npt.NDArray[Any]],
+    inputs: Sequence[npt.NDArray[Any] | Sequence[npt.NDArray[Any]]],
     reference_outputs: Sequence[Sequence[npt.NDArray[Any]]],
 ) -> Iterator[str]:
     for number, (data, references) in enumerate(zip(inputs, reference_outputs, strict=True)):

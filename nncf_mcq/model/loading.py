@@ -14,6 +14,7 @@ import openvino as ov
 
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model import darknet
+from nncf_mcq.model.batching import single_batch
 from nncf_mcq.model.inference import core
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def to_openvino(
 ) -> ov.Model:
     """Converts to a float `openvino.Model` of batch size 1 with static shapes and stable names.
 
+    A model that was made for a batch of several, and does not give the same for each of it alone, keeps that batch.
+
     Args:
         model: A torch module in evaluation mode, or an `openvino.Model`, which is copied.
         sample_size: Shape of one input with the batch dimension; may be left out for a model whose shapes are static.
@@ -165,11 +168,13 @@ def to_openvino(
     shape = ov.PartialShape(list(sample_size)) if sample_size is not None else converted.input(0).get_partial_shape()
     if shape.rank.is_dynamic:
         raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
-    shape = ov.PartialShape([1, *list(shape)[1:]])
+    if len(shape) and shape[0].is_dynamic:
+        shape = ov.PartialShape([1, *list(shape)[1:]])
     if shape.is_dynamic:
         raise ConfigError("input_info.sample_size", None, f"the shape of one input: the model leaves {shape} open")
     try:
         converted.reshape(shape)
+        converted.reshape({0: ov.PartialShape(single_batch(converted, [tuple(shape.to_shape())])[0])})
     except RuntimeError as error:
         raise ConfigError(
             "input_info.sample_size", list(sample_size or []), "a shape that the model accepts"
