@@ -60,11 +60,13 @@ def quantize(
     """Quantizes a convolutional network to mixed precision. No labels are needed.
 
     Args:
-        model: A torch module or a float `openvino.Model` with one input; not edited.
-        calibration_dataset: Inputs for the statistics; the first `num_init_samples` images are used.
+        model: A torch module or a float `openvino.Model`; not edited.
+        calibration_dataset: Inputs for the statistics; the first `num_init_samples` samples are used. An item is an
+            array or tensor, or for a model of several inputs a tuple or a dictionary by name of one for each.
         config: The configuration, as a path, a mapping or typed; only its `compression`, `input_info` and `runtime` are
             read. Default: uniform 8 bits.
-        example_input: Tensor to trace a torch module with; zeros of `input_info.sample_size` by default.
+        example_input: Tensor, or tuple or dictionary of tensors, to trace a torch module with; zeros of
+            `input_info.sample_size` by default.
         search_dataset: Inputs that policies are scored on. By default a search scores on one half of the calibration
             images, with weights rounded for the other half, and so does the choice whether the final weights come from
             the sequential pass; the final weights are rounded for all of them.

@@ -273,9 +273,10 @@ def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
     return nncf.Dataset(range(len(dataset)), lambda index: _item(dataset, index))
 
 
-def _item(dataset: ImageDataset, index: int) -> NDArray[np.float32]:
-    """The input of a sample, with a batch of one."""
-    return dataset[index][0][None]
+def _item(dataset: ImageDataset, index: int) -> object:
+    """The inputs of a sample, with a batch of one."""
+    inputs = dataset[index][0]
+    return {name: values[None] for name, values in inputs.items()} if isinstance(inputs, Mapping) else inputs[None]
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.batching import why_not_together
-from nncf_mcq.model.samples import Arrays, Samples, input_shapes
+from nncf_mcq.model.samples import Arrays, Samples, in_order, input_shapes, to_array
 
 _CHECKED_ROWS = 2
 """Rows of an item that are run together and alone, to see whether each is a sample of its own."""
@@ -132,7 +132,10 @@ def _values(item: object, index: int, model: ov.Model) -> list[NDArray[Any]]:
     """The array of each input of the model."""
     ports = model.inputs
     if isinstance(item, Mapping):
-        values = _by_name(item, index, ports)
+        try:
+            values = in_order(item, model)
+        except ValueError as error:
+            raise QuantizationError(f"item {index} of the data set: {error}") from error
     elif isinstance(item, list | tuple):
         values = list(item)
     else:
@@ -143,24 +146,4 @@ def _values(item: object, index: int, model: ov.Model) -> list[NDArray[Any]]:
             f"item {index} of the data set: found {len(values)} values, allowed: {allowed} "
             "(give nncf.Dataset a transform_func that drops the target)"
         )
-    return [_to_array(value, port) for value, port in zip(values, ports, strict=True)]
-
-
-def _by_name(item: Mapping[object, object], index: int, ports: Sequence[ov.Output]) -> list[object]:
-    names = [port.get_names() | {port.get_node().get_friendly_name()} for port in ports]
-    if len(ports) == 1 and not names[0] & item.keys():
-        return list(item.values())
-    missing = [sorted(known)[0] for known in names if not known & item.keys()]
-    if missing:
-        raise QuantizationError(
-            f"item {index} of the data set: found {', '.join(map(str, item))}, allowed: the names of the model's "
-            f"inputs; {', '.join(missing)} is missing"
-        )
-    return [next(item[name] for name in sorted(known) if name in item) for known in names]
-
-
-def _to_array(value: Any, port: ov.Output) -> NDArray[Any]:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    kind = port.get_element_type()
-    return np.asarray(value, dtype=np.float32 if kind.is_real() else kind.to_dtype())
+    return [to_array(value, port) for value, port in zip(values, ports, strict=True)]

@@ -16,7 +16,7 @@ from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
-from nncf_mcq.model.samples import Arrays, samples_in_batch
+from nncf_mcq.model.samples import Arrays, in_order, samples_in_batch, to_array
 
 _EXACT = 200.0
 """Ratio in dB that stands for outputs which are equal, or differ by less than any arithmetic would show."""
@@ -29,8 +29,8 @@ class Report:
     need is kept: there may be more of both than fit into memory.
 
     Args:
-        samples: Begins a new pass over the samples: the inputs of each (an array, or a tuple of one for each input of
-            the model, without the batch) and its target.
+        samples: Begins a new pass over the samples: the inputs of each (an array, or a tuple or mapping by name of one
+            for each input of the model, without the batch) and its target.
         metrics: Name to metric.
         threads: Inference threads.
     """
@@ -113,7 +113,7 @@ class Report:
         self, model: ov.Model, chunk_size: int | None = None, noise: _Noise | None = None
     ) -> Iterator[tuple[NDArray[np.float32], Target]]:
         """The first output (1, ...) and the target of each sample; all outputs are compared on the way."""
-        samples = iter(self._samples())
+        samples = ((_inputs(inputs, model), target) for inputs, target in self._samples())
         first = next(samples, None)
         if first is None:
             raise QuantizationError("the data set is empty: give at least one image")
@@ -141,6 +141,22 @@ class Report:
                     part for output, count in zip(firsts, counts, strict=True) for part in np.split(output, count)
                 ]
             yield from zip(firsts, targets, strict=True)
+
+
+def _inputs(inputs: Any, model: ov.Model) -> Any:
+    """The inputs of a sample in the model's order."""
+    if not isinstance(inputs, Mapping):
+        count = len(inputs) if isinstance(inputs, tuple) else 1
+        if count != len(model.inputs):
+            raise QuantizationError(
+                f"the samples: found {count} inputs, allowed: {len(model.inputs)}, as the model has"
+            )
+        return inputs
+    try:
+        values = in_order(inputs, model)
+    except ValueError as error:
+        raise QuantizationError(f"the samples: {error}") from error
+    return tuple(to_array(value, port) for value, port in zip(values, model.inputs, strict=True))
 
 
 class _Noise:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.errors import QuantizationError
+from nncf_mcq.config.types import SampleSize
+from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.runner import ModelRunner
-from nncf_mcq.model.samples import AnySamples, Arrays, as_samples
+from nncf_mcq.model.samples import AnySamples, Arrays, as_samples, input_names
 
 TOLERANCE: Final = 1e-4
 """Largest difference of an output from that of the sample alone, relative to the output's largest magnitude.
@@ -89,6 +90,87 @@ def single_batch(model: ov.Model, shapes: Sequence[Sequence[int]]) -> list[list[
     together = ModelRunner(compile_model(whole, 1), batch_size=1)([values[None] for values in inputs])
     alone = ModelRunner(compile_model(parts, 1))(inputs)
     return single if _differing(together, alone) is None else [list(shape) for shape in shapes]
+
+
+def sample_shapes(model: ov.Model, sample_size: SampleSize | None) -> dict[int, ov.PartialShape]:
+    """The static shape of each input for one sample; an open first dimension is a batch, of which 1 is taken.
+
+    Args:
+        model: A float model; not edited.
+        sample_size: Shapes that the user gave; those of the model where there are none.
+
+    Returns:
+        Number of the input to its shape.
+
+    Raises:
+        ConfigError: A shape is needed and missing, or names no input.
+    """
+    known = [port.get_partial_shape() for port in model.inputs]
+    for number, given in _given(model, sample_size).items():
+        known[number] = ov.PartialShape(list(given))
+    shapes = []
+    for number, shape in enumerate(known):
+        of = "" if len(known) == 1 else f" {_shown_name(model.input(number))}"
+        if shape.rank.is_dynamic:
+            raise ConfigError("input_info.sample_size", None, f"the shape of one input{of}, e.g. [1, 3, 224, 224]")
+        if len(shape) and shape[0].is_dynamic:
+            shape = ov.PartialShape([1, *list(shape)[1:]])
+        if shape.is_dynamic:
+            allowed = f"the shape of one input{of}: the model leaves {shape} open"
+            raise ConfigError("input_info.sample_size", None, allowed)
+        shapes.append([int(length) for length in shape.to_shape()])
+    return {number: ov.PartialShape(shape) for number, shape in enumerate(single_batch(model, shapes))}
+
+
+def shapes_of(example_input: Any) -> SampleSize | None:
+    """The shapes of an example input: a tensor, or a sequence or mapping by name of tensors; None for others."""
+    if hasattr(example_input, "shape"):
+        return list(example_input.shape)
+    if isinstance(example_input, Mapping):
+        items: list[tuple[str | int, Any]] = list(example_input.items())
+    elif isinstance(example_input, list | tuple):
+        items = list(enumerate(example_input))
+    else:
+        return None
+    return (
+        {key: list(value.shape) for key, value in items} if all(hasattr(value, "shape") for _, value in items) else None
+    )
+
+
+def with_shapes(sample_size: SampleSize, make: Callable[[Sequence[int]], Any]) -> Any:
+    """An example input: one value, a dictionary where every shape has a name, or a tuple.
+
+    Args:
+        sample_size: The shapes.
+        make: From a shape to the value of that input.
+    """
+    if not isinstance(sample_size, Mapping):
+        return make(sample_size)
+    made = {key: make(shape) for key, shape in sample_size.items()}
+    return made if all(isinstance(key, str) for key in made) else tuple(made.values())
+
+
+def _given(model: ov.Model, sample_size: SampleSize | None) -> dict[int, Sequence[int]]:
+    if sample_size is None:
+        return {}
+    if not isinstance(sample_size, Mapping):
+        if len(model.inputs) == 1:
+            return {0: sample_size}
+        names = ", ".join(map(_shown_name, model.inputs))
+        raise ConfigError("input_info", "one input", f"a list with an object for each input of the model: {names}")
+    found: dict[int, Sequence[int]] = {}
+    for key, shape in sample_size.items():
+        numbers = [number for number, port in enumerate(model.inputs) if key == number or key in input_names(port)]
+        if not numbers:
+            names = ", ".join(map(_shown_name, model.inputs))
+            path = f"input_info[{list(sample_size).index(key)}].keyword"
+            raise ConfigError(path, key, f"one of the {len(model.inputs)} inputs of the model: {names}")
+        found[numbers[0]] = shape
+    return found
+
+
+def _shown_name(port: ov.Output) -> str:
+    return str(min(port.get_names(), default=port.get_node().get_friendly_name()))
 
 
 def _differing(together: Arrays, alone: Arrays) -> int | None:

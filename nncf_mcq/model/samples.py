@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -79,3 +79,36 @@ def samples_in_batch(model: ov.Model, inputs: Arrays) -> int:
         return 1
     size = int(np.prod(model.input(0).get_shape(), dtype=np.int64))
     return max(size // max(inputs[0].size, 1), 1)
+
+
+def input_names(port: ov.Output) -> set[str]:
+    """The names that an input may be called by: those of its tensor, and its node's."""
+    return set(port.get_names()) | {port.get_node().get_friendly_name()}
+
+
+def in_order(values: Mapping[Any, Any], model: ov.Model) -> list[Any]:
+    """What a mapping has for each input of a model, in the model's order.
+
+    Args:
+        values: By name of an input; any name will do where both hold one.
+        model: The model.
+
+    Raises:
+        ValueError: The name of an input is missing.
+    """
+    names = [input_names(port) for port in model.inputs]
+    if len(names) == len(values) == 1:
+        return list(values.values())
+    missing = [", ".join(sorted(known)) for known in names if not known & values.keys()]
+    if missing:
+        found = ", ".join(map(str, values))
+        raise ValueError(f"found {found}, allowed: the names of the model's inputs; {missing[0]} is missing")
+    return [next(values[name] for name in sorted(known) if name in values) for known in names]
+
+
+def to_array(value: Any, port: ov.Output) -> NDArray[Any]:
+    """An array or tensor as numbers of the type that an input takes: float32, or whole numbers."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    kind = port.get_element_type()
+    return np.asarray(value, dtype=np.float32 if kind.is_real() else kind.to_dtype())
