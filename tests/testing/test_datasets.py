@@ -171,5 +171,5 @@ class TestDistilled(DatasetTestCase):
 
 
 def test_every_registered_data_set_is_tested() -> None:
-    tested = {"imagenet", "image_folder", "fashion_mnist", "coco", "distilled"}
+    tested = {"arrays", "imagenet", "image_folder", "fashion_mnist", "coco", "distilled"}
     assert tested == set(DATASETS)
