@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nncf
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images, iterate_images
@@ -23,6 +21,7 @@ from nncf_mcq.metrics.report import Report
 from nncf_mcq.model import int8
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.final_weights import make_final_weights
 from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.policy import Policy
@@ -61,11 +60,13 @@ def quantize(
     """Quantizes a convolutional network to mixed precision. No labels are needed.
 
     Args:
-        model: A torch module or a float `openvino.Model` with one input; not edited.
-        calibration_dataset: Inputs for the statistics; the first `num_init_samples` images are used.
+        model: A torch module or a float `openvino.Model`; not edited.
+        calibration_dataset: Inputs for the statistics; the first `num_init_samples` samples are used. An item is an
+            array or tensor, or for a model of several inputs a tuple or a dictionary by name of one for each.
         config: The configuration, as a path, a mapping or typed; only its `compression`, `input_info` and `runtime` are
             read. Default: uniform 8 bits.
-        example_input: Tensor to trace a torch module with; zeros of `input_info.sample_size` by default.
+        example_input: Tensor, or tuple or dictionary of tensors, to trace a torch module with; zeros of
+            `input_info.sample_size` by default.
         search_dataset: Inputs that policies are scored on. By default a search scores on one half of the calibration
             images, with weights rounded for the other half, and so does the choice whether the final weights come from
             the sequential pass; the final weights are rounded for all of them.
@@ -98,8 +99,7 @@ def quantize(
 
     stages = Stages(progress or SilentProgress())
     float_model = to_openvino(model, settings.sample_size, example_input)
-    shape = tuple(float_model.input(0).get_shape())
-    calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, shape)
+    calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
     measure = _Measure(runtime.threads, report_dataset, evaluate)
     if is_baseline:
         return _quantize_int8(float_model, calibration, settings, measure, stages)
@@ -143,7 +143,7 @@ def quantize(
 
 
 def _quantize_int8(
-    float_model: ov.Model, calibration: NDArray[np.float32], settings: Config, measure: _Measure, stages: Stages
+    float_model: ov.Model, calibration: Samples, settings: Config, measure: _Measure, stages: Stages
 ) -> QuantizationResult:
     """The baseline: NNCF's own INT8."""
     ignored_scopes = settings.compression.ignored_scopes
@@ -179,8 +179,7 @@ class _Measure:
         metrics["quantized"]["average_weight_bits"] = costs.average_bits(policy)
         metrics["quantized"]["bops"] = costs.bops(policy)
         if self.report_dataset is not None:
-            shape = tuple(float_model.input(0).get_shape())
-            report = Report(functools.partial(_unlabelled, self.report_dataset, shape), {}, self.threads)
+            report = Report(functools.partial(_unlabelled, self.report_dataset, float_model), {}, self.threads)
             metrics["float"] |= report(float_model)
             metrics["quantized"] |= report(quantized)
         metrics["float"] |= self._evaluated(float_model)
@@ -195,9 +194,9 @@ class _Measure:
         return self.evaluate(compile_model(model, self.threads))
 
 
-def _unlabelled(dataset: nncf.Dataset, shape: tuple[int, ...]) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """The images of a data set as samples."""
-    return ((image[0], NO_TARGET) for image in iterate_images(dataset, shape))
+def _unlabelled(dataset: nncf.Dataset, model: ov.Model) -> Iterator[tuple[Arrays, int]]:
+    """The samples of a data set, without targets."""
+    return ((sample, NO_TARGET) for sample in iterate_images(dataset, model))
 
 
 def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, resume: bool) -> StudyStorage | None:

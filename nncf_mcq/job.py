@@ -28,6 +28,7 @@ from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score, get_score
 from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
@@ -153,11 +154,10 @@ class Job:
         images, threads = self.calibration_images(model, splits), self.config.runtime.threads
         return CalibratedModel.prepare(model, images, self.config.compression, threads, stages)
 
-    def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> NDArray[np.float32]:
-        """(N, ...) the first `num_init_samples` calibration images."""
+    def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> Samples:
+        """The first `num_init_samples` calibration images."""
         dataset, limit = splits.calibration, self.config.compression.initializer.num_init_samples
-        images = (dataset[index][0][None] for index in range(len(dataset)))
-        return collect_images(images, limit, tuple(model.input(0).get_shape()))
+        return collect_images((_item(dataset, index) for index in range(len(dataset))), limit, model)
 
     def report(self, splits: DatasetSplits) -> Report:
         """Measurement of models on the test images.
@@ -270,7 +270,13 @@ def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | 
 
 
 def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
-    return nncf.Dataset(range(len(dataset)), lambda index: dataset[index][0][None])
+    return nncf.Dataset(range(len(dataset)), lambda index: _item(dataset, index))
+
+
+def _item(dataset: ImageDataset, index: int) -> object:
+    """The inputs of a sample, with a batch of one."""
+    inputs = dataset[index][0]
+    return {name: values[None] for name, values in inputs.items()} if isinstance(inputs, Mapping) else inputs[None]
 
 
 def _strings(value: object) -> Iterator[str]:

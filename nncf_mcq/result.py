@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.config.output_files import (
     CONFIG_FILE,
@@ -44,6 +43,7 @@ from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
@@ -68,7 +68,7 @@ class QuantizationResult:
         layers: Bits, clipping rule and its errors, share of size and MACs of each layer.
         search: How the policy was found and what it cost.
         seconds: Wall time by stage.
-        verification_images: (N, ...) images on which the saved file must equal the scored model.
+        verification_images: Samples on which the saved file must equal the scored model.
         histograms: Layer name to its weights before and after quantization.
         origin: The configuration and the command, where a command made it.
         verification: Whether the saved file does what the scored model does; None before it is saved.
@@ -82,7 +82,7 @@ class QuantizationResult:
     layers: list[LayerResult]
     search: SearchReport
     seconds: dict[str, float]
-    verification_images: NDArray[Any] = field(repr=False)
+    verification_images: Samples = field(repr=False)
     histograms: dict[str, LayerHistogram] = field(default_factory=dict, repr=False)
     origin: Origin | None = None
     verification: VerificationResult | None = None

@@ -21,6 +21,7 @@ from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import AnySamples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionTask
@@ -234,9 +235,9 @@ def small_calibrated_model() -> tuple[CalibratedModel, WeightTable]:
     return calibrated, calibrated.weight_table(TABLE_BITS, stages)
 
 
-def run(model: ov.Model, images: NDArray[np.float32], *, threads: int, batch_size: int) -> NDArray[np.float32]:
+def run(model: ov.Model, images: AnySamples, *, threads: int, batch_size: int) -> NDArray[np.float32]:
     """The first output of a model over all images, (N, ...)."""
-    return ModelRunner.compile(model, threads, batch_size=batch_size)([images])[0]
+    return ModelRunner.compile(model, threads, batch_size=batch_size)(as_samples(images).arrays)[0]
 
 
 def make_evaluator(

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nncf_mcq.calibration.objectives import log_likelihood
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.utils.torch_threads import TorchPool
 
@@ -21,7 +21,7 @@ FISHER_IMAGES = 32
 
 def collect_fisher(
     quantizable: QuantizableModel,
-    images: NDArray[np.float32],
+    images: AnySamples,
     *,
     threads: int,
     seed: int = 0,
@@ -37,8 +37,8 @@ def collect_fisher(
     outputs it is the sum, as of their score.
 
     Args:
-        quantizable: The float model, of batch size 1, and its layers.
-        images: (N, ...) images.
+        quantizable: The float model and its layers.
+        images: Samples.
         threads: Images side by side. As many gradients of all weights are held, and the activations of as many images.
         seed: Of the labels and signs, which do not depend on the number of threads.
         progress: Called after each image.
@@ -61,29 +61,30 @@ def collect_fisher(
     data's labels (the empirical Fisher information); Martens, "New Insights and Perspectives on the Natural Gradient
     Method", JMLR 2020, on why drawn labels make it the Gauss-Newton matrix.
     """
-    if not len(images):
+    samples = as_samples(images)
+    if not len(samples):
         raise QuantizationError("the Fisher information needs at least one image")
-    graph = TorchGraph(quantizable.model)
+    graph, shapes = TorchGraph(quantizable.model), input_shapes(quantizable.model)
     names = [layer.name for layer in quantizable.layers]
 
     def gradients(index: int) -> tuple[Tensor, ...]:
         # Leaves of this image's own: threads share the memory of the weights, not what autograd records.
         weights = [graph.weight(name).detach().requires_grad_() for name in names]
-        image = torch.from_numpy(images[index : index + 1])
-        outputs = graph.outputs(image, weights=dict(zip(names, weights, strict=True)))
+        inputs = [torch.from_numpy(values) for values in samples.tensors(index, shapes)]
+        outputs = graph.outputs(inputs, weights=dict(zip(names, weights, strict=True)))
         objective = log_likelihood(outputs, np.random.default_rng([seed, index]))
         return torch.autograd.grad(objective, weights, materialize_grads=True)
 
     sums = {name: torch.zeros(graph.weight(name).shape) for name in names}
     with TorchPool(threads) as pool:
-        for start in range(0, len(images), threads):
+        for start in range(0, len(samples), threads):
             # No more at a time than run at a time: an image's gradients are as large as the network.
-            some = range(start, min(start + threads, len(images)))
+            some = range(start, min(start + threads, len(samples)))
             for index, found in zip(some, pool.map(gradients, some), strict=True):
                 for name, gradient in zip(names, found, strict=True):
                     if not bool(torch.isfinite(gradient).all()):
                         raise QuantizationError(f"{name}: its gradient on calibration image {index} is not finite")
-                    sums[name].addcmul_(gradient, gradient, value=1 / len(images))
+                    sums[name].addcmul_(gradient, gradient, value=1 / len(samples))
                 progress()
     fisher = {layer.name: _matrices(layer, sums[layer.name]) for layer in quantizable.layers}
     for members in quantizable.groups.values():

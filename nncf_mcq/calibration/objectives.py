@@ -19,12 +19,12 @@ _SMALLEST_PROBABILITY = 1e-30
 def log_likelihood(outputs: Sequence[Tensor], generator: np.random.Generator) -> Tensor:
     """Scalar whose squared gradient is, in the mean over the draws, the Gauss-Newton diagonal of a divergence.
 
-    For an output (1, classes), -log p of a label that is drawn from its own distribution. For any other, its sum with
-    random signs over the root of their number; where there are several outputs, relative to its own energy, as the
-    score of several outputs counts it.
+    For an output (N, classes), -log p of labels that are drawn from their own distributions. For any other, its sum
+    with random signs over the root of their number; where there are several outputs, relative to its own energy, as
+    the score of several outputs counts it.
 
     Args:
-        outputs: The outputs for one image.
+        outputs: The outputs for one sample.
         generator: Draws labels and signs.
     """
     return torch.stack([_drawn(output, generator, len(outputs) > 1) for output in _differentiable(outputs)]).sum()
@@ -56,8 +56,9 @@ def _differentiable(outputs: Sequence[Tensor]) -> list[Tensor]:
 def _drawn(output: Tensor, generator: np.random.Generator, relative: bool) -> Tensor:
     logits = _logits(output)
     if logits is not None:
-        label = sample_label(logits.detach()[0], generator)
-        loss: Tensor = F.cross_entropy(logits, torch.tensor([label]))
+        labels = [sample_label(row, generator) for row in logits.detach()]
+        # The sum: the gradients of independent draws have the mean 0, so that those of their sum square to the sum.
+        loss: Tensor = F.cross_entropy(logits, torch.tensor(labels), reduction="sum")
         return loss
     signs = torch.from_numpy(generator.choice([-1.0, 1.0], size=tuple(output.shape)))
     scale = math.sqrt(2.0 / _energy(output)) if relative else 1.0 / math.sqrt(output.numel())

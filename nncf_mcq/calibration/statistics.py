@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,7 +169,7 @@ class _Accumulator:
 
 def collect_statistics(
     quantizable: QuantizableModel,
-    inputs: Iterable[NDArray[np.float32]],
+    inputs: Iterable[NDArray[np.float32] | Sequence[NDArray[np.generic]]],
     *,
     threads: int,
     progress: Callable[[], None] = lambda: None,
@@ -178,7 +178,7 @@ def collect_statistics(
 
     Args:
         quantizable: The float model and its layers.
-        inputs: One input of the model's own shape (batch 1) at a time.
+        inputs: The input of the model's own shape, or a sequence of one for each input, for one sample at a time.
         threads: Inference threads.
         progress: Called after each input.
 

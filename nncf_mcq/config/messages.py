@@ -24,7 +24,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tupl
     location, kind, context = first["loc"], first["type"], first.get("ctx", {})
     if kind == "registered_parameters":
         nested: ValidationError = context["error"]
-        return to_config_error(nested, context["model"], (*prefix, *location))
+        return to_config_error(nested, context["model"], (*prefix, *location, *context.get("key", ())))
     if kind == "registered_type":
         return ConfigError(format_path((*prefix, *location, *context["key"])), context["found"], first["msg"])
     path = format_path((*prefix, *location))

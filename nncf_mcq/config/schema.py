@@ -11,8 +11,11 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
 from nncf_mcq.config.messages import to_config_error
@@ -25,7 +28,7 @@ from nncf_mcq.config.registry import (
     RANGE_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
-from nncf_mcq.config.types import Bits
+from nncf_mcq.config.types import Bits, SampleSize
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
 
@@ -38,6 +41,31 @@ class InputInfo(Parameters):
     sample_size: list[PositiveInt] = Field(
         description="Shape of one input with the batch dimension, e.g. [1, 3, 224, 224]."
     )
+    keyword: str | None = Field(
+        default=None,
+        description="Name of the input: of the tensor, or of the parameter of a torch module's forward. Inputs without "
+        "one are taken in the model's order.",
+    )
+
+
+def _one_or_several(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Here rather than by the union, whose message would name each of its members."""
+    if not isinstance(value, list):
+        return value if value is None else _input_info(value)
+    if not value:
+        raise ValueError("an object with sample_size, or a list of one for each input of the model")
+    return [_input_info(entry, number) for number, entry in enumerate(value)]
+
+
+def _input_info(entry: object, *key: int) -> InputInfo:
+    try:
+        return InputInfo.model_validate(entry)
+    except ValidationError as error:
+        raise PydanticCustomError(
+            "registered_parameters",
+            "{reason}",
+            {"reason": str(error), "error": error, "model": InputInfo, "key": key},
+        ) from error
 
 
 class WeightsConfig(Parameters):
@@ -199,7 +227,9 @@ class Config(Parameters):
     checkpoint: Annotated[str | None, PathMarker()] = Field(
         default=None, description="File with the state dict of the torch model, or a darknet .weights file."
     )
-    input_info: InputInfo | None = None
+    input_info: Annotated[InputInfo | list[InputInfo] | None, WrapValidator(_one_or_several)] = Field(
+        default=None, description="The input of the model, or a list of its inputs."
+    )
     dataset: Annotated[Parameters, RegisteredParameters(DATASET_PARAMETERS)] | None = Field(
         default=None, description="Images: `type`, and the parameters of that type."
     )
@@ -245,9 +275,14 @@ class Config(Parameters):
         return pretrained
 
     @property
-    def sample_size(self) -> list[int] | None:
-        """Shape of one input with the batch dimension, where the configuration gives it."""
-        return self.input_info.sample_size if self.input_info is not None else None
+    def sample_size(self) -> SampleSize | None:
+        """Shape of the input with the batch dimension, or that of each, where the configuration gives it."""
+        if self.input_info is None or isinstance(self.input_info, InputInfo):
+            return None if self.input_info is None else self.input_info.sample_size
+        return {
+            number if entry.keyword is None else entry.keyword: entry.sample_size
+            for number, entry in enumerate(self.input_info)
+        }
 
     @property
     def metrics(self) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -10,3 +11,6 @@ from nncf_mcq.policy import SUPPORTED_BITS
 
 Bits = Annotated[int, Field(strict=True, ge=min(SUPPORTED_BITS), le=max(SUPPORTED_BITS))]
 """A width of weights or activations: 2..8."""
+
+SampleSize: TypeAlias = "Sequence[int] | Mapping[str | int, Sequence[int]]"
+"""Shape of the only input with the batch dimension, or by name or number of each input its own."""

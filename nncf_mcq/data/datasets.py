@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.registry import DATASET_PARAMETERS, Registry
 from nncf_mcq.config.schema import load_config
+from nncf_mcq.data.arrays import ArraysDataset
 from nncf_mcq.data.coco import CocoDataset
 from nncf_mcq.data.distilled import DistilledDataset, ModelSource
 from nncf_mcq.data.fashion_mnist import FashionMnistDataset
@@ -31,6 +32,7 @@ from nncf_mcq.errors import ConfigError
 __all__ = [
     "DATASETS",
     "NO_TARGET",
+    "ArraysDataset",
     "CocoDataset",
     "DatasetParameters",
     "DatasetSplits",
@@ -72,7 +74,14 @@ class ModelImageLoader(Protocol):
 DATASETS: Registry[ImageLoader | ModelImageLoader] = Registry(DATASET_PARAMETERS)
 """Data sets by name."""
 
-for _dataset in (CocoDataset, DistilledDataset, FashionMnistDataset, ImageFolderDataset, ImagenetDataset):
+for _dataset in (
+    ArraysDataset,
+    CocoDataset,
+    DistilledDataset,
+    FashionMnistDataset,
+    ImageFolderDataset,
+    ImagenetDataset,
+):
     DATASETS.register(_dataset)
 
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.schema import load_config
+from nncf_mcq.config.types import SampleSize
 from nncf_mcq.data.distillation import DistillationParameters, distill, has_statistics, steps
 from nncf_mcq.data.splits import NO_TARGET, Count, DatasetSplits, Sample
 from nncf_mcq.errors import ConfigError
@@ -40,14 +41,14 @@ class ModelSource:
 
     Attributes:
         load: Loads the float model.
-        sample_size: Shape of one input with the batch dimension, if it is known.
+        sample_size: Shape of the input with the batch dimension, or those of several, if known.
         threads: Of the work.
         stages: Reports the progress.
         path: Where the data set stands in the JSON, for messages.
     """
 
     load: Callable[[], torch.nn.Module | ov.Model]
-    sample_size: Sequence[int] | None
+    sample_size: SampleSize | None
     threads: int = 1
     stages: Stages = field(default_factory=lambda: Stages(SilentProgress()))
     path: str = "dataset"
@@ -90,6 +91,10 @@ class DistilledDataset:
             raise ConfigError(path, "distilled", allowed)
         if model.sample_size is None:
             raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
+        if isinstance(model.sample_size, Mapping):
+            raise ConfigError(
+                path, "distilled", "a data set, e.g. arrays: images are distilled for a model of one input"
+            )
         file = None if parameters.file is None else base_directory / parameters.file
         calibration = DistilledImages(module, parameters, parameters.images, model, file)
         held_out = parameters.model_copy(update={"seed": parameters.seed + 1})
@@ -156,6 +161,7 @@ class DistilledImages:
         file: Path | None,
     ) -> None:
         assert model.sample_size is not None
+        assert not isinstance(model.sample_size, Mapping)
         self._module = module
         self._parameters = parameters
         self._count = count

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from nncf_mcq.config.parameters import Parameters
@@ -21,8 +20,8 @@ NO_TARGET = -1
 Target = Any
 """Target of the metric: a class index, `NO_TARGET` if there is none, or e.g. `Objects`."""
 
-Sample = tuple[npt.NDArray[np.float32], Target]
-"""A preprocessed image (channels, height, width) and its target."""
+Sample = tuple[Any, Target]
+"""A preprocessed float32 image (channels, height, width), or by name an array for each input, and its target."""
 
 Count = Annotated[int, Field(strict=True, gt=0)]
 

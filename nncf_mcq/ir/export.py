@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.config.output_files import UNVERIFIED
 from nncf_mcq.ir.verification import VerificationResult, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 
 RT_INFO_SECTION = "nncf_mcq"
 
@@ -43,7 +42,7 @@ def export(
     directory: Path,
     name: str,
     layers: Sequence[str],
-    images: NDArray[Any],
+    images: AnySamples,
     *,
     information: Mapping[str, str],
     threads: int,
@@ -58,7 +57,7 @@ def export(
         directory: Where to.
         name: The files' name without suffix.
         layers: Names of the layers that should run on int8 kernels.
-        images: (N, ...) inputs on which the file must give the scored model's outputs.
+        images: Samples on which the file must give the scored model's outputs.
         information: Written to the section `nncf_mcq` of the model's rt_info.
         threads: Inference threads.
 
@@ -72,7 +71,8 @@ def export(
     for key, value in information.items():
         copy.set_rt_info(value, [RT_INFO_SECTION, key])
     compiled = compile_model(model, threads)
-    inputs = [image[None] for image in images]
+    samples, shapes = as_samples(images), input_shapes(model)
+    inputs = [samples.tensors(index, shapes) for index in range(len(samples))]
     references = []
     for item in inputs:
         results = compiled(item)

@@ -93,7 +93,7 @@ class VerificationResult:
 def verify(
     xml: Path,
     layer_names: Collection[str],
-    inputs: Sequence[npt.NDArray[Any]],
+    inputs: Sequence[npt.NDArray[Any] | Sequence[npt.NDArray[Any]]],
     reference_outputs: Sequence[Sequence[npt.NDArray[Any]]],
     threads: int,
 ) -> VerificationResult:
@@ -102,7 +102,7 @@ def verify(
     Args:
         xml: The .xml file, the .bin file next to it.
         layer_names: Friendly names of the layers that should run on int8 kernels.
-        inputs: Inputs of one inference each, for the model's only input.
+        inputs: For each inference the array of the only input, or a sequence of one for each input.
         reference_outputs: For each of the inputs, all outputs of the scored model, in the model's order.
         threads: Inference threads, as many as the scored model had: the sums of float layers may depend on them.
 
@@ -146,7 +146,7 @@ def _float_layers(model: ov.Model, precisions: dict[str, str], layer_names: Coll
 
 def _compare(
     compiled: ov.CompiledModel,
-    inputs: Sequence[npt.NDArray[Any]],
+    inputs: Sequence[npt.NDArray[Any] | Sequence[npt.NDArray[Any]]],
     reference_outputs: Sequence[Sequence[npt.NDArray[Any]]],
 ) -> tuple[float, list[str]]:
     """The largest difference of an output relative to its range, and what is wrong."""

@@ -14,7 +14,7 @@ from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.metrics import is_classifier
 from nncf_mcq.metrics.scores import SCORES, Score
 from nncf_mcq.model.outputs import ModelOutput
-from nncf_mcq.model.runner import Arrays
+from nncf_mcq.model.samples import Arrays
 from nncf_mcq.utils.json_values import JsonObject
 
 ScoreChoice: TypeAlias = "Score | Mapping[str, Score | tuple[Score | None, float]] | None"
@@ -138,7 +138,7 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
 
 def _detector(reference: NDArray[np.float32]) -> str | None:
     """Name of the score for boxes with classes; None for other outputs."""
-    if reference.ndim != 3:
+    if reference.ndim != 3 or not reference.size:
         return None
     corners = BOX_VALUES - 1
     _, rows, columns = reference.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.data.chunks import chunks
+from nncf_mcq.data.chunks import chunks, stack_inputs
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
 from nncf_mcq.model.outputs import describe_outputs
-from nncf_mcq.model.runner import Arrays, ModelRunner, samples_per_chunk
+from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
+from nncf_mcq.model.samples import Arrays, in_order, samples_in_batch, to_array
 
 _EXACT = 200.0
 """Ratio in dB that stands for outputs which are equal, or differ by less than any arithmetic would show."""
@@ -27,8 +29,8 @@ class Report:
     need is kept: there may be more of both than fit into memory.
 
     Args:
-        samples: Begins a new pass over the samples: the inputs of each (an array, or a tuple of one for each input of
-            the model, without the batch) and its target.
+        samples: Begins a new pass over the samples: the inputs of each (an array, or a tuple or mapping by name of one
+            for each input of the model, without the batch) and its target.
         metrics: Name to metric.
         threads: Inference threads.
     """
@@ -41,6 +43,7 @@ class Report:
         self._threads = threads
         self._float_model: ov.Model | None = None
         self._reference = np.empty(0, dtype=np.float32)
+        self._rows: list[int] = []
         self._compares_outputs = False
 
     def check(self, model: ov.Model) -> None:
@@ -96,32 +99,64 @@ class Report:
             else metric(stacked, stack_targets(targets))
             for name, metric in self._metrics.items()
         }
+        rows = [len(output) for output in outputs]
         if self._float_model is None:
-            self._float_model, self._reference = model, stacked
-            self._compares_outputs = len(model.outputs) > 1 or not is_classifier(stacked)
+            self._float_model, self._reference, self._rows = model, stacked, rows
+            self._compares_outputs = len(model.outputs) > 1 or not is_classifier(stacked) or len(set(rows)) > 1
             return values
-        return values | label_free_metrics(stacked, self._reference) | ({} if noise is None else noise.ratios())
+        # Rows whose number depends on the sample are no classifier's, and those of two models are of other things.
+        is_comparable = rows == self._rows and len(set(rows)) == 1
+        label_free = label_free_metrics(stacked, self._reference) if is_comparable else {}
+        return values | label_free | ({} if noise is None else noise.ratios())
 
     def _outputs(
         self, model: ov.Model, chunk_size: int | None = None, noise: _Noise | None = None
     ) -> Iterator[tuple[NDArray[np.float32], Target]]:
         """The first output (1, ...) and the target of each sample; all outputs are compared on the way."""
-        # One sample at a time: each may have its own number of outputs, and larger batches are not faster.
-        runner = ModelRunner.compile(model, self._threads, batch_size=1, parallel=True)
+        samples = ((_inputs(inputs, model), target) for inputs, target in self._samples())
+        first = next(samples, None)
+        if first is None:
+            raise QuantizationError("the data set is empty: give at least one image")
+        # One sample at a time: each may have its own number of outputs, and larger batches are not faster. A model
+        # that has a batch of its own takes that many of samples without one.
+        batch_size = None if samples_in_batch(model, stack_inputs([first[0]])) > 1 else 1
+        runner = ModelRunner.compile(model, self._threads, batch_size=batch_size, parallel=True)
         expected = (
-            None if noise is None else ModelRunner.compile(noise.model, self._threads, batch_size=1, parallel=True)
+            None
+            if noise is None
+            else ModelRunner.compile(noise.model, self._threads, batch_size=batch_size, parallel=True)
         )
-        is_empty = True
-        for inputs, targets in chunks(self._samples(), chunk_size or samples_per_chunk([runner])):
-            is_empty = False
+        size = chunk_size or samples_per_chunk([runner])
+        for inputs, targets in chunks(itertools.chain([first], samples), size):
             found = runner.batches(inputs)
             if noise is not None and expected is not None:
                 for outputs, wanted in zip(found, expected.batches(inputs), strict=True):
                     noise.add(outputs, wanted)
-            for outputs, target in zip(found, targets, strict=True):
-                yield outputs[0], target
-        if is_empty:
-            raise QuantizationError("the data set is empty: give at least one image")
+            firsts = [outputs[0] for outputs in found]
+            if runner.batch_size > 1:
+                counts = [
+                    min(runner.batch_size, len(targets) - start) for start in range(0, len(targets), runner.batch_size)
+                ]
+                firsts = [
+                    part for output, count in zip(firsts, counts, strict=True) for part in np.split(output, count)
+                ]
+            yield from zip(firsts, targets, strict=True)
+
+
+def _inputs(inputs: Any, model: ov.Model) -> Any:
+    """The inputs of a sample in the model's order."""
+    if not isinstance(inputs, Mapping):
+        count = len(inputs) if isinstance(inputs, tuple) else 1
+        if count != len(model.inputs):
+            raise QuantizationError(
+                f"the samples: found {count} inputs, allowed: {len(model.inputs)}, as the model has"
+            )
+        return inputs
+    try:
+        values = in_order(inputs, model)
+    except ValueError as error:
+        raise QuantizationError(f"the samples: {error}") from error
+    return tuple(to_array(value, port) for value, port in zip(values, model.inputs, strict=True))
 
 
 class _Noise:

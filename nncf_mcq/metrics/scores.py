@@ -69,7 +69,7 @@ def bernoulli_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
 @register_score("disagreement")
 def disagreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """Share of values, 0 to 1, that differ: for outputs of whole numbers, e.g. classes."""
-    return float(np.mean(outputs != reference))
+    return float(np.mean(outputs != reference)) if outputs.size else 0.0
 
 
 @register_score("squared_error")

@@ -83,7 +83,8 @@ def with_batch(model: ov.Model, batch_size: int) -> ov.Model:
 
     Args:
         model: A model with the batch in the first dimension of each input.
-        batch_size: Samples per inference.
+        batch_size: Samples per inference. A sample is a full tensor of the model's own shape for each input: a model
+            of a batch of 4 is reshaped to one of 8 for a batch size of 2. An open first dimension is that of a batch.
 
     Raises:
         QuantizationError: The model cannot be reshaped, e.g. a Reshape fixes its batch.
@@ -92,7 +93,12 @@ def with_batch(model: ov.Model, batch_size: int) -> ov.Model:
     shapes = {}
     for port in copy.inputs:
         shape = port.get_partial_shape()
-        shapes[port] = ov.PartialShape([batch_size, *list(shape)[1:]])
+        if shape.rank.is_dynamic or not len(shape):
+            if batch_size > 1:
+                raise QuantizationError(f"the model cannot be run with batch size {batch_size}: an input has no batch")
+            continue
+        rows = 1 if shape[0].is_dynamic else shape[0].get_length()
+        shapes[port] = ov.PartialShape([batch_size * rows, *list(shape)[1:]])
     try:
         copy.reshape(shapes)
     except RuntimeError as error:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import nncf
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
 
@@ -20,13 +19,13 @@ ALGORITHM = "quantization"
 
 
 def quantize_int8(
-    model: ov.Model, images: NDArray[np.float32], ignored_scopes: Sequence[str], stages: Stages
+    model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str], stages: Stages
 ) -> tuple[QuantizableModel, ov.Model]:
     """The layers of a model, and the model as `nncf.quantize` leaves it with its default preset.
 
     Args:
-        model: Float model of batch size 1; not edited.
-        images: (N, ...) calibration images.
+        model: Float model; not edited.
+        images: The calibration samples.
         ignored_scopes: Operations left in floating point: names, or `{re}PATTERN`.
         stages: Reports the progress.
 
@@ -39,13 +38,15 @@ def quantize_int8(
         return quantizable, nncf_int8(model, images, ignored_scopes)
 
 
-def nncf_int8(model: ov.Model, images: NDArray[np.float32], ignored_scopes: Sequence[str]) -> ov.Model:
+def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]) -> ov.Model:
     """The model alone, as in `quantize_int8`, whose layers have been looked at before."""
+    samples, shapes = as_samples(images), input_shapes(model)
+    tensors = [samples.tensors(index, shapes) for index in range(len(samples))]
     with quiet_nncf():
         quantized: ov.Model = nncf.quantize(
             model.clone(),
-            nncf.Dataset([image[None] for image in images]),
-            subset_size=len(images),
+            nncf.Dataset([inputs[0] if len(inputs) == 1 else tuple(inputs) for inputs in tensors]),
+            subset_size=len(samples),
             ignored_scope=ignored_scope(ignored_scopes),
         )
     return quantized

@@ -6,14 +6,16 @@ import importlib
 import importlib.util
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
+from nncf_mcq.config.types import SampleSize
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model import darknet
+from nncf_mcq.model.batching import sample_shapes, shapes_of, with_shapes
 from nncf_mcq.model.equal_constants import share_equal_weights
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.int8_forms import use_int8_forms
@@ -146,47 +148,42 @@ def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
 
 
 def to_openvino(
-    model: torch.nn.Module | ov.Model, sample_size: Sequence[int] | None, example_input: Any = None
+    model: torch.nn.Module | ov.Model, sample_size: SampleSize | None, example_input: Any = None
 ) -> ov.Model:
     """Converts to a float `openvino.Model` of batch size 1 with static shapes and stable names.
 
+    A model that was made for a batch of several, and does not give the same for each of it alone, keeps that batch.
+
     Args:
         model: A torch module in evaluation mode, or an `openvino.Model`, which is copied.
-        sample_size: Shape of one input with the batch dimension; may be left out for a model whose shapes are static.
+        sample_size: Shape of the input with the batch dimension, or by name or number those of several; may be left
+            out for a model whose shapes are static.
         example_input: A tensor (or tuple of tensors) to trace the torch module with; zeros of `sample_size` by default.
 
     Raises:
         ConfigError: The shape is needed and missing, or does not fit the model.
-        QuantizationError: The model has several inputs, or cannot be converted.
+        QuantizationError: The model has no input, or cannot be converted.
     """
     converted = model.clone() if isinstance(model, ov.Model) else _convert_torch(model, sample_size, example_input)
-    if len(converted.inputs) != 1:
-        raise QuantizationError(f"the model has {len(converted.inputs)} inputs: one is supported")
-    if sample_size is None and example_input is not None and hasattr(example_input, "shape"):
-        sample_size = list(example_input.shape)
-    shape = ov.PartialShape(list(sample_size)) if sample_size is not None else converted.input(0).get_partial_shape()
-    if shape.rank.is_dynamic:
-        raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
-    shape = ov.PartialShape([1, *list(shape)[1:]])
-    if shape.is_dynamic:
-        raise ConfigError("input_info.sample_size", None, f"the shape of one input: the model leaves {shape} open")
+    if not converted.inputs:
+        raise QuantizationError("the model has no inputs: one or more are needed")
+    if sample_size is None and example_input is not None:
+        sample_size = shapes_of(example_input)
     try:
-        converted.reshape(shape)
+        converted.reshape(sample_shapes(converted, sample_size))
     except RuntimeError as error:
-        raise ConfigError(
-            "input_info.sample_size", list(sample_size or []), "a shape that the model accepts"
-        ) from error
+        raise ConfigError("input_info.sample_size", sample_size or [], "a shape that the model accepts") from error
     _name_layers(converted)
     return share_equal_weights(use_int8_forms(converted))
 
 
-def _convert_torch(module: torch.nn.Module, sample_size: Sequence[int] | None, example_input: Any) -> ov.Model:
+def _convert_torch(module: torch.nn.Module, sample_size: SampleSize | None, example_input: Any) -> ov.Model:
     import torch
 
     if example_input is None:
         if sample_size is None:
             raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
-        example_input = torch.zeros(list(sample_size))
+        example_input = with_shapes(sample_size, lambda shape: torch.zeros(list(shape)))
     training = [(part, part.training) for part in module.modules()]
     module.eval()
     with warnings.catch_warnings(), torch.no_grad():

@@ -82,7 +82,10 @@ def _describe(model: ov.Model, port: ov.Output, number: int) -> ModelOutput:
 
 
 def _is_map(model: ov.Model, port: ov.Output) -> bool:
-    shape, image = port.get_partial_shape(), model.input(0).get_partial_shape()
+    return any(_is_map_of(port.get_partial_shape(), given.get_partial_shape()) for given in model.inputs)
+
+
+def _is_map_of(shape: ov.PartialShape, image: ov.PartialShape) -> bool:
     if shape.is_dynamic or image.is_dynamic or len(shape) != 4 or len(image) != 4:
         return False
     found, given = (np.array([side.get_length() for side in item]) for item in (shape, image))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -11,9 +12,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import FloatPrecision, compile_model, with_batch
-
-Arrays: TypeAlias = tuple[NDArray[Any], ...]
-"""One array (N, ...) for each input, or for each output, of a model."""
+from nncf_mcq.model.samples import Arrays, input_shapes
 
 CHUNK_BYTES = 128 * 2**20
 """Inputs and outputs of the samples that are in memory at a time, where a data set may be larger than memory."""
@@ -25,14 +24,19 @@ class ModelRunner:
     Not for several threads at a time; compiled models are, so each thread may have a runner of its own.
 
     Args:
-        compiled: A model with static input shapes, the batch in the first dimension of each.
+        compiled: A model with static input shapes, the batch in the first dimension of each where it takes several
+            samples.
         requests: Inferences that are in flight at a time. A single one is computed by the caller's own thread, so that
             callers that run several models side by side decide how many threads there are.
+        batch_size: Samples per inference; by default as many as the first dimension of the first input has.
     """
 
-    def __init__(self, compiled: ov.CompiledModel, requests: int = 1) -> None:
+    def __init__(self, compiled: ov.CompiledModel, requests: int = 1, batch_size: int | None = None) -> None:
         self.requests = requests
-        self.batch_size = int(compiled.input(0).get_shape()[0])
+        self._shapes = input_shapes(compiled)
+        rows = int(self._shapes[0][0]) if self._shapes[0] else 1
+        self.batch_size = rows if batch_size is None else batch_size
+        self._stacked = [self.batch_size == 1 and _has_no_batch(port, rows) for port in compiled.outputs]
         self.sample_bytes = _static_bytes((*compiled.inputs, *compiled.outputs)) // self.batch_size
         self._request = compiled.create_infer_request() if requests == 1 else None
         self._queue = None if requests == 1 else ov.AsyncInferQueue(compiled, requests)
@@ -55,7 +59,8 @@ class ModelRunner:
         Args:
             model: The model; not edited.
             threads: Inference threads.
-            batch_size: Samples per inference; None keeps the model's own.
+            batch_size: Samples per inference, each a full tensor of the model's own shape for each input; None keeps
+                the model as it is, with as many samples as its first dimension has.
             precision: The precision of float layers.
             parallel: Whether each thread runs inferences of its own, the fastest way to run many samples, instead of
                 all threads running one.
@@ -66,7 +71,7 @@ class ModelRunner:
         batched = model if batch_size is None else with_batch(model, batch_size)
         compiled = compile_model(batched, threads, precision, streams=threads if parallel else 1)
         # Two for each stream: a thread that is done finds the next batch waiting.
-        return cls(compiled, 2 * threads if parallel else 1)
+        return cls(compiled, 2 * threads if parallel else 1, batch_size)
 
     def __call__(self, inputs: Sequence[NDArray[np.generic]]) -> Arrays:
         """The outputs of all samples.
@@ -76,20 +81,29 @@ class ModelRunner:
 
         Returns:
             (N, ...) for each output, in the model's order. The first dimension is a multiple of N where the model folds
-            others into its batch.
+            others into its batch. Outputs of which each sample has its own number are filled up with zeros where one
+            sample is run at a time.
 
         Raises:
             QuantizationError: An output does not have the batch in its first dimension, so that the padding of an
                 incomplete batch cannot be removed.
         """
-        return tuple(np.concatenate(parts) for parts in zip(*self.batches(inputs), strict=True))
+        outputs = zip(*self.batches(inputs), strict=True)
+        return tuple(
+            np.stack(_filled_up(parts)) if stacked else np.concatenate(_filled_up(parts, first=1))
+            for parts, stacked in zip(outputs, self._stacked, strict=True)
+        )
 
     def batches(self, inputs: Sequence[NDArray[np.generic]]) -> list[Arrays]:
         """The outputs batch by batch, for outputs of which each batch has its own number; otherwise as `__call__`."""
         count, size = len(inputs[0]), self.batch_size
         # Requests read the arrays where they are: they must live until all are done.
         batches = [
-            [_padded(values[start : start + size], size) for values in inputs] for start in range(0, count, size)
+            [
+                _shaped(_padded(values[start : start + size], size), shape)
+                for values, shape in zip(inputs, self._shapes, strict=True)
+            ]
+            for start in range(0, count, size)
         ]
         found = self._run(batches)
         filled = count - size * (len(batches) - 1)
@@ -142,6 +156,36 @@ def _static_bytes(ports: Iterable[ov.ConstOutput]) -> int:
         for port in ports
         if port.get_partial_shape().is_static
     )
+
+
+def _has_no_batch(port: ov.ConstOutput, rows: int) -> bool:
+    """Whether the first dimension of an output is neither 1 nor that of a sample's rows.
+
+    It is then one of the sample's own, e.g. the number of objects in an image.
+    """
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic or not len(shape):
+        return False
+    if shape[0].is_dynamic:
+        return True
+    length = int(shape[0].get_length())
+    return length != 1 and (length != rows if len(shape) == 1 else length % rows != 0)
+
+
+def _filled_up(parts: Sequence[NDArray[Any]], first: int = 0) -> Sequence[NDArray[Any]]:
+    """Arrays of one shape, from dimension `first` on; the smaller ones are filled up with zeros."""
+    if len({part.shape[first:] for part in parts}) == 1 or len({part.ndim for part in parts}) > 1:
+        return parts
+    largest = np.max([part.shape for part in parts], axis=0)
+    return [
+        np.pad(part, [(0, 0 if axis < first else int(largest[axis]) - size) for axis, size in enumerate(part.shape)])
+        for part in parts
+    ]
+
+
+def _shaped(batch: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A batch in the shape of its input; what does not fit is left for OpenVINO to refuse."""
+    return batch.reshape(shape) if batch.size == math.prod(shape) else batch
 
 
 def _padded(values: NDArray[Any], batch_size: int) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.samples import input_shapes
 from nncf_mcq.model.torch_operations import Function, to_function
 
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
@@ -49,7 +50,8 @@ class TorchGraph(torch.nn.Module):
     weight, give it in `weights`.
 
     Args:
-        model: A float model of one input with static shapes, the batch in the first dimension; not edited.
+        model: A float model with static shapes, the batch in the first dimension of each input where it is to be run
+            with other batches; not edited.
 
     Raises:
         QuantizationError: The model's shapes are dynamic, or an operation is not supported.
@@ -57,12 +59,10 @@ class TorchGraph(torch.nn.Module):
 
     def __init__(self, model: ov.Model) -> None:
         super().__init__()
-        if len(model.inputs) != 1:
-            raise QuantizationError(f"the model has {len(model.inputs)} inputs: one is supported")
         if model.is_dynamic():
-            raise QuantizationError("the model's shapes are dynamic: reshape it first")
-        self._input_shape = tuple(model.input(0).get_shape())
-        if not self._input_shape:
+            raise QuantizationError("the model's shapes are dynamic: reshape it first, if it can be")
+        self._input_shapes = input_shapes(model)
+        if not all(self._input_shapes):
             raise QuantizationError("the model's input is a scalar: a batch is needed")
         self._steps, constants, self._results = _read(model)
         self._constants = tuple(constants)
@@ -85,7 +85,7 @@ class TorchGraph(torch.nn.Module):
 
     def forward(
         self,
-        inputs: Tensor,
+        inputs: Tensor | Sequence[Tensor],
         *,
         weights: Mapping[str, Tensor] | None = None,
         observe: Callable[[str, Tensor], Tensor] | None = None,
@@ -95,7 +95,7 @@ class TorchGraph(torch.nn.Module):
 
     def outputs(
         self,
-        inputs: Tensor,
+        inputs: Tensor | Sequence[Tensor],
         *,
         weights: Mapping[str, Tensor] | None = None,
         observe: Callable[[str, Tensor], Tensor] | None = None,
@@ -103,7 +103,7 @@ class TorchGraph(torch.nn.Module):
         """Runs the model.
 
         Args:
-            inputs: (N, ...) images; N need not be the model's own batch size.
+            inputs: (N, ...) for each input, or that of the only one; N need not be the model's own batch size.
             weights: Friendly names of Convolution, GroupConvolution or MatMul operations to tensors that stand in for
                 their constant weights, in the operation's own shape.
             observe: Called with the friendly name and the output of each operation with constant weights; what it
@@ -117,21 +117,27 @@ class TorchGraph(torch.nn.Module):
                 not its own batch size.
         """
         weights = weights or {}
-        if inputs.shape[1:] != self._input_shape[1:]:
-            allowed = ("N", *self._input_shape[1:])
-            raise QuantizationError(f"inputs: found shape {tuple(inputs.shape)}, allowed: {allowed}")
+        given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if len(given) != len(self._input_shapes):
+            raise QuantizationError(f"inputs: found {len(given)}, allowed: {len(self._input_shapes)}")
+        batch_size = len(given[0])
+        # Inputs without a batch stay as they are.
+        is_own = [tuple(tensor.shape) for tensor in given] == self._input_shapes
+        for tensor, own in zip(given, self._input_shapes, strict=True):
+            if not is_own and (tensor.shape[1:] != own[1:] or len(tensor) != batch_size):
+                raise QuantizationError(f"inputs: found shape {tuple(tensor.shape)}, allowed: {('N', *own[1:])}")
         for name, weight in weights.items():
             allowed = tuple(self.weight(name).shape)
             if weight.shape != allowed:
                 raise QuantizationError(f"{name}: found weights of shape {tuple(weight.shape)}, allowed: {allowed}")
-        values = {0: inputs, **{number: self._constant(number) for number in self._constants}}
+        values = {**dict(enumerate(given)), **{number: self._constant(number) for number in self._constants}}
         for step in self._steps:
             arguments = [values[number] for number in step.inputs]
             if step.weighted and step.name in weights:
                 arguments[_WEIGHT_PORT] = weights[step.name]
             results = _as_sequence(step.function(*arguments))
             del arguments
-            self._check_shapes(step, results, len(inputs))
+            self._check_shapes(step, results, batch_size)
             if step.weighted and observe is not None:
                 results = (observe(step.name, results[0]),)
             values.update(zip(step.outputs, results, strict=False))
@@ -145,7 +151,7 @@ class TorchGraph(torch.nn.Module):
 
     def _check_shapes(self, step: _Step, results: Sequence[Tensor], batch_size: int) -> None:
         """Each value must be the model's own with N images in the first dimension: else images were mixed up."""
-        own = self._input_shape[0]
+        own = self._input_shapes[0][0]
         for value, shape in zip(results, step.shapes, strict=False):
             if batch_size != own and shape[:1] == (own,):
                 shape = (batch_size, *shape[1:])
@@ -163,7 +169,7 @@ def _as_sequence(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[int, ...]]:
-    """The steps in topological order, the constants that they read, and the results' numbers; the input's is 0."""
+    """The steps in topological order, the constants that they read, and the results' numbers; inputs have the first."""
     folded = model.clone()
     for operation in folded.get_ops():
         # The torch frontend marks them as not to be folded, although all shapes are static now.
@@ -176,7 +182,7 @@ def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[
     manager = openvino.passes.Manager()
     manager.register_pass(openvino.passes.ConstantFolding())
     manager.run_passes(folded)
-    numbers = {(folded.get_parameters()[0].get_name(), 0): 0}
+    numbers = {(parameter.get_name(), 0): number for number, parameter in enumerate(folded.get_parameters())}
     constants: dict[int, Tensor] = {}
     steps: list[_Step] = []
     for operation in folded.get_ordered_ops():

@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
 from nncf_mcq.config.schema import CompressionConfig
@@ -17,6 +15,7 @@ from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import place_activation_quantizers, shared_grids
 from nncf_mcq.latency.budget import LatencyCheck, LatencyLimit, find_limit
 from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.samples import AnySamples, Samples, as_samples, input_shapes
 from nncf_mcq.pipeline.activation_templates import ActivationTemplates
 from nncf_mcq.pipeline.curvature import Curvature
 from nncf_mcq.policy import Policy
@@ -42,7 +41,7 @@ class CalibratedModel:
 
     Attributes:
         quantizable: The float model and its layers.
-        calibration: (N, ...) the calibration images.
+        calibration: The calibration samples.
         statistics: Of these images.
         scheme: How weights are quantized.
         activations: Ranges of activations, and models with quantized activations.
@@ -54,7 +53,7 @@ class CalibratedModel:
     """
 
     quantizable: QuantizableModel
-    calibration: NDArray[np.float32] = field(repr=False)
+    calibration: Samples = field(repr=False)
     statistics: ModelStatistics = field(repr=False)
     scheme: WeightScheme
     activations: ActivationTemplates = field(repr=False)
@@ -68,7 +67,7 @@ class CalibratedModel:
     def prepare(
         cls,
         model: ov.Model,
-        calibration: NDArray[np.float32],
+        calibration: AnySamples,
         compression: CompressionConfig,
         threads: int,
         stages: Stages,
@@ -77,8 +76,8 @@ class CalibratedModel:
         """Finds the layers and collects the statistics.
 
         Args:
-            model: Float model of batch size 1.
-            calibration: (N, ...) images.
+            model: Float model.
+            calibration: Samples of it.
             compression: That section of the configuration.
             threads: Of OpenVINO and PyTorch.
             stages: Reports the progress.
@@ -88,7 +87,7 @@ class CalibratedModel:
         Raises:
             ConfigError: A scope of the configuration matches nothing, or its budget of latency cannot be used.
         """
-        widths = compression.activations.widths
+        widths, calibration = compression.activations.widths, as_samples(calibration)
         with stages.stage("layers"):
             quantizable = find_layers(model, compression.ignored_scopes, compression.activations.per_channel)
             fake_quantized = place_activation_quantizers(quantizable)
@@ -118,14 +117,15 @@ class CalibratedModel:
             limit=limit,
         )
 
-    def observe(self, calibration: NDArray[np.float32], stages: Stages, purpose: str) -> CalibratedModel:
+    def observe(self, calibration: AnySamples, stages: Stages, purpose: str) -> CalibratedModel:
         """A second calibrated model for the same layers, with the statistics of other images.
 
         Args:
-            calibration: (N, ...) images.
+            calibration: The samples.
             stages: Reports the progress.
             purpose: Appended to the names of the stages.
         """
+        calibration = as_samples(calibration)
         statistics = _observe(self.quantizable, calibration, self.threads, stages, f"statistics{purpose}")
         return dataclasses.replace(
             self,
@@ -216,8 +216,9 @@ def _uniform(quantizable: QuantizableModel, bits: int) -> dict[str, int]:
 
 
 def _observe(
-    quantizable: QuantizableModel, calibration: NDArray[np.float32], threads: int, stages: Stages, stage: str
+    quantizable: QuantizableModel, calibration: Samples, threads: int, stages: Stages, stage: str
 ) -> ModelStatistics:
     with stages.stage(stage, len(calibration)) as advance:
-        images = (image[None] for image in calibration)
-        return collect_statistics(quantizable, images, threads=threads, progress=advance)
+        shapes = input_shapes(quantizable.model)
+        inputs = (calibration.tensors(index, shapes) for index in range(len(calibration)))
+        return collect_statistics(quantizable, inputs, threads=threads, progress=advance)

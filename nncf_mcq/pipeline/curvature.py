@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nncf_mcq.calibration.fisher import FISHER_IMAGES, collect_fisher
 from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.precision_init.second_order import SecondOrder, collect_hessian_traces
 
 Progress = Callable[[int, int], None]
@@ -21,18 +21,18 @@ class Curvature:
 
     Args:
         quantizable: The float model and its layers.
-        calibration: (N, ...) images, of which `FISHER_IMAGES` are used.
+        calibration: Samples, of which `FISHER_IMAGES` are used.
         threads: Images side by side.
     """
 
-    def __init__(self, quantizable: QuantizableModel, calibration: NDArray[np.float32], threads: int) -> None:
+    def __init__(self, quantizable: QuantizableModel, calibration: Samples, threads: int) -> None:
         self._quantizable = quantizable
         self._calibration = calibration
         self._threads = threads
         self._fisher: dict[str, torch.Tensor] | None = None
 
     @property
-    def images(self) -> NDArray[np.float32]:
+    def images(self) -> Samples:
         """The images that are used, spread evenly over all: those may be sorted by class."""
         count = min(len(self._calibration), FISHER_IMAGES)
         return self._calibration[np.arange(count) * len(self._calibration) // count]

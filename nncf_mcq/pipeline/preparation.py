@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 import nncf
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
+from nncf_mcq.model.batching import find_batch_size
 from nncf_mcq.model.outputs import describe_outputs
-from nncf_mcq.model.runner import Arrays, ModelRunner
+from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import AnySamples, Arrays, Samples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -28,6 +29,8 @@ from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -38,19 +41,19 @@ class Preparation:
         search_model: The calibrated model of the search: `calibrated` itself, or that of one half of the calibration
             images.
         table: The weight table of the search.
-        images: (N, ...) images that policies are scored on.
+        images: Samples that policies are scored on.
         reference: (N, ...) for each output of the float model on them.
         score: Distance of all outputs from the reference.
         costs: Costs of policies.
         sequential: Whether the sequential pass is worth trying on the policy found.
-        runtime: How models are run.
+        runtime: How models are run; its batch size is one that changes no output.
         settings: The part of the configuration that the scores and the search depend on.
     """
 
     calibrated: CalibratedModel
     search_model: CalibratedModel
     table: WeightTable
-    images: NDArray[np.float32] = field(repr=False)
+    images: Samples = field(repr=False)
     reference: Arrays = field(repr=False)
     score: OutputScores
     costs: CostModel
@@ -64,7 +67,11 @@ class Preparation:
         quantizable = self.search_model.quantizable
         return Subject(
             model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
-            images_digest([self.calibrated.calibration, self.search_model.calibration, self.images]),
+            images_digest(
+                array
+                for samples in (self.calibrated.calibration, self.search_model.calibration, self.images)
+                for array in samples.arrays
+            ),
             self.settings,
         )
 
@@ -118,7 +125,7 @@ class Preparation:
 
 def prepare(
     model: ov.Model,
-    calibration: NDArray[np.float32],
+    calibration: AnySamples,
     compression: CompressionConfig,
     runtime: RuntimeConfig,
     initializer: PrecisionInitializer,
@@ -130,8 +137,8 @@ def prepare(
     """Collects the statistics, builds the weight table and runs the float model on the search images.
 
     Args:
-        model: Float model of batch size 1.
-        calibration: (N, ...) images for the statistics.
+        model: Float model.
+        calibration: Samples of it for the statistics.
         compression: That section of the configuration.
         runtime: How models are run.
         initializer: Says which widths the table must hold and whether policies are scored, and finds mistakes early.
@@ -145,13 +152,14 @@ def prepare(
         ConfigError: A scope of the configuration matches nothing.
         QuantizationError: The model or the data cannot be quantized.
     """
+    calibration = as_samples(calibration)
     calibrated = CalibratedModel.prepare(model, calibration, compression, runtime.threads, stages, initializer.check)
     search_model, images = calibrated, calibration
     bits = initializer.required_bits(tuple(compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
     sequential = compression.correction.sequential and min(bits) < INT8_BITS
     if search_dataset is not None:
-        images = collect_images(search_dataset, None, tuple(model.input(0).get_shape()))
+        images = collect_images(search_dataset, None, model)
     elif len(calibration) == 1:
         # Nothing can be held out to tell whether the sequential pass wins.
         sequential = False
@@ -162,8 +170,9 @@ def prepare(
         search_model = calibrated.observe(calibration[:half], stages, " for search")
     table = search_model.weight_table(bits, stages)
     with stages.stage("float reference"):
+        runtime = _with_batch_size(model, images, runtime)
         runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
-        reference = runner([images])
+        reference = runner(images.arrays)
         scores = choose_scores(describe_outputs(model), reference, score)
     return Preparation(
         calibrated=calibrated,
@@ -177,6 +186,14 @@ def prepare(
         score=scores,
         settings=_settings(compression, scores),
     )
+
+
+def _with_batch_size(model: ov.Model, images: Samples, runtime: RuntimeConfig) -> RuntimeConfig:
+    """The runtime with a batch size for which all outputs are those of each sample alone."""
+    size, reason = find_batch_size(model, images, runtime.batch_size, runtime.threads)
+    if reason and "batch_size" in runtime.model_fields_set:
+        _logger.warning("runtime.batch_size: found %d, used: 1 (%s)", runtime.batch_size, reason)
+    return runtime.model_copy(update={"batch_size": size})
 
 
 def _settings(compression: CompressionConfig, score: OutputScores) -> JsonObject:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from nncf_mcq.metrics.output_scores import OutputScores
-from nncf_mcq.model.runner import Arrays, ModelRunner
+from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import AnySamples, Arrays, as_samples
 from nncf_mcq.policy import Policy, PolicyKey
 
 
@@ -33,11 +32,11 @@ class Evaluator:
 
     Args:
         build: Makes the model of a policy.
-        images: (N, ...) search images.
+        images: The search samples.
         reference: (N, ...) for each output of the float model on them.
         score: Distance of all outputs from the reference, lower is better.
         threads: Inference threads; policies are scored side by side, one thread each.
-        batch_size: Images per inference.
+        batch_size: Samples per inference, a number that changes no output.
         shared_scores: Scores that other searches of the same model and images found, and where new ones go. Asking
             for one of them takes no time, but counts as an evaluation.
         memo: Where scores are kept as soon as they are known. Those that it holds count, and are not run again.
@@ -47,7 +46,7 @@ class Evaluator:
     def __init__(
         self,
         build: Callable[[Policy], ov.Model],
-        images: NDArray[np.float32],
+        images: AnySamples,
         reference: Arrays,
         score: OutputScores,
         *,
@@ -58,7 +57,7 @@ class Evaluator:
         random_order: bool = False,
     ) -> None:
         self._build = build
-        self._images = images
+        self._images = as_samples(images)
         self._reference = reference
         self._threads = threads
         self._batch_size = batch_size
@@ -149,4 +148,4 @@ class Evaluator:
 
     def _distance(self, model: ov.Model, threads: int) -> float:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        return self._score(runner([self._images]), self._reference)
+        return self._score(runner(self._images.arrays), self._reference)

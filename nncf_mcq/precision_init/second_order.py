@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nncf_mcq.calibration.objectives import divergence
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.weight_table import WeightTable
@@ -59,7 +59,7 @@ def second_order_sensitivities(
 
 def collect_hessian_traces(
     quantizable: QuantizableModel,
-    images: NDArray[np.float32],
+    images: AnySamples,
     *,
     threads: int,
     seed: int = 0,
@@ -73,8 +73,8 @@ def collect_hessian_traces(
     Of several outputs it is the sum, as of their score.
 
     Args:
-        quantizable: The float model, of batch size 1, and its layers.
-        images: (N, ...) images.
+        quantizable: The float model and its layers.
+        images: Samples.
         threads: Images side by side.
         seed: Of the random signs: one vector for each image, so that more images are also more probes.
         progress: Called after each image.
@@ -89,17 +89,18 @@ def collect_hessian_traces(
     18(3), 1989, as in HAWQ-V2: E[v' H v] = tr H for random signs v. All layers share one v: what couples two of them is
     0 on average, and noise in each estimate.
     """
-    if not len(images):
+    samples = as_samples(images)
+    if not len(samples):
         raise QuantizationError("the trace of the Hessian needs at least one image")
-    graph = TorchGraph(quantizable.model)
+    graph, shapes = TorchGraph(quantizable.model), input_shapes(quantizable.model)
     names = [layer.name for layer in quantizable.layers]
 
     def products(index: int) -> list[float]:
         generator = torch.Generator().manual_seed((seed << 20) + index)
         weights = [graph.weight(name).detach().requires_grad_() for name in names]
         signs = [torch.randint(0, 2, weight.shape, generator=generator) * 2.0 - 1.0 for weight in weights]
-        image = torch.from_numpy(images[index : index + 1])
-        outputs = graph.outputs(image, weights=dict(zip(names, weights, strict=True)))
+        inputs = [torch.from_numpy(values) for values in samples.tensors(index, shapes)]
+        outputs = graph.outputs(inputs, weights=dict(zip(names, weights, strict=True)))
         gradients = torch.autograd.grad(divergence(outputs), weights, create_graph=True, materialize_grads=True)
         along = torch.stack([(gradient * sign).sum() for gradient, sign in zip(gradients, signs, strict=True)]).sum()
         if not along.requires_grad:
@@ -109,8 +110,8 @@ def collect_hessian_traces(
 
     traces = np.zeros(len(names))
     with TorchPool(threads) as pool:
-        for found in pool.map(products, range(len(images))):
-            traces += np.array(found) / len(images)
+        for found in pool.map(products, range(len(samples))):
+            traces += np.array(found) / len(samples)
             progress()
     by_name = dict(zip(names, traces.tolist(), strict=True))
     if not np.isfinite(traces).all():

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import openvino as ov
 import torch
-from numpy.typing import NDArray
 
 from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance, shrink_cross_covariance
 from nncf_mcq.calibration.statistics import MAXIMUM_COLUMNS, LayerStatistics
 from nncf_mcq.calibration.unfolding import unfolder
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.batching import why_not_together
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import AnySamples, Samples, as_samples
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
@@ -58,7 +59,7 @@ def requantize_sequentially(
     build: Callable[[WeightTable], ov.Model],
     policy: Policy,
     table: WeightTable,
-    images: NDArray[np.float32],
+    images: AnySamples,
     statistics: Mapping[str, LayerStatistics],
     scheme: WeightScheme,
     *,
@@ -77,7 +78,7 @@ def requantize_sequentially(
         build: Makes the quantized model of the policy from a table.
         policy: Bits of every layer.
         table: What the pass starts from.
-        images: (N, ...) calibration images.
+        images: The calibration samples.
         statistics: Moments of each layer's input in the float network.
         scheme: How weights are quantized.
         fisher: Fisher information of each layer's weights, for the rules that need it.
@@ -109,11 +110,12 @@ def requantize_sequentially(
         entry = quantizer.quantize(policy.weight_bits[layer.name])
         return _with_bias(entry, weights, shift, scheme.correction.bias)
 
+    batch_size = shared_batch_size(quantizable, images, threads)
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:
             is_quantized = policy.weight_bits[layer.name] != FLOAT_CHOICE
             if is_quantized and layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
-                shift = observe_shift(layer, float_model, build(table), images, pool, threads)
+                shift = observe_shift(layer, float_model, build(table), images, pool, threads, batch_size)
                 (entry,) = pool.map(quantize, [(layer, shift)])
                 table = table.with_entries({layer.name: entry})
             progress()
@@ -148,9 +150,10 @@ def observe_shift(
     layer: QuantizableLayer,
     float_model: ov.Model,
     quantized_model: ov.Model,
-    images: NDArray[np.float32],
+    images: AnySamples,
     pool: TorchPool,
     threads: int,
+    batch_size: int = 1,
 ) -> InputShift:
     """Runs both networks up to a layer and compares what the layer gets.
 
@@ -158,30 +161,32 @@ def observe_shift(
         layer: The layer.
         float_model: The float network.
         quantized_model: The quantized network, with the same operation names.
-        images: (N, ...) images.
+        images: The samples.
         pool: Observes pieces of the images side by side.
         threads: Inference threads.
+        batch_size: Samples per inference, see `shared_batch_size`.
     """
+    samples = as_samples(images)
     operation = operations_by_name(float_model)[layer.name]
-    compiled = [_until(model, layer, len(images), threads) for model in (float_model, quantized_model)]
+    compiled = [_until(model, layer, batch_size, threads) for model in (float_model, quantized_model)]
 
-    def observe(piece: NDArray[np.float32]) -> _ShiftSums:
+    def observe(piece: Samples) -> _ShiftSums:
         sums = _ShiftSums(operation, layer)
-        runners = [ModelRunner(item) for item in compiled]
+        runners = [ModelRunner(item, batch_size=batch_size) for item in compiled]
         # A batch at a time: what a layer gets may be large.
-        for start in range(0, len(piece), runners[0].batch_size):
-            batch = piece[start : start + runners[0].batch_size]
-            sums.add(*(torch.from_numpy(runner([batch])[0]) for runner in runners))
+        for start in range(0, len(piece), batch_size):
+            batch = piece[start : start + batch_size]
+            sums.add(*(torch.from_numpy(runner.batches(batch.arrays)[0][0]) for runner in runners))
         return sums
 
-    pieces = [piece for piece in np.array_split(images, _PIECES) if len(piece)]
+    pieces = _pieces(samples)
     found = pool.map(observe, pieces)
     sums = next(found)
     for other in found:
         sums.merge(other)
         # Before the next one comes: sums are large.
         del other
-    return sums.result(len(images))
+    return sums.result(len(samples))
 
 
 class _ShiftSums:
@@ -235,15 +240,42 @@ class _ShiftSums:
         return InputShift(float_mean, LayerStatistics(mean, covariance, variance), cross)
 
 
-def _until(model: ov.Model, layer: QuantizableLayer, images: int, threads: int) -> ov.CompiledModel:
-    """The network up to the input of a layer, in batches where it can be reshaped."""
+def shared_batch_size(quantizable: QuantizableModel, images: AnySamples, threads: int) -> int:
+    """Number of samples that the inferences of the pass may share: 1 where what any layer gets depends on the others.
+
+    Args:
+        quantizable: The float model and its layers.
+        images: The samples.
+        threads: Inference threads.
+    """
+    samples = as_samples(images)
+    size = min(_BATCH_SIZE, -(-len(samples) // _PIECES))
+    if size == 1:
+        return 1
+    copy = quantizable.model.clone()
+    operations = operations_by_name(copy)
+    inputs = {operations[layer.name].input_value(layer.data_port) for layer in quantizable.layers}
+    observed = ov.Model([ov.opset13.result(value) for value in inputs], copy.get_parameters(), "observed")
+    try:
+        with_batch(observed, size)
+    except QuantizationError:
+        return 1
+    # Two: what all layers get for more of them at a time may not fit into memory.
+    return 1 if why_not_together(observed, samples[:2], threads) else size
+
+
+def _pieces(samples: Samples) -> list[Samples]:
+    """The samples in `_PIECES` parts of nearly the same length, those that are not empty."""
+    ends = [len(samples) * number // _PIECES for number in range(_PIECES + 1)]
+    return [samples[start:end] for start, end in itertools.pairwise(ends) if start < end]
+
+
+def _until(model: ov.Model, layer: QuantizableLayer, batch_size: int, threads: int) -> ov.CompiledModel:
+    """The network up to the input of a layer, for batches."""
     copy = model.clone()
     value = operations_by_name(copy)[layer.name].input_value(layer.data_port)
     part = ov.Model([ov.opset13.result(value)], copy.get_parameters(), "part")
-    try:
-        return compile_model(with_batch(part, min(_BATCH_SIZE, -(-images // _PIECES))), threads)
-    except QuantizationError:
-        return compile_model(part, threads)
+    return compile_model(with_batch(part, batch_size), threads)
 
 
 def _with_bias(entry: QuantizedWeight, weights: torch.Tensor, shift: InputShift, correct: bool) -> QuantizedWeight:

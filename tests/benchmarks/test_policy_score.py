@@ -6,6 +6,7 @@ from benchmarks import policy_score
 from nncf_mcq.config.schema import RuntimeConfig
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.outputs import describe_outputs
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.preparation import Preparation
 from tests.models import random_images, run, small_calibrated_model
 
@@ -18,7 +19,7 @@ def test_policies_are_scored_on_each_number_of_images() -> None:
     score = choose_scores(describe_outputs(model), reference)
     runtime = RuntimeConfig(threads=1, batch_size=4)
     costs = calibrated.costs(table)
-    preparation = Preparation(calibrated, calibrated, table, images, reference, score, costs, False, runtime)
+    preparation = Preparation(calibrated, calibrated, table, Samples(images), reference, score, costs, False, runtime)
     seconds = policy_score.measure(preparation, [2, 7, 2], 4)
     assert list(seconds) == [2, 7]
     assert all(len(values) == 4 and min(values) > 0 for values in seconds.values())

@@ -67,7 +67,7 @@ SCOPED: list[Any] = [
             "unknown key bit",
             "one of the keys bits, per_channel, mode",
         ),
-        ({"input_info": {"size": [1]}}, "input_info.size", "unknown key size", "one of the keys sample_size"),
+        ({"input_info": {"size": [1]}}, "input_info.size", "unknown key size", "one of the keys sample_size, keyword"),
         ({"input_info": {}}, "input_info.sample_size", None, "a value: the key is required"),
         (weights(bits=[4, 8, 9]), "compression.weights.bits[2]", 9, "input should be less than or equal to 8"),
         (weights(bits=[1]), "compression.weights.bits[0]", 1, "input should be greater than or equal to 2"),

@@ -20,7 +20,7 @@ from nncf_mcq.data.datasets import (
 from nncf_mcq.data.splits import make_splits
 from nncf_mcq.errors import ConfigError, NncfMcqError
 
-ALLOWED = "a data set: coco, distilled, fashion_mnist, image_folder, imagenet"
+ALLOWED = "a data set: arrays, coco, distilled, fashion_mnist, image_folder, imagenet"
 
 
 class BlankImages:
@@ -82,7 +82,7 @@ def test_class_without_a_name_cannot_be_registered():
 def test_parameters_of_each_type():
     parameters = load_config({"dataset": {"type": "fashion_mnist", "root": "data"}}).dataset
     assert parameters == FashionMnistDataset.Parameters(root="data")
-    assert sorted(DATASETS) == ["coco", "distilled", "fashion_mnist", "image_folder", "imagenet"]
+    assert sorted(DATASETS) == ["arrays", "coco", "distilled", "fashion_mnist", "image_folder", "imagenet"]
     for name in DATASETS:
         for field in DATASETS[name].Parameters.model_fields.items():
             assert field[0] in ("type", "split", "preprocessing") or field[1].description, field

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from nncf_mcq import ConfigError, QuantizationResult, load_config, quantize
-from nncf_mcq.model.runner import Arrays, ModelRunner
+from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import Arrays
 
 SHAPE = (1, 3, 16, 16)
 

@@ -31,7 +31,7 @@ Prepared = tuple[CalibratedModel, WeightTable, np.ndarray]
 def prepared() -> Prepared:
     job = Job.read(find_config("fashion_mnist"), {"dataset.full_root": None})
     dataset = job.load_dataset().calibration
-    images = collect_images([dataset[index][0][None] for index in range(IMAGES)], None, (1, 1, 28, 28))
+    images = collect_images([dataset[index][0][None] for index in range(IMAGES)], None, job.openvino_model())
     stages = Stages(SilentProgress())
     calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config.compression, 1, stages)
     rule = RANGE_INITIALIZERS["max"]

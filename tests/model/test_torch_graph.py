@@ -512,9 +512,19 @@ def test_names_what_is_not_supported(build: Callable[[ov.Node], ov.Node], messag
 def test_refuses_unusable_models() -> None:
     with pytest.raises(QuantizationError, match="dynamic"):
         TorchGraph(make_model(opset.relu, (-1, 3)))
-    parameters = [opset.parameter([1, 3], ov.Type.f32) for _ in range(2)]
-    with pytest.raises(QuantizationError, match="2 inputs"):
-        TorchGraph(ov.Model([opset.add(*parameters)], parameters, "model"))
+    with pytest.raises(QuantizationError, match="scalar"):
+        TorchGraph(make_model(opset.relu, ()))
+
+
+def test_several_inputs_are_taken_in_their_order() -> None:
+    parameters = [opset.parameter(shape, ov.Type.f32) for shape in ([1, 3], [1, 1])]
+    graph = TorchGraph(ov.Model([opset.subtract(*parameters)], parameters, "model"))
+    first, second = torch.randn(4, 3), torch.randn(4, 1)
+    assert torch.equal(graph([first, second]), first - second)
+    with pytest.raises(QuantizationError, match="inputs: found 1, allowed: 2"):
+        graph(first)
+    with pytest.raises(QuantizationError, match=r"inputs: found shape \(3, 1\), allowed: \('N', 1\)"):
+        graph([first, second[:3]])
 
 
 def test_refuses_wrong_tensors() -> None:

@@ -25,7 +25,7 @@ from openvino_eval.layers import runtime_layers
 from openvino_eval.recipe_comparison import RecipeComparison, compare_recipe, read_variants
 from openvino_eval.recipe_comparison.comparison import int8_baseline
 from tests.models import run
-from tests.openvino_eval.contests import SHAPE, write_config
+from tests.openvino_eval.contests import write_config
 
 PRECISION = "compression.initializer.precision"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -102,7 +102,7 @@ def test_int8_is_made_from_the_images_of_the_variants_and_leaves_the_ignored_lay
     assert floats == [IGNORED]
     job = Job.read(config, OVERRIDES)
     model, calibration = job.openvino_model(), job.load_dataset().calibration
-    everything = collect_images((calibration[index][0][None] for index in range(16)), None, SHAPE)
+    everything = collect_images((calibration[index][0][None] for index in range(16)), None, model)
     found = run(core().read_model(path), everything, threads=1, batch_size=1)
     few, all_of_them = (
         run(nncf_int8(model, images, job.config.compression.ignored_scopes), everything, threads=1, batch_size=1)

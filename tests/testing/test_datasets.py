@@ -89,6 +89,24 @@ class TestFashionMnist(SplitDatasetTestCase):
         return {"type": "fashion_mnist", "root": "images", "split": SPLIT}
 
 
+class TestArrays(SplitDatasetTestCase):
+    """One input: the samples are those of a data set of images."""
+
+    @pytest.fixture
+    def base_directory(self, tmp_path: Path) -> Path:
+        images = np.random.default_rng(0).standard_normal((24, 3, 8, 8)).astype(np.float32)
+        np.savez(tmp_path / "samples.npz", data=images, targets=np.arange(24))
+        return tmp_path
+
+    @pytest.fixture
+    def image_shape(self) -> tuple[int, ...]:
+        return (3, 8, 8)
+
+    @pytest.fixture
+    def section(self) -> Section:
+        return {"type": "arrays", "file": "samples.npz", "split": SPLIT}
+
+
 class TestCoco(SplitDatasetTestCase):
     """YOLO's text files."""
 
@@ -153,5 +171,5 @@ class TestDistilled(DatasetTestCase):
 
 
 def test_every_registered_data_set_is_tested() -> None:
-    tested = {"imagenet", "image_folder", "fashion_mnist", "coco", "distilled"}
+    tested = {"arrays", "imagenet", "image_folder", "fashion_mnist", "coco", "distilled"}
     assert tested == set(DATASETS)
