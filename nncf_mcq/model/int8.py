@@ -10,8 +10,11 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
+from nncf_mcq.config.scopes import with_layers_of
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
+from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
 
@@ -46,8 +49,10 @@ def nncf_int8(model: ov.Model, images: NDArray[np.float32], ignored_scopes: Sequ
             model.clone(),
             nncf.Dataset([image[None] for image in images]),
             subset_size=len(images),
-            ignored_scope=ignored_scope(ignored_scopes),
+            ignored_scope=ignored_scope(with_layers_of(ignored_scopes, operations_by_name(model))),
         )
+    if has_half_weights(model):
+        store_halves(quantized)
     return quantized
 
 

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model
 
+WEIGHTED_LAYERS = frozenset(
+    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+)
+"""Types of operations that multiply by weights."""
+
 RESHAPING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operations that keep all values of their first input, in another order or shape."""
 
