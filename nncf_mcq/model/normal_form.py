@@ -162,7 +162,7 @@ def _round_trip(model: ov.Model) -> ov.Model:
             ov.save_model(model, file, compress_to_fp16=False)
             # Not mapped: the file goes before the model does.
             return core().read_model(file, config={"ENABLE_MMAP": False})
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise QuantizationError(
                 f"the model cannot be written to a file and read back: {reason_of(error)}"
             ) from error
