@@ -43,5 +43,9 @@ class QuantizationError(NncfMcqError):
     """A model or its data that cannot be quantized, e.g. non-finite weights."""
 
 
+class ConversionError(QuantizationError):
+    """A PyTorch model that OpenVINO cannot convert, perhaps for the shape of its input only."""
+
+
 class VerificationError(NncfMcqError):
     """A written IR that does not run as the scored model did."""

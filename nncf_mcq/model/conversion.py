@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import openvino as ov
 
-from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.errors import ConfigError, ConversionError
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def convert_module(module: torch.nn.Module, sample_size: Sequence[int] | None, e
 
     Raises:
         ConfigError: Both are missing.
-        QuantizationError: OpenVINO cannot convert the module.
+        ConversionError: OpenVINO cannot convert the module.
     """
     import torch
 
@@ -49,7 +49,7 @@ def convert_program(program: torch.export.ExportedProgram) -> ov.Model:
     """Converts an exported program.
 
     Raises:
-        QuantizationError: OpenVINO cannot convert it.
+        ConversionError: OpenVINO cannot convert it.
     """
     return _convert(program)
 
@@ -70,7 +70,7 @@ def _convert(source: torch.nn.Module | torch.export.ExportedProgram, **options: 
         try:
             return ov.convert_model(source, **options)
         except Exception as error:  # the frontend raises many kinds
-            raise QuantizationError(f"OpenVINO cannot convert the torch model: {error}") from error
+            raise ConversionError(f"OpenVINO cannot convert the torch model: {error}") from error
 
 
 def _as_float32(value: Any) -> Any:

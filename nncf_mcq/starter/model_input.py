@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openvino as ov
 
-from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.errors import ConfigError, ConversionError
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.starter.preprocessing import ImageInput
 
@@ -95,9 +95,7 @@ def _stated_shape(loaded: FloatModel) -> list[int | None] | None:
 def _converted(loaded: FloatModel, shape: list[int]) -> ov.Model:
     try:
         return to_openvino(loaded, shape)
-    except (ConfigError, QuantizationError) as error:
-        if isinstance(loaded, ov.Model) and len(loaded.inputs) != 1:
-            raise
+    except (ConfigError, ConversionError) as error:
         allowed = f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
         raise ConfigError("--shape", shape, allowed) from error
 
