@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nncf
 import openvino as ov
@@ -20,7 +20,7 @@ from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model import int8
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.loading import FloatModel, to_openvino
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.final_weights import make_final_weights
 from nncf_mcq.pipeline.preparation import prepare
@@ -32,9 +32,6 @@ from nncf_mcq.result import QuantizationResult, describe_layers, search_report
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 from nncf_mcq.weights.histograms import weight_histograms
 
-if TYPE_CHECKING:
-    import torch
-
 VERIFICATION_IMAGES = 16
 """Calibration images on which a saved file must equal the scored model."""
 
@@ -43,7 +40,7 @@ Evaluate = Callable[[ov.CompiledModel], Mapping[str, float]]
 
 
 def quantize(
-    model: torch.nn.Module | ov.Model,
+    model: FloatModel,
     calibration_dataset: nncf.Dataset,
     config: Config | Mapping[str, object] | str | Path | None = None,
     *,

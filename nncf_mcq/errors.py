@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 
+def reason_of(error: Exception, limit: int = 300) -> str:
+    """The message of a library's exception in one line, without where in OpenVINO's sources it was raised.
+
+    Args:
+        error: The exception; its type stands for an empty message.
+        limit: Characters that are kept.
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    text = " ".join(line for line in lines if line and not line.startswith(("Exception from ", "Check '")))
+    return text[:limit] or type(error).__name__
+
+
 class NncfMcqError(Exception):
     """Base of every error raised on bad input; the CLI prints its message and exits with a non-zero code."""
 
@@ -29,6 +41,10 @@ class BudgetError(NncfMcqError):
 
 class QuantizationError(NncfMcqError):
     """A model or its data that cannot be quantized, e.g. non-finite weights."""
+
+
+class ConversionError(QuantizationError):
+    """A PyTorch model that OpenVINO cannot convert, perhaps for the shape of its input only."""
 
 
 class VerificationError(NncfMcqError):

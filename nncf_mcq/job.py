@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nncf
 import numpy as np
@@ -18,6 +17,7 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.api import quantize
 from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.output_files import DatasetReport, Origin
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.chunks import iterate_samples
@@ -27,16 +27,13 @@ from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import Score, get_score
-from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Job:
         for path, value in (overrides or {}).items():
             _override(data, path, value)
         folder = file.parent.resolve()
-        named_here = {value.partition(":")[0] for value in _strings(overrides or {}) if value}
+        named_here = {path for value in _strings(overrides or {}) if value for path in (value, value.partition(":")[0])}
 
         def resolve(path: str) -> str:
             is_here = path in named_here and (Path(path).exists() or not (folder / path).exists())
@@ -75,14 +72,14 @@ class Job:
 
         return cls(load_config(data).map_paths(resolve), folder)
 
-    def load_model(self) -> torch.nn.Module | ov.Model:
+    def load_model(self) -> FloatModel:
         """The float model.
 
         Raises:
             ConfigError: The configuration names none, or it cannot be loaded.
         """
         if self.config.model is None:
-            raise ConfigError("model", None, "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml or .onnx file")
+            raise ConfigError("model", None, MODEL_REFERENCES)
         return load_model(
             self.config.model,
             base_directory=self.base_directory,

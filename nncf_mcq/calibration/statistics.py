@@ -199,7 +199,7 @@ def collect_statistics(
         observers.setdefault(operations[layer.name].input_value(layer.data_port), []).append(layers[layer.name])
     for point in quantizable.activation_points:
         activations[point.name] = _ActivationAccumulator(point)
-        observers.setdefault(observed_output(operations, point.name), []).append(activations[point.name])
+        observers.setdefault(observed_output(operations, point), []).append(activations[point.name])
     observed = list(observers)
     results = [ov.opset13.result(value) for value in observed]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "statistics"), threads)
@@ -232,12 +232,10 @@ def collect_statistics(
     return ModelStatistics(moments, {name: accumulator.result() for name, accumulator in activations.items()})
 
 
-def observed_output(operations: Mapping[str, ov.Node], name: str) -> ov.Output:
-    """The tensor that an activation point quantizes: an operation's output, or the input of `NAME:PORT`."""
-    if name in operations:
-        return operations[name].output(0)
-    operation, _, port = name.rpartition(":")
-    return operations[operation].input_value(int(port))
+def observed_output(operations: Mapping[str, ov.Node], point: ActivationPoint) -> ov.Output:
+    """The tensor that an activation point quantizes: the output of its operation, or what an input of it reads."""
+    operation = operations[point.location]
+    return operation.output(0) if point.input_port is None else operation.input_value(point.input_port)
 
 
 def _pool(statistics: dict[str, LayerStatistics], names: list[str]) -> None:

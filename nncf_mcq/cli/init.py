@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nncf_mcq.cli.application import application, console
+from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.files import write_text_atomically
@@ -17,7 +18,7 @@ from nncf_mcq.utils.files import write_text_atomically
 def init(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="An .onnx or .xml file, PACKAGE.MODULE:CALLABLE, or FILE.py:CALLABLE."),
+        typer.Argument(metavar="MODEL", help=f"{MODEL_REFERENCES}."),
     ],
     data: Annotated[
         Path, typer.Option(help="Folder of images: one folder per class, images without labels, or idx files.")

@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
 from nncf_mcq.config.registered_parameters import RegisteredParameters
 from nncf_mcq.config.registry import (
@@ -216,7 +217,8 @@ class Config(Parameters):
 
     model: str | None = Field(
         default=None,
-        description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or an .xml or .onnx file.",
+        description="PACKAGE.MODULE:CALLABLE or FILE.py:CALLABLE for a torch.nn.Module, or a file: .xml (OpenVINO IR), "
+        ".onnx, .tflite, or .pt2 (an exported program of PyTorch).",
     )
     model_arguments: dict[str, object] = Field(default={}, description="Keyword arguments of the callable.")
     pretrained: bool | str = Field(
@@ -296,9 +298,10 @@ class Config(Parameters):
         copy = super().map_paths(function)
         if self.model is None:
             return copy
+        if is_model_file(self.model):
+            return copy.model_copy(update={"model": function(self.model)})
         file, separator, name = self.model.partition(":")
-        is_file = self.model.endswith((".xml", ".onnx")) or file.endswith(".py")
-        return copy.model_copy(update={"model": function(file) + separator + name}) if is_file else copy
+        return copy.model_copy(update={"model": function(file) + separator + name}) if file.endswith(".py") else copy
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved configuration as JSON values, every default written out; `load_config` reads it back."""

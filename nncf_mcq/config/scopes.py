@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from difflib import get_close_matches
 
 from nncf_mcq.errors import ConfigError
 
 _REGEX = "{re}"
 
+_WITHOUT_BIAS = "/WithoutBiases"
+"""What OpenVINO appends to the name of an ONNX node with a bias, for its layer: the addition gets the node's name."""
+
+
+def with_layers_of(scopes: Iterable[str], names: Container[str]) -> list[str]:
+    """The scopes, and the layers of those that are names of ONNX nodes with a bias.
+
+    Args:
+        scopes: Names, or `{re}PATTERN`.
+        names: The names of the model.
+    """
+    found: list[str] = []
+    for scope in scopes:
+        layer = f"{scope}{_WITHOUT_BIAS}"
+        found += [name for name in (scope, layer) if name in names] or [scope]
+    return found
+
 
 def match_scope(scope: str, names: Iterable[str], path: str) -> list[str]:
     """The names that a scope stands for, in their order.
 
     Args:
-        scope: A whole name, or `{re}` and a pattern that is searched anywhere in a name, as in NNCF 2.
+        scope: A whole name, which may be that of an ONNX node with a bias, or `{re}` and a pattern that is searched
+            anywhere in a name, as in NNCF 2.
         names: The names of the model.
         path: Where the scope stands in the JSON.
 
@@ -29,7 +47,8 @@ def match_scope(scope: str, names: Iterable[str], path: str) -> list[str]:
             raise ConfigError(path, scope, f"a regular expression ({error})") from error
         found = [name for name in names if pattern.search(name)]
     else:
-        found = [name for name in names if name == scope]
+        known = list(names)
+        found = [name for name in known if name == scope] or [name for name in known if name == scope + _WITHOUT_BIAS]
     if not found:
         raise ConfigError(path, scope, f"a name in the model, e.g. {suggestions(scope, names)}")
     return found

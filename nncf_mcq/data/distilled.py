@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import nncf
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -28,6 +27,8 @@ from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 if TYPE_CHECKING:
     import torch
+
+    from nncf_mcq.model.loading import FloatModel
 
 REMARK = (
     "there are no test images: top-1 agreement and KL divergence are of {} held-out distilled images, and say little "
@@ -47,7 +48,7 @@ class ModelSource:
         path: Where the data set stands in the JSON, for messages.
     """
 
-    load: Callable[[], torch.nn.Module | ov.Model]
+    load: Callable[[], FloatModel]
     sample_size: SampleSize | None
     threads: int = 1
     stages: Stages = field(default_factory=lambda: Stages(SilentProgress()))
@@ -80,9 +81,11 @@ class DistilledDataset:
         Raises:
             ConfigError: The model is no torch module with batch normalization, or its input's shape is not known.
         """
+        import torch
+
         module = model.load()
         path = f"{model.path}.type"
-        if isinstance(module, ov.Model):
+        if not isinstance(module, torch.nn.Module):
             # The running statistics of an IR or ONNX file are folded into its weights.
             allowed = "a data set of images: they are distilled from torch models (MODULE:CALLABLE) only"
             raise ConfigError(path, "distilled", allowed)

@@ -34,7 +34,7 @@ _LOW_PRECISION_LEVELS = (16, 256)
 # A zero point further from an integer than this, in steps, is no rounding error.
 _ZERO_POINT_TOLERANCE = 1e-2
 
-_WEIGHTED_LAYERS = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
+_LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def feeds_only_sums(fake_quantize: ov.Node) -> bool:
         "sum" if _is_sum(consumer.get_node()) else consumer.get_node().get_type_name()
         for consumer in fake_quantize.output(0).get_target_inputs()
     ]
-    return "sum" in kinds and not _WEIGHTED_LAYERS.intersection(kinds)
+    return "sum" in kinds and not _LAYER_TYPES.intersection(kinds)
 
 
 def concat_groups(model: ov.Model) -> list[list[ov.Node]]:

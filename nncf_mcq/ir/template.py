@@ -10,12 +10,13 @@ import openvino as ov
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
 from nncf_mcq.model.algorithm import (
+    ActivationPoint,
     MixedClippingQuantization,
     ValueRange,
-    fake_quantize_name,
     quiet_nncf,
     run_pipeline,
 )
+from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import Policy
 
@@ -27,7 +28,8 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
         quantizable: The float model; not edited.
 
     Returns:
-        A copy with a FakeQuantize at every activation point and at every weight, whose ranges are placeholders.
+        A copy with a FakeQuantize at every activation point and at every weight, whose ranges are placeholders. Other
+        constants are stored in half precision where the model's weights came so.
     """
     placeholder = ValueRange(np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32))
     algorithm = MixedClippingQuantization(
@@ -37,40 +39,47 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
         ignored_scope=quantizable.ignored_scope,
     )
     with quiet_nncf():
-        return run_pipeline(algorithm, quantizable.model.clone())
+        placed = run_pipeline(algorithm, quantizable.model.clone())
+    if has_half_weights(quantizable.model):
+        store_halves(placed)
+    return placed
 
 
-def shared_grids(fake_quantized: ov.Model, points: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+def shared_grids(fake_quantized: ov.Model, points: Iterable[ActivationPoint]) -> tuple[tuple[str, ...], ...]:
     """Names of activation points that `build_template` gives one grid, whatever their widths: see `concat_groups`.
 
     Args:
         fake_quantized: What `place_activation_quantizers` made.
-        points: Names of all activation points.
+        points: All activation points.
     """
-    names = {fake_quantize_name(point): point for point in points}
+    names = {point.fake_quantize_name: point.name for point in points}
     groups = ([node.get_friendly_name() for node in group] for group in concat_groups(fake_quantized))
     found = (tuple(names[name] for name in group if name in names) for group in groups)
     return tuple(group for group in found if len(group) > 1)
 
 
-def asymmetric_points(fake_quantized: ov.Model, points: Iterable[str]) -> frozenset[str]:
+def asymmetric_points(fake_quantized: ov.Model, points: Iterable[ActivationPoint]) -> frozenset[str]:
     """Names of activation points whose grid may have a zero point of its own: see `grids_at_sums`.
 
     Args:
         fake_quantized: What `place_activation_quantizers` made.
-        points: Names of all activation points.
+        points: All activation points.
     """
     at_sums = grids_at_sums(fake_quantized)
-    return frozenset(point for point in points if fake_quantize_name(point) not in at_sums)
+    return frozenset(point.name for point in points if point.fake_quantize_name not in at_sums)
 
 
 def build_template(
-    fake_quantized: ov.Model, activation_ranges: Mapping[str, ValueRange], activation_bits: Mapping[str, int]
+    fake_quantized: ov.Model,
+    points: Iterable[ActivationPoint],
+    activation_ranges: Mapping[str, ValueRange],
+    activation_bits: Mapping[str, int],
 ) -> ov.Model:
     """Puts exact grids in the place of NNCF's FakeQuantize nodes.
 
     Args:
         fake_quantized: What `place_activation_quantizers` made; not edited.
+        points: All activation points.
         activation_ranges: Range of every activation point.
         activation_bits: Width of every activation point.
 
@@ -87,10 +96,11 @@ def build_template(
         if node.get_type_name() == "FakeQuantize" and not _is_weight(node)
     }
     grids = {
-        fake_quantize_name(name): ActivationGrid.from_thresholds(
-            value_range.low, value_range.high, activation_bits[name]
+        point.fake_quantize_name: ActivationGrid.from_thresholds(
+            activation_ranges[point.name].low, activation_ranges[point.name].high, activation_bits[point.name]
         )
-        for name, value_range in activation_ranges.items()
+        for point in points
+        if point.name in activation_ranges
     }
     if found != set(grids):
         raise QuantizationError(

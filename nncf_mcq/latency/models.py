@@ -39,7 +39,7 @@ class LatencyModels:
         self.quantizable = quantizable
         self._operations = operations_by_name(quantizable.model)
         bits = {point.name: INT8_BITS for point in quantizable.activation_points}
-        self._int8 = build_template(fake_quantized, self._ranges(), bits)
+        self._int8 = build_template(fake_quantized, quantizable.activation_points, self._ranges(), bits)
         operations = operations_by_name(self._int8)
         for members in quantizable.groups.values():
             weight = self._int8_weight(members[0])
@@ -81,7 +81,7 @@ class LatencyModels:
         points = self.quantizable.activation_points
         copy = self.quantizable.model.clone()
         operations = operations_by_name(copy)
-        results = [opset.result(observed_output(operations, point.name)) for point in points]
+        results = [opset.result(observed_output(operations, point)) for point in points]
         compiled = compile_model(ov.Model(results, copy.get_parameters(), "ranges"), threads=1)
         found = compiled(random_inputs(copy.inputs))
         ranges = {point.name: _range(found[index], point) for index, point in enumerate(points)}

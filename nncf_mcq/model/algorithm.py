@@ -69,11 +69,26 @@ class ActivationPoint:
         name: Its name in a policy: the operation after whose output, or before whose input, it stands.
         operations: The operations that consume the quantized values directly.
         per_channel: Whether it has a range per channel (NNCF does so before depthwise convolutions).
+        operation: The operation that it stands at; the one of its own name if None.
+        input_port: The input of that operation which it stands before; None behind its output.
     """
 
     name: str
     operations: tuple[str, ...]
     per_channel: bool
+    operation: str | None = None
+    input_port: int | None = None
+
+    @property
+    def location(self) -> str:
+        """Name of the operation that it stands at."""
+        return self.name if self.operation is None else self.operation
+
+    @property
+    def fake_quantize_name(self) -> str:
+        """Friendly name of the FakeQuantize that NNCF puts there in an `openvino.Model`."""
+        place = "output_0" if self.input_port is None else f"input_{self.input_port}"
+        return f"{self.location}/fq_{place}"
 
 
 @dataclass(frozen=True)
@@ -149,9 +164,9 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
                     point.qconfig.narrow_range = False
                     point.qconfig.signedness_to_force = None
             else:
-                bits = self._policy.activation_bits.get(_activation_name(point), INT8_BITS)
+                bits = self._policy.activation_bits.get(_activation_name(point, nncf_graph), INT8_BITS)
             point.qconfig.num_bits = bits
-            value_range = self._known_range(point)
+            value_range = self._known_range(point, nncf_graph)
             if value_range is not None:
                 # The torch quantizer takes the shape of its scale from here, not from the range.
                 point.qconfig.per_channel = np.size(value_range.low) > 1
@@ -162,16 +177,16 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
         if get_backend(model) not in self.available_backends:
             raise nncf.UnsupportedBackendError(f"{get_backend(model).value} models are not supported")
 
-    def _known_range(self, point: SingleConfigQuantizationPoint) -> ValueRange | None:
+    def _known_range(self, point: SingleConfigQuantizationPoint, graph: NNCFGraph) -> ValueRange | None:
         if point.is_weight_quantization_point():
             return self._weight_ranges.get(point.insertion_point.target_node_name)
-        return self._activation_ranges.get(_activation_name(point))
+        return self._activation_ranges.get(_activation_name(point, graph))
 
     def _get_stat_collector(
         self, graph: NNCFGraph, target_point: TargetPoint, qconfig: QuantizerConfig, batchwise_statistics: bool
     ) -> TensorCollector:
         known = self._weight_ranges if target_point.is_weight_target_point() else self._activation_ranges
-        name = _target_name(target_point)
+        name = _target_name(target_point, graph)
         if name not in known:
             return super()._get_stat_collector(graph, target_point, qconfig, batchwise_statistics)
         collector = TensorCollector(MinMaxTensorStatistic)
@@ -212,13 +227,15 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
             else:
                 activations.append(
                     ActivationPoint(
-                        name=_activation_name(point),
+                        name=_activation_name(point, graph),
                         operations=tuple(point.directly_quantized_operator_node_names),
                         per_channel=point.qconfig.per_channel,
+                        operation=str(point.insertion_point.target_node_name),
+                        input_port=point.insertion_point.input_port_id,
                     )
                 )
         unified = tuple(
-            tuple(sorted(_activation_name(setup.quantization_points[identifier]) for identifier in identifiers))
+            tuple(sorted(_activation_name(setup.quantization_points[identifier], graph) for identifier in identifiers))
             for identifiers in setup.unified_scale_groups.values()
         )
         self._reset_cache()
@@ -278,28 +295,33 @@ def _copy_config(config: QuantizerConfig) -> QuantizerConfig:
     )
 
 
-def _activation_name(point: SingleConfigQuantizationPoint) -> str:
+def _activation_name(point: SingleConfigQuantizationPoint, graph: NNCFGraph) -> str:
     insertion = point.insertion_point
-    if insertion.input_port_id is None:
-        return str(insertion.target_node_name)
-    return f"{insertion.target_node_name}:{insertion.input_port_id}"
+    return _policy_name(str(insertion.target_node_name), insertion.input_port_id, graph)
 
 
-def fake_quantize_name(point: str) -> str:
-    """Friendly name of the FakeQuantize that NNCF puts at an activation point of an `openvino.Model`."""
-    operation, separator, port = point.rpartition(":")
-    if separator and port.isdigit():
-        return f"{operation}/fq_input_{port}"
-    return f"{point}/fq_output_0"
-
-
-def _target_name(target: TargetPoint) -> str:
-    """The name of a target point in a policy; the inverse of where `_activation_name` points to."""
+def _target_name(target: TargetPoint, graph: NNCFGraph) -> str:
+    """The name of a target point in a policy: that of the activation point which it was made from."""
     from nncf.common.graph.transformations.commands import TargetType
 
-    if target.type == TargetType.PRE_LAYER_OPERATION:
-        return f"{target.target_node_name}:{_port(target)}"
-    return str(target.target_node_name)
+    port = _port(target) if target.type == TargetType.PRE_LAYER_OPERATION else None
+    return _policy_name(str(target.target_node_name), port, graph)
+
+
+def _policy_name(operation: str, input_port: int | None, graph: NNCFGraph) -> str:
+    """The name of a place in a policy, which is never read as data: an operation may be called `x:0` itself."""
+    if input_port is None:
+        return operation
+    name = f"{operation}:{input_port}"
+    return f"{name} (input)" if _has_node(graph, name) else name
+
+
+def _has_node(graph: NNCFGraph, name: str) -> bool:
+    try:
+        graph.get_node_by_name(name)
+    except nncf.InternalError:
+        return False
+    return True
 
 
 def _port(target: TargetPoint) -> int:

@@ -8,8 +8,11 @@ import nncf
 import openvino as ov
 
 from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
+from nncf_mcq.config.scopes import with_layers_of
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
+from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
@@ -47,8 +50,10 @@ def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]
             model.clone(),
             nncf.Dataset([inputs[0] if len(inputs) == 1 else tuple(inputs) for inputs in tensors]),
             subset_size=len(samples),
-            ignored_scope=ignored_scope(ignored_scopes),
+            ignored_scope=ignored_scope(with_layers_of(ignored_scopes, operations_by_name(model))),
         )
+    if has_half_weights(model):
+        store_halves(quantized)
     return quantized
 
 

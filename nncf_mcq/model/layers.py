@@ -15,6 +15,7 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
+from nncf_mcq.config.scopes import with_layers_of
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.model import algorithm
 from nncf_mcq.model.algorithm import ActivationPoint
@@ -197,8 +198,8 @@ def find_layers(
         ConfigError: An ignored scope matches no operation.
         QuantizationError: A weight is not finite, or there is nothing to quantize.
     """
-    scope = algorithm.ignored_scope(ignored_scopes)
     operations = operations_by_name(model)
+    scope = algorithm.ignored_scope(with_layers_of(ignored_scopes, operations))
     with algorithm.quiet_nncf():
         try:
             placement = algorithm.find_placement(model, scope)

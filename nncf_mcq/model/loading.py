@@ -1,30 +1,32 @@
-"""From what a user has (a torch module, an IR, an ONNX file, a callable's name) to a float `openvino.Model`."""
+"""From what a user has (a torch module, an exported program, a file, a callable's name) to a float `openvino.Model`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
-import warnings
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import openvino as ov
 
+from nncf_mcq.config.model_reference import MODEL_REFERENCES, is_model_file
 from nncf_mcq.config.types import SampleSize
-from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.errors import ConfigError, NncfMcqError, QuantizationError, reason_of
 from nncf_mcq.model import darknet
-from nncf_mcq.model.batching import sample_shapes, shapes_of, with_shapes
-from nncf_mcq.model.equal_constants import share_equal_weights
+from nncf_mcq.model.batching import sample_shapes, shapes_of
+from nncf_mcq.model.conversion import convert_module, convert_program, example_shape
 from nncf_mcq.model.inference import core
-from nncf_mcq.model.int8_forms import use_int8_forms
+from nncf_mcq.model.layer_names import given_names
+from nncf_mcq.model.normal_form import refuse_quantized, to_normal_form
+from nncf_mcq.utils.native_output import quiet_output
 
 if TYPE_CHECKING:
     import torch
 
-_GENERATED_NAME = re.compile(r"^[A-Za-z]+_\d+$")
-"""Names that a conversion makes up by counting nodes: they differ from one run to the next."""
+FloatModel: TypeAlias = "torch.nn.Module | torch.export.ExportedProgram | ov.Model"
+"""What a model may be before it is brought to its normal form."""
 
 
 def load_model(
@@ -34,11 +36,11 @@ def load_model(
     arguments: Mapping[str, Any] | None = None,
     pretrained: bool | str = False,
     checkpoint: str | None = None,
-) -> torch.nn.Module | ov.Model:
+) -> FloatModel:
     """Loads the model that a configuration names.
 
     Args:
-        reference: `PACKAGE.MODULE:CALLABLE`, `FILE.py:CALLABLE`, or the path of an .xml or .onnx file.
+        reference: `PACKAGE.MODULE:CALLABLE`, `FILE.py:CALLABLE`, or the path of an .xml, .onnx, .tflite or .pt2 file.
         base_directory: What relative paths are relative to.
         arguments: Keyword arguments of the callable.
         pretrained: Pass `weights="DEFAULT"`, which torchvision's model builders understand, or weights of this name.
@@ -46,18 +48,15 @@ def load_model(
             network may say where its checkpoint comes from, in an attribute `checkpoint_source`.
 
     Raises:
-        ConfigError: There is no such file, module or callable, the state dict does not fit, or pretrained weights
-            cannot be downloaded.
+        ConfigError: There is no such file, module or callable, the file is broken, the callable fails or returns
+            something else, the state dict does not fit, or pretrained weights cannot be downloaded.
     """
-    if reference.endswith((".xml", ".onnx")):
-        path = base_directory / reference
-        if not path.is_file():
-            raise ConfigError("model", str(path), "an existing .xml or .onnx file")
+    if is_model_file(reference):
         if checkpoint is not None or pretrained or arguments:
             raise ConfigError(
                 "model", reference, "a callable, where checkpoint, pretrained or model_arguments are given"
             )
-        return core().read_model(path)
+        return _read_file(base_directory / reference)
     builder = _find_callable(reference, base_directory)
     keywords = dict(arguments or {})
     if pretrained and checkpoint is None:
@@ -65,29 +64,74 @@ def load_model(
         module = _build_pretrained(builder, reference, keywords)
     else:
         module = _build(builder, reference, keywords)
+    return _checked(module, reference, None if checkpoint is None else base_directory / checkpoint)
+
+
+def _read_file(path: Path) -> FloatModel:
+    if not path.is_file():
+        raise ConfigError("model", str(path), f"an existing {path.suffix} file")
+    if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
+        raise ConfigError("model", str(path), f"an .xml file with {path.with_suffix('.bin').name} beside it")
+    try:
+        # All frontends try a file that none of them can read, and some tell of it on the standard error.
+        with quiet_output(2):
+            return _read_program(path) if path.suffix == ".pt2" else core().read_model(path)
+    except Exception as error:  # the readers raise many kinds
+        reason = reason_of(error)
+        if reason.startswith("Unable to read the model"):  # what follows are the names of all readers
+            reason = "OpenVINO does not know what is in it"
+        raise ConfigError("model", str(path), f"a {path.suffix} file that can be read ({reason})") from error
+
+
+def _read_program(path: Path) -> torch.export.ExportedProgram:
+    import torch
+
+    # A file of another kind is tried twice: torch warns of the first failure, with a traceback, and raises the second.
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return torch.export.load(path)
+    finally:
+        logger.setLevel(level)
+
+
+def _checked(loaded: Any, reference: str, checkpoint: Path | None) -> FloatModel:
+    """What a callable returned, with a checkpoint's weights and in evaluation mode."""
+    import torch
+
+    if isinstance(loaded, torch.nn.Module):
+        if checkpoint is not None:
+            _load_checkpoint(loaded, checkpoint)
+        return loaded.eval()
+    if not isinstance(loaded, ov.Model | torch.export.ExportedProgram):
+        allowed = "a callable that returns a torch.nn.Module, an exported program or an openvino.Model"
+        raise ConfigError("model", reference, f"{allowed} (it returned {type(loaded).__name__})")
     if checkpoint is not None:
-        _load_checkpoint(module, base_directory / checkpoint)
-    if not isinstance(module, ov.Model):
-        module.eval()
-    return module
+        allowed = "a callable that returns a torch.nn.Module, where checkpoint is given"
+        raise ConfigError("model", reference, f"{allowed} (it returned {type(loaded).__name__})")
+    return loaded
 
 
 def _find_callable(reference: str, base_directory: Path) -> Any:
     where, separator, name = reference.partition(":")
     if not separator or not name:
-        raise ConfigError("model", reference, "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml or .onnx file")
+        raise ConfigError("model", reference, MODEL_REFERENCES)
     if where.endswith(".py"):
         path = base_directory / where
         specification = importlib.util.spec_from_file_location(f"nncf_mcq_model_{path.stem}", path)
         if not path.is_file() or specification is None or specification.loader is None:
             raise ConfigError("model", str(path), "an existing Python file")
         module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
+        try:
+            specification.loader.exec_module(module)
+        except Exception as error:  # the file is the user's
+            raise ConfigError("model", str(path), f"a Python file that can be imported ({_named(error)})") from error
     else:
         try:
             module = importlib.import_module(where)
-        except ImportError as error:
-            raise ConfigError("model", where, f"an installed module ({error})") from error
+        except Exception as error:  # ImportError, or whatever the module raises; ValueError for an empty name
+            raise ConfigError("model", where, f"an installed module ({_named(error)})") from error
     if not callable(getattr(module, name, None)):
         raise ConfigError("model", reference, f"a callable of {where}")
     return getattr(module, name)
@@ -96,8 +140,21 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
 def _build(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
     try:
         return builder(**keywords)
-    except TypeError as error:
-        raise ConfigError("model_arguments", dict(keywords), f"arguments of {reference} ({error})") from error
+    except Exception as error:  # the callable is the user's
+        raise _builder_error(error, reference, keywords) from error
+
+
+def _builder_error(error: Exception, reference: str, keywords: Mapping[str, Any]) -> NncfMcqError:
+    if isinstance(error, NncfMcqError):
+        return error
+    if isinstance(error, TypeError):
+        return ConfigError("model_arguments", dict(keywords), f"arguments of {reference} ({reason_of(error)})")
+    return ConfigError("model", reference, f"a callable that returns a model ({_named(error)})")
+
+
+def _named(error: Exception) -> str:
+    """An exception of the user's code: the type tells as much as the message."""
+    return f"{type(error).__name__}: {reason_of(error)}"
 
 
 def _build_pretrained(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
@@ -113,7 +170,7 @@ def _build_pretrained(builder: Any, reference: str, keywords: Mapping[str, Any])
     if name not in known.__members__:
         raise ConfigError("pretrained", name, f"true, or one of {', '.join(known.__members__)}")
     try:
-        return _build(builder, reference, keywords)
+        return builder(**keywords)
     except (OSError, RuntimeError) as error:  # no network, or the wrong checksum
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise ConfigError(
@@ -122,6 +179,8 @@ def _build_pretrained(builder: Any, reference: str, keywords: Mapping[str, Any])
             f"weights that can be downloaded ({error}); else fetch {known[name].url} and put it into {folder}, or name "
             "the file in checkpoint",
         ) from error
+    except Exception as error:
+        raise _builder_error(error, reference, keywords) from error
 
 
 def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
@@ -147,76 +206,41 @@ def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
         raise ConfigError("checkpoint", str(path), f"the state dict of this model ({reason})") from error
 
 
-def to_openvino(
-    model: torch.nn.Module | ov.Model, sample_size: SampleSize | None, example_input: Any = None
-) -> ov.Model:
-    """Converts to a float `openvino.Model` of batch size 1 with static shapes and stable names.
+def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input: Any = None) -> ov.Model:
+    """Converts to the normal form: a float `openvino.Model` of batch size 1 with static shapes and stable names.
 
     A model that was made for a batch of several, and does not give the same for each of it alone, keeps that batch.
 
     Args:
-        model: A torch module in evaluation mode, or an `openvino.Model`, which is copied.
+        model: A torch module, an exported program, or an `openvino.Model`; not edited.
         sample_size: Shape of the input with the batch dimension, or by name or number those of several; may be left
-            out for a model whose shapes are static.
-        example_input: A tensor (or tuple of tensors) to trace the torch module with; zeros of `sample_size` by default.
+            out for a model whose shapes are static, and for an exported program.
+        example_input: A tensor (or tuple of tensors) to trace a torch module with; zeros of `sample_size` by default.
 
     Raises:
         ConfigError: The shape is needed and missing, or does not fit the model.
-        QuantizationError: The model has no input, or cannot be converted.
+        QuantizationError: The model has no input, is quantized already, or cannot be converted.
     """
-    converted = model.clone() if isinstance(model, ov.Model) else _convert_torch(model, sample_size, example_input)
+    converted, sample_size = _convert(model, sample_size, example_input)
     if not converted.inputs:
         raise QuantizationError("the model has no inputs: one or more are needed")
+    refuse_quantized(converted)
+    shapes = sample_shapes(converted, sample_size)
+    is_users = isinstance(model, ov.Model)
+    return to_normal_form(converted, shapes, given_names(model if is_users else converted, is_users=is_users))
+
+
+def _convert(
+    model: FloatModel, sample_size: SampleSize | None, example_input: Any
+) -> tuple[ov.Model, SampleSize | None]:
+    """The model as its frontend leaves it, a copy, and the shapes of its inputs as far as they are known elsewhere."""
     if sample_size is None and example_input is not None:
         sample_size = shapes_of(example_input)
-    try:
-        converted.reshape(sample_shapes(converted, sample_size))
-    except RuntimeError as error:
-        raise ConfigError("input_info.sample_size", sample_size or [], "a shape that the model accepts") from error
-    _name_layers(converted)
-    return share_equal_weights(use_int8_forms(converted))
-
-
-def _convert_torch(module: torch.nn.Module, sample_size: SampleSize | None, example_input: Any) -> ov.Model:
+    if isinstance(model, ov.Model):
+        return model.clone(), sample_size
+    # PyTorch takes seconds to import, and is there where there is something of its own to convert.
     import torch
 
-    if example_input is None:
-        if sample_size is None:
-            raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
-        example_input = with_shapes(sample_size, lambda shape: torch.zeros(list(shape)))
-    training = [(part, part.training) for part in module.modules()]
-    module.eval()
-    with warnings.catch_warnings(), torch.no_grad():
-        # The tracer announces its own deprecation, which OpenVINO's users can do nothing about.
-        warnings.simplefilter("ignore")
-        try:
-            return ov.convert_model(module, example_input=example_input)
-        except Exception as error:  # the frontend raises many kinds
-            raise QuantizationError(f"OpenVINO cannot convert the torch model: {error}") from error
-        finally:
-            for part, was_training in training:
-                part.training = was_training
-
-
-def _name_layers(model: ov.Model) -> None:
-    """Replaces generated names of convolutions and MatMuls by ones that are the same in every run.
-
-    Where a folded batch normalization took the layer's name, the operation that reads the layer's output still has the
-    name of its module: that one is taken.
-    """
-    taken = {operation.get_friendly_name() for operation in model.get_ops()}
-    for number, operation in enumerate(
-        item
-        for item in model.get_ordered_ops()
-        if item.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
-    ):
-        kind = operation.get_type_name()
-        if not _GENERATED_NAME.match(operation.get_friendly_name()):
-            continue
-        readers = [target.get_node().get_friendly_name() for target in operation.output(0).get_target_inputs()]
-        module = readers[0].split("/")[0].removeprefix("__module.") if len(readers) == 1 and "/" in readers[0] else ""
-        name = f"{module}/{kind}" if module else f"{kind}_{number}"
-        if name in taken:
-            name = f"{name}_{number}"
-        operation.set_friendly_name(name)
-        taken.add(name)
+    if isinstance(model, torch.export.ExportedProgram):
+        return convert_program(model), sample_size or example_shape(model)
+    return convert_module(model, sample_size, example_input), sample_size

@@ -56,15 +56,14 @@ class ActivationTemplates:
         with self._lock:
             if bits not in self._ranges:
                 points = self._quantizable.activation_points
-                names = [point.name for point in points]
                 with one_torch_thread():
                     self._ranges[bits] = activation_ranges(
                         points,
                         self._quantizable.unified_scales,
                         self._statistics,
-                        dict.fromkeys(names, bits),
+                        {point.name: bits for point in points},
                         ACTIVATION_RANGE_INITIALIZERS.create(self.config.range),
-                        asymmetric_points(self.fake_quantized, names) if self._is_asymmetric(bits) else (),
+                        asymmetric_points(self.fake_quantized, points) if self._is_asymmetric(bits) else (),
                     )
             return self._ranges[bits]
 
@@ -76,7 +75,8 @@ class ActivationTemplates:
                 self._models.move_to_end(key)
             else:
                 ranges = {name: self.ranges(bits)[name] for name, bits in activation_bits.items()}
-                self._models[key] = build_template(self.fake_quantized, ranges, activation_bits)
+                points = self._quantizable.activation_points
+                self._models[key] = build_template(self.fake_quantized, points, ranges, activation_bits)
                 if len(self._models) > _KEPT:
                     self._models.popitem(last=False)
             return self._models[key]

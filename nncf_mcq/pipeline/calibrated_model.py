@@ -93,8 +93,8 @@ class CalibratedModel:
             fake_quantized = place_activation_quantizers(quantizable)
             if len(widths) > 1:
                 # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
-                points = [point.name for point in quantizable.activation_points]
-                quantizable = dataclasses.replace(quantizable, shared_grids=shared_grids(fake_quantized, points))
+                grids = shared_grids(fake_quantized, quantizable.activation_points)
+                quantizable = dataclasses.replace(quantizable, shared_grids=grids)
             # Before the statistics: a misspelt layer should not cost a pass over the images.
             ranges = select_ranges(compression.initializer.range, quantizable.layers)
         budget = compression.initializer.precision.limits

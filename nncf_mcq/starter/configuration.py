@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import openvino as ov
 
+from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
@@ -136,7 +137,7 @@ def _dataset(
 
     side = None if documented is None else documented.values["crop"]
     fits = image_input == ImageInput(COLOURS, side or 0, side or 0)
-    preprocessing = documented if fits else from_graph(found.model, image_input)
+    preprocessing = documented if fits else from_graph(found.given, image_input)
     if preprocessing is None and images.kind == "imagenet":
         preprocessing = by_accuracy(found.model, image_input, images.classes, load)
     preprocessing = preprocessing or default(image_input)
@@ -163,7 +164,7 @@ def _relative(path: Path, target: Path) -> str:
 
 def _relative_model(reference: str, target: Path) -> str:
     file, separator, name = reference.partition(":")
-    if reference.endswith((".xml", ".onnx")):
+    if is_model_file(reference):
         return _relative(Path(reference), target)
     return f"{_relative(Path(file), target)}{separator}{name}" if file.endswith(".py") else reference
 

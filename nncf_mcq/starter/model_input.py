@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import openvino as ov
 
-from nncf_mcq.errors import ConfigError, QuantizationError
-from nncf_mcq.model.loading import load_model, to_openvino
+from nncf_mcq.errors import ConfigError, ConversionError
+from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.starter.preprocessing import ImageInput
-
-if TYPE_CHECKING:
-    import torch
 
 USUAL_SIDE = 224
 _CHANNELS = (1, 3, 4)
@@ -26,6 +22,8 @@ class ModelInput:
 
     Attributes:
         model: The model, of batch size 1.
+        given: The model before it was brought to its normal form, which folds a normalization of the input into
+            weights; the same as `model` where it comes from PyTorch.
         shape: (1, channels, height, width), or (1, height, width, channels).
         images: The same, told apart.
         is_stated: Whether the configuration must give the shape, since the model does not say it.
@@ -33,6 +31,7 @@ class ModelInput:
     """
 
     model: ov.Model
+    given: ov.Model
     shape: tuple[int, ...]
     images: ImageInput
     is_stated: bool
@@ -68,7 +67,9 @@ def read_model_input(
     if shape is not None:
         full = list(shape)
     elif found is not None and len(found) == 4:
-        full = [known or usual for known, usual in zip(found, usual_shape, strict=True)]
+        channels_last = found[1] not in _CHANNELS and found[3] in _CHANNELS
+        usual = [usual_shape[index] for index in ((0, 2, 3, 1) if channels_last else range(4))]
+        full = [known or filled for known, filled in zip(found, usual, strict=True)]
         if open_sides:
             notes.append(f"input shape {full}: the model leaves {_as_text(found)} open (--shape to change it)")
     elif found is not None:
@@ -76,12 +77,12 @@ def read_model_input(
     else:
         full = list(usual_shape)
         notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
-    return ModelInput(
-        _converted(loaded, full), tuple(full), _checked(full), shape is not None or open_sides, tuple(notes)
-    )
+    model = _converted(loaded, full)
+    given = loaded if isinstance(loaded, ov.Model) else model
+    return ModelInput(model, given, tuple(full), _checked(full), shape is not None or open_sides, tuple(notes))
 
 
-def _stated_shape(loaded: torch.nn.Module | ov.Model) -> list[int | None] | None:
+def _stated_shape(loaded: FloatModel) -> list[int | None] | None:
     """Shape of the input without the batch, which is 1; None stands for what is open."""
     if not isinstance(loaded, ov.Model) or len(loaded.inputs) != 1:
         return None
@@ -91,12 +92,10 @@ def _stated_shape(loaded: torch.nn.Module | ov.Model) -> list[int | None] | None
     return [1, *(None if side.is_dynamic else side.get_length() for side in list(partial)[1:])]
 
 
-def _converted(loaded: torch.nn.Module | ov.Model, shape: list[int]) -> ov.Model:
+def _converted(loaded: FloatModel, shape: list[int]) -> ov.Model:
     try:
         return to_openvino(loaded, shape)
-    except (ConfigError, QuantizationError) as error:
-        if isinstance(loaded, ov.Model) and len(loaded.inputs) != 1:
-            raise
+    except (ConfigError, ConversionError) as error:
         allowed = f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
         raise ConfigError("--shape", shape, allowed) from error
 

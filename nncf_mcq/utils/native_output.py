@@ -10,19 +10,25 @@ from pathlib import Path
 
 
 @contextmanager
-def quiet_output() -> Iterator[None]:
-    """Drops what native code writes to the standard output while it lasts, as HiGHS does whatever its options say."""
-    sys.stdout.flush()
+def quiet_output(descriptor: int = 1) -> Iterator[None]:
+    """Drops what native code writes to the standard output while it lasts, as HiGHS does whatever its options say.
+
+    Args:
+        descriptor: 2 for the standard error instead.
+    """
+    stream = sys.stdout if descriptor == 1 else sys.stderr
+    stream.flush()
     try:
-        kept = os.dup(1)
+        kept = os.dup(descriptor)
     except OSError:
         # There is no standard output.
         yield
         return
     try:
         with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), descriptor)
         yield
     finally:
-        os.dup2(kept, 1)
+        stream.flush()
+        os.dup2(kept, descriptor)
         os.close(kept)

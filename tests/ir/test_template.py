@@ -48,7 +48,8 @@ def test_at_eight_bits_the_grids_are_what_nncf_would_write(quantizable: Quantiza
     )
     with quiet_nncf():
         expected = activation_bounds(run_pipeline(algorithm, quantizable.model.clone()))
-    template = build_template(place_activation_quantizers(quantizable), ranges, dict.fromkeys(ranges, 8))
+    fake_quantized = place_activation_quantizers(quantizable)
+    template = build_template(fake_quantized, quantizable.activation_points, ranges, dict.fromkeys(ranges, 8))
     found = activation_bounds(template)
     assert len(expected) == len(ranges)
     for name, bounds in expected.items():
@@ -60,4 +61,4 @@ def test_every_point_needs_a_range(quantizable: QuantizableModel) -> None:
     ranges = ranges_of(quantizable)
     ranges.pop(quantizable.activation_points[-1].name)
     with pytest.raises(QuantizationError, match="activation quantizers: found "):
-        build_template(fake_quantized, ranges, dict.fromkeys(ranges, 8))
+        build_template(fake_quantized, quantizable.activation_points, ranges, dict.fromkeys(ranges, 8))

@@ -153,25 +153,24 @@ def _range(quantizer: ov.Node) -> tuple[float, ...]:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_steps_at_the_upsampling(yolo, name: str, bits: int):
     quantizable = find_layers(to_openvino(getattr(yolo, name)(CLASSES, (SIZE, SIZE)), [1, 3, SIZE, SIZE]))
-    points = [point.name for point in quantizable.activation_points]
+    points = quantizable.activation_points
     # Every point has a range of its own.
     ranges = {
-        point: ValueRange(np.array(-1.0 - index, dtype=np.float32), np.array(1.0 + index, dtype=np.float32))
+        point.name: ValueRange(np.array(-1.0 - index, dtype=np.float32), np.array(1.0 + index, dtype=np.float32))
         for index, point in enumerate(points)
     }
-    check_grids(build_template(place_activation_quantizers(quantizable), ranges, dict.fromkeys(points, bits)))
+    check_grids(build_template(place_activation_quantizers(quantizable), points, ranges, dict.fromkeys(ranges, bits)))
 
 
 def test_what_gets_one_grid_is_one_choice_of_a_policy(yolo) -> None:
     # NNCF asks for one scale at the Concat; the quantizer before the upsampling joins: its values go on unchanged.
     quantizable = find_layers(to_openvino(yolo.create_yolov3_tiny(CLASSES, (SIZE, SIZE)), [1, 3, SIZE, SIZE]))
-    points = [point.name for point in quantizable.activation_points]
-    (joined,) = shared_grids(place_activation_quantizers(quantizable), points)
+    (joined,) = shared_grids(place_activation_quantizers(quantizable), quantizable.activation_points)
     (at_the_concat,) = quantizable.unified_scales
     assert set(joined) > set(at_the_concat)
     groups = dataclasses.replace(quantizable, shared_grids=(joined,)).activation_groups
     assert [members for members in groups.values() if set(members) & set(joined)] == [
-        tuple(name for name in points if name in joined)
+        tuple(point.name for point in quantizable.activation_points if point.name in joined)
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from openvino import opset13 as opset
 from PIL import Image
 
-from nncf_mcq import ConfigError
+from nncf_mcq import ConfigError, QuantizationError
 from nncf_mcq.cli import main
 from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
@@ -207,6 +207,33 @@ def test_inputs_that_no_data_set_fits_are_named(
     ov.save_model(make_model(build, shape), tmp_path / "m.xml", compress_to_fp16=False)
     with pytest.raises(ConfigError, match=message):
         make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json", **arguments)
+
+
+def test_a_model_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.5,))
+
+    def build(data: ov.Node) -> ov.Node:
+        bounds = [opset.constant(np.float32(value)) for value in (-1, 1, -1, 1)]
+        return convolution(opset.fake_quantize(data, *bounds, 256, name="q"), random_constant(4, 3, 1, 1), "first")
+
+    ov.save_model(make_model(build, (1, 3, SIDE, SIDE)), tmp_path / "m.xml", compress_to_fp16=False)
+    with pytest.raises(QuantizationError, match=r"^q: the model is quantized already"):
+        make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+
+
+def test_open_sides_of_an_input_with_channels_last_are_filled_in(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.5,))
+
+    def build(data: ov.Node) -> ov.Node:
+        values = opset.transpose(data, opset.constant(np.array([0, 3, 1, 2])))
+        return convolution(values, random_constant(4, 3, 3, 3), "first")
+
+    model = make_model(build, (1, SIDE, SIDE, 3))
+    model.reshape(ov.PartialShape([-1, -1, -1, 3]))
+    ov.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
+    config = json.loads(make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json").text)
+    assert config["input_info"] == {"sample_size": [1, 224, 224, 3]}
+    assert config["dataset"]["preprocessing"]["layout"] == "NHWC"
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:

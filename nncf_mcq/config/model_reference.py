@@ -1,0 +1,16 @@
+"""How a configuration names a model: a callable, or a file that OpenVINO or PyTorch reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MODEL_SUFFIXES: Final = (".xml", ".onnx", ".tflite", ".pt2")
+"""Files that hold a whole model: OpenVINO IR, ONNX, TensorFlow Lite, and an exported program of PyTorch."""
+
+MODEL_REFERENCES: Final = "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml, .onnx, .tflite or .pt2 file"
+"""In words, for messages."""
+
+
+def is_model_file(reference: str) -> bool:
+    """Whether a reference is the path of a model file rather than a callable's name."""
+    return reference.endswith(MODEL_SUFFIXES)
