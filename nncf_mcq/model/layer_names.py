@@ -22,16 +22,14 @@ _FUSED_NAMES: Final = "fused_names_0"
 """The rt_info in which OpenVINO's transformations note the operations that one was made from."""
 
 
-def given_names(model: ov.Model, *, is_users: bool) -> tuple[str, ...]:
+def given_names(model: ov.Model) -> tuple[str, ...]:
     """Names that come from the user's model rather than from a conversion, in the order of the model.
 
-    Args:
-        model: The model.
-        is_users: Whether the user gave it as it is, so that the user may have seen the names that it has.
+    In an IR these are all names: users see them there, whatever they count.
     """
+    is_ir, traced = model.has_rt_info(["version"]), _is_traced(model)
     operations = model.get_ordered_ops()
-    traced = _is_traced(model)
-    return tuple(item.get_friendly_name() for item in operations if is_users or not _is_made_up(item, traced))
+    return tuple(item.get_friendly_name() for item in operations if is_ir or not _is_made_up(item, traced))
 
 
 def restore_names(model: ov.Model, given: Sequence[str], layers: frozenset[str]) -> None:

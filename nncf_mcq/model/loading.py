@@ -226,7 +226,7 @@ def to_openvino(model: FloatModel, sample_size: Sequence[int] | None, example_in
     shape = ov.PartialShape([1, *list(shape)[1:]])
     if shape.is_dynamic:
         raise ConfigError("input_info.sample_size", None, f"the shape of one input: the model leaves {shape} open")
-    return to_normal_form(converted, shape, is_users=isinstance(model, ov.Model))
+    return to_normal_form(converted, shape)
 
 
 def _convert(

@@ -63,7 +63,7 @@ def refuse_quantized(model: ov.Model) -> None:
             )
 
 
-def to_normal_form(model: ov.Model, shape: ov.PartialShape, *, is_users: bool) -> ov.Model:
+def to_normal_form(model: ov.Model, shape: ov.PartialShape) -> ov.Model:
     """The normal form of a float model for one static shape of its input.
 
     What depends on the shape of the input is not folded, so that the model can be reshaped as before.
@@ -71,8 +71,6 @@ def to_normal_form(model: ov.Model, shape: ov.PartialShape, *, is_users: bool) -
     Args:
         model: A float model with one input; it is edited.
         shape: Of the input, static.
-        is_users: Whether the user gave it as it is, rather than something that it was converted from: names that
-            count the operations of a process are then names that the user may have seen.
 
     Returns:
         Another model, as it was read from a file.
@@ -89,7 +87,7 @@ def to_normal_form(model: ov.Model, shape: ov.PartialShape, *, is_users: bool) -
         raise ConfigError("input_info.sample_size", list(shape.to_shape()), allowed) from error
     # Before OpenVINO does it: it would not let layers keep their names.
     make_names_unique(model)
-    given = given_names(model, is_users=is_users)
+    given = given_names(model)
     _fold(model, given)
     name_layers(model)
     read = _round_trip(model)

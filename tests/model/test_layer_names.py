@@ -98,6 +98,16 @@ def test_names_without_a_meaning_stay_where_the_user_may_have_seen_them(tmp_path
     assert "Relu_1234" in {point.name for point in find_layers(model).activation_points}
 
 
+def test_operations_without_a_name_get_the_same_one_in_every_run() -> None:
+    def build(data: ov.Node) -> ov.Node:
+        values = opset.relu(convolution(data, random_constant(8, 3, 3, 3), "first"))
+        return convolution(values, random_constant(4, 8, 1, 1), "last")
+
+    for _ in range(2):
+        points = find_layers(to_openvino(make_model(build, SAMPLE_SIZE), None)).activation_points
+        assert [point.name for point in points] == ["image", "Relu_0"]
+
+
 def test_names_that_count_the_operations_of_a_process_are_replaced() -> None:
     def names() -> tuple[list[str], list[str]]:
         module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU()).eval()

@@ -217,7 +217,7 @@ def test_a_model_that_is_quantized_already_is_refused(tmp_path: Path) -> None:
         return convolution(opset.fake_quantize(data, *bounds, 256, name="q"), random_constant(4, 3, 1, 1), "first")
 
     ov.save_model(make_model(build, (1, 3, SIDE, SIDE)), tmp_path / "m.xml", compress_to_fp16=False)
-    with pytest.raises(QuantizationError, match="^q: the model is quantized already"):
+    with pytest.raises(QuantizationError, match=r"^q: the model is quantized already"):
         make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
 
 
