@@ -18,7 +18,6 @@ from nncf_mcq.model import darknet
 from nncf_mcq.model.batching import sample_shapes, shapes_of
 from nncf_mcq.model.conversion import convert_module, convert_program, example_shape
 from nncf_mcq.model.inference import core
-from nncf_mcq.model.layer_names import given_names
 from nncf_mcq.model.normal_form import refuse_quantized, to_normal_form
 from nncf_mcq.utils.native_output import quiet_output
 
@@ -225,9 +224,7 @@ def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input
     if not converted.inputs:
         raise QuantizationError("the model has no inputs: one or more are needed")
     refuse_quantized(converted)
-    shapes = sample_shapes(converted, sample_size)
-    is_users = isinstance(model, ov.Model)
-    return to_normal_form(converted, shapes, given_names(model if is_users else converted, is_users=is_users))
+    return to_normal_form(converted, sample_shapes(converted, sample_size))
 
 
 def _convert(

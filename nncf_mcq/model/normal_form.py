@@ -64,7 +64,7 @@ def refuse_quantized(model: ov.Model) -> None:
             )
 
 
-def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape], given: Sequence[str]) -> ov.Model:
+def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape]) -> ov.Model:
     """The normal form of a float model for one static shape of each input.
 
     What depends on the shape of the input is not folded, so that the model can be reshaped as before.
@@ -72,7 +72,6 @@ def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape], given
     Args:
         model: A float model; it is edited.
         shapes: Number of each input to its static shape.
-        given: Names in it that come from the user, see `given_names`.
 
     Returns:
         Another model, as it was read from a file.
@@ -90,6 +89,7 @@ def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape], given
         raise ConfigError("input_info.sample_size", found[0] if len(found) == 1 else found, allowed) from error
     # Before OpenVINO does it: it would not let layers keep their names.
     make_names_unique(model)
+    given = given_names(model)
     _fold(model, given)
     name_layers(model)
     model = share_equal_weights(use_int8_forms(model))
