@@ -22,6 +22,7 @@ from nncf_mcq.model.equal_constants import share_equal_weights
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.int8_forms import use_int8_forms
 from nncf_mcq.model.layer_names import (
+    given_names,
     layer_names,
     make_names_unique,
     name_layers,
