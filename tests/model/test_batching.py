@@ -15,9 +15,11 @@ from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.batching import find_batch_size, single_batch, why_not_together
+from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Samples
+from nncf_mcq.weights.sequential import shared_batch_size
 
 Build = Callable[[ov.Node], ov.Node]
 
@@ -222,6 +224,31 @@ def test_the_report_gives_each_sample_its_own_output() -> None:
     report = Report(lambda: zip(images, labels, strict=True), {"top1": accuracy}, 1)
     assert report(batched) == {"top1": 1.0}
     assert seen == [6]
+
+
+def test_outputs_of_other_numbers_are_not_compared_row_by_row() -> None:
+    report = Report(lambda: ((image, 0) for image in data(6, 3, 8, 8)), {}, 1)
+    models = [with_nms(boxes) for boxes in (6, 1)]
+    for model in models:
+        model.reshape([1, 3, 8, 8])
+    counts = [len(ModelRunner.compile(model, 1)([data(1, 3, 8, 8)])[0][0]) for model in models]
+    assert counts[0] > counts[1]
+    assert report(models[0]) == {}
+    assert report(models[1]).keys() == {"sqnr_db", "sqnr_db 1"}
+
+
+def test_the_sequential_pass_shares_inferences_where_layers_get_the_same() -> None:
+    """Inside, the batch may be in another dimension than at the outputs."""
+    values = opset.parameter([1, 4, 5], np.float32, name="data")
+    turned = opset.transpose(values, np.array([1, 0, 2]))
+    inner = opset.transpose(opset.relu(opset.matmul(turned, STEP, False, True, name="inner")), np.array([1, 0, 2]))
+    model = ov.Model([opset.result(opset.matmul(inner, STEP, False, True, name="last"))], [values], "turned")
+    samples = data(8, 4, 5)
+    assert find_batch_size(model, samples, 4, 1) == (4, "")
+    assert shared_batch_size(find_layers(model, []), samples, 1) == 1
+    plain = network([1, 3, 8, 8], same)
+    assert shared_batch_size(find_layers(plain, []), data(8, 3, 8, 8), 1) == 2
+    assert shared_batch_size(find_layers(plain, []), data(4, 3, 8, 8), 1) == 1
 
 
 def test_samples_keep_their_own_shape() -> None:
