@@ -35,7 +35,7 @@ def prepared() -> Prepared:
     stages = Stages(SilentProgress())
     calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config.compression, 1, stages)
     rule = RANGE_INITIALIZERS["max"]
-    scheme = dataclasses.replace(calibrated.scheme, ranges=rule(rule.Parameters()))
+    scheme = dataclasses.replace(calibrated.scheme, ranges=rule(rule.Parameters(type="max")))
     calibrated = dataclasses.replace(calibrated, scheme=scheme)
     return calibrated, calibrated.weight_table(SUPPORTED_BITS, stages), images
 

@@ -22,6 +22,7 @@ from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName, 
 from tests.models import (
     as_dataset,
     countable_model,
+    details_of,
     layer,
     make_evaluator,
     make_task,
@@ -57,7 +58,7 @@ def test_every_sampler_meets_the_budget_with_exactly_the_evaluations(
     assert task.costs.average_bits(result.policy) <= 4
     assert task.evaluator.evaluations == 25
     assert result.policy.activation_bits == task.default_activation_bits()
-    assert task.evaluator.score(result.policy) == result.details["curve"][-1][1]
+    assert task.evaluator.score(result.policy) == details_of(result)["curve"][-1][1]
     assert task.evaluator.evaluations == 25
     # Optuna's lines begin with their level and date.
     assert not re.search(r"\[[DIWEC] \d{4}-", capfd.readouterr().err)
