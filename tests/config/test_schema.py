@@ -403,7 +403,8 @@ def undescribed(schema: Any, path: str = "schema") -> list[str]:
 
 def test_every_field_has_a_description_that_says_what_it_is() -> None:
     assert undescribed(json_schema()) == []
-    budget = json_schema()["$defs"]["WeightSizeBudget"]["properties"]
+    definitions: Any = json_schema()["$defs"]
+    budget = definitions["WeightSizeBudget"]["properties"]
     assert budget["ratio"]["description"] == (
         "Bits of the quantizable weights relative to FP32: 0.125 means 4 bits on average."
     )

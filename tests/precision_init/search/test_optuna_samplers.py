@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import nncf_mcq
 from nncf_mcq import BudgetError, ConfigError
+from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
@@ -24,7 +25,6 @@ from tests.models import (
     countable_model,
     details_of,
     layer,
-    make_evaluator,
     make_task,
     random_images,
     small_config,
@@ -156,7 +156,7 @@ def synthetic_task(groups: int, evaluate: Callable[[NDArray[np.int64]], float]) 
         activation_bits=8,
         errors={name: {width: 4.0**-width for width in bits} for name in quantizable.groups},
         costs=CostModel(quantizable, {}, lambda: 0),
-        evaluator=Synthetic(lambda policy: make_evaluator, none, none, threads=1, batch_size=1),
+        evaluator=Synthetic(lambda policy: quantizable.model, none, (), OutputScores([]), threads=1, batch_size=1),
     )
 
 
