@@ -115,7 +115,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert quantize(model, as_dataset(random_images(12)), again).policy.key == result.policy.key
     for key, value, message in (
         ("precision", "bf16", "a table of bf16, not f32"),
-        ("table", str(tmp_path / "no.json"), r"a file of `nncf-mcq latency-table` \(no such file\)"),
+        ("table", str(tmp_path / "no.json"), "a file of `nncf-mcq latency-table` (no such file)"),
     ):
         latency = {**budget["latency"], key: value}
         with pytest.raises(ConfigError, match=re.escape(message)):

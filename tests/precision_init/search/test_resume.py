@@ -296,7 +296,7 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
         ({"seed": 1}, "its search nncf_mcq-1 has another model: restore that"),
         ({"images": 11}, "its search nncf_mcq-1 has other images: restore that"),
         ({"precision": {"seed": 3}}, "has compression.initializer.precision.seed 0: restore that"),
-        ({"score": lambda outputs, reference: 1.0}, "has no score: restore that"),
+        ({"score": lambda outputs, reference: 1.0}, "has score.0.type 'kl': restore that"),
     ],
 )
 def test_quantize_refuses_to_resume_something_else(changes: Any, message: str, tmp_path: Path) -> None:
