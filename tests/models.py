@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import nncf
 import numpy as np
@@ -24,7 +25,7 @@ from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import AnySamples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
-from nncf_mcq.precision_init import PrecisionTask
+from nncf_mcq.precision_init import PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.study import StudyMemo, StudyStorage, Subject
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -104,7 +105,7 @@ def convolution(
     return operation(data, weights, *sizes, auto_pad, name=name)
 
 
-def convolution_model(shape: Sequence[int], weight_shape: Sequence[int], **options: object) -> ov.Model:
+def convolution_model(shape: Sequence[int], weight_shape: Sequence[int], **options: Any) -> ov.Model:
     """One layer named `layer`."""
     return make_model(lambda data: convolution(data, random_constant(*weight_shape), "layer", **options), shape)
 
@@ -275,3 +276,8 @@ def make_task(
         evaluator=make_evaluator(score, memo=None if stored is None else stored.memo),
         stored=stored,
     )
+
+
+def details_of(result: PrecisionResult) -> dict[str, Any]:
+    """What an initializer reports, as whoever knows its form reads it."""
+    return dict(result.details)

@@ -20,6 +20,8 @@ class FixedRange(SingleRule):
         type: Literal["fixed"] = "fixed"
         threshold: float = 1.0
 
+    parameters: Parameters
+
     def find_grid(self, task: RangeTask) -> Grid:
         high = task.weights.new_full(task.weights.shape[:2], self.parameters.threshold)
         return grid_from_range(-high, high, task.bits, task.mode)
@@ -33,6 +35,8 @@ class FixedActivationRange(ActivationRangeInitializer):
         type: Literal["fixed"] = "fixed"
         limit: float = 1.0
 
+    parameters: Parameters
+
     def find_threshold(self, task: ActivationRangeTask) -> torch.Tensor:
         return torch.full_like(task.largest[0], self.parameters.limit)
 
@@ -45,6 +49,8 @@ class LargestLayerPrecision(PrecisionInitializer):
         type: Literal["largest_layer"] = "largest_layer"
         few: int = 2
         many: int = 8
+
+    parameters: Parameters
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         bits = dict.fromkeys(task.quantizable.groups, self.parameters.many)

@@ -14,7 +14,7 @@ from benchmarks.ablation_cases import ADAROUND, BITS, GRANULARITIES, MIXED, RULE
 from benchmarks.ablation_chart import draw_bytes
 from benchmarks.ablation_report import findings
 from benchmarks.ablation_rows import Rows
-from benchmarks.adaround import adaround
+from benchmarks.adaround import adaround, adaround_table
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 from nncf_mcq.weights.rounding import descend, round_to_nearest
 
@@ -59,7 +59,7 @@ def run(job_file: Path, output: Path, *options: str) -> dict[str, Any]:
 def output(job_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablation") / "new"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "adaround_table", functools.partial(ablation.adaround_table, iterations=200))
+        patch.setattr(ablation, "adaround_table", functools.partial(adaround_table, iterations=200))
         run(job_file, folder)
     return folder
 
@@ -103,7 +103,12 @@ def test_a_second_run_measures_only_what_is_missing(
     (output / "ablation.json").write_text(json.dumps(changed))
     measured: list[str] = []
     measure = ablation.Bench.measure
-    monkeypatch.setattr(ablation.Bench, "measure", lambda self, case: measured.append(case.key) or measure(self, case))
+
+    def record(self: ablation.Bench, case: Case) -> Any:
+        measured.append(case.key)
+        return measure(self, case)
+
+    monkeypatch.setattr(ablation.Bench, "measure", record)
     after = run(job_file, output)
     assert sorted(measured) == sorted([lost, failed])
     assert set(after["rows"]) == set(before["rows"])

@@ -88,7 +88,7 @@ def autoq_result(compared: Comparison, bits: tuple[tuple[int, ...], ...], polici
 
 def test_layers_are_found_by_their_weights() -> None:
     network = small_network()
-    weights = {name: network.get_submodule(name).weight for name in ("head", "pointwise", "depthwise", "stem")}
+    weights = {name: network.get_parameter(f"{name}.weight") for name in ("head", "pointwise", "depthwise", "stem")}
     quantizable = find_layers(to_openvino(network, list(SAMPLE_SIZE)))
     found = match_layers(weights, quantizable)
     assert sorted(found) == sorted(quantizable.groups)
@@ -117,7 +117,7 @@ def test_equal_weights_are_taken_in_order() -> None:
 def test_other_weights_are_no_match() -> None:
     network = small_network()
     quantizable = find_layers(to_openvino(network, list(SAMPLE_SIZE)))
-    weights = {name: small_network(seed=1).get_submodule(name).weight for name in ("head", "pointwise", "stem")}
+    weights = {name: small_network(seed=1).get_parameter(f"{name}.weight") for name in ("head", "pointwise", "stem")}
     with pytest.raises(AutoqError, match="no torch module has the weights of this layer"):
         match_layers(weights, quantizable)
 

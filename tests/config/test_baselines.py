@@ -34,10 +34,13 @@ def test_every_baseline_fits_every_recipe(name: str, recipe: str) -> None:
 
 def test_a_value_inside_a_baseline_can_be_replaced_and_the_baseline_stays() -> None:
     path = "compression.initializer.precision.budget.weight_size.average_bits"
-    assert read("zeroq", **{path: 3}).config.compression.initializer.precision.budget.weight_size.average_bits == 3
+    limits = read("zeroq", **{path: 3}).config.compression.initializer.precision.limits
+    assert limits is not None
+    assert limits.weight_size is not None
+    assert limits.weight_size.average_bits == 3
     baseline = find_baseline("zeroq")
     Job.read(find_config("fashion_mnist"), {**baseline.values, path: 3})
-    precision = baseline.values["compression.initializer.precision"]
+    precision: Any = baseline.values["compression.initializer.precision"]
     assert precision["budget"]["weight_size"]["average_bits"] == 4
 
 

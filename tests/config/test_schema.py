@@ -17,6 +17,7 @@ from nncf_mcq import (
     json_schema,
     load_config,
 )
+from nncf_mcq.range_init import MixedClippingRange
 
 RULES = ", ".join(name for name in RANGE_INITIALIZERS if name != "mixed_clipping")
 
@@ -323,14 +324,17 @@ def test_the_resolved_configuration_reads_back_as_itself(data: dict[str, Any]) -
     assert written["compression"]["initializer"]["precision"]["type"]
 
 
+def rules_of(config: Config) -> list[Any]:
+    assert isinstance(config.compression.initializer.range, MixedClippingRange.Parameters)
+    return list(config.compression.initializer.range.rules)
+
+
 def test_the_rules_of_a_list_are_written_with_their_defaults_and_scopes() -> None:
     written = load_config(initializer(range=SCOPED)).to_dict()["compression"]["initializer"]["range"]
     assert written[0] == SCOPED[0]
     assert written[1] == {
         "type": "mixed_clipping",
-        "rules": [
-            load_config(mixed(rule)).compression.initializer.range.rules[0].model_dump() for rule in ("max", "mse")
-        ],
+        "rules": [rules_of(load_config(mixed(rule)))[0].model_dump() for rule in ("max", "mse")],
         "choose_per": "channel",
         "target_scopes": ["body"],
     }
@@ -399,7 +403,8 @@ def undescribed(schema: Any, path: str = "schema") -> list[str]:
 
 def test_every_field_has_a_description_that_says_what_it_is() -> None:
     assert undescribed(json_schema()) == []
-    budget = json_schema()["$defs"]["WeightSizeBudget"]["properties"]
+    definitions: Any = json_schema()["$defs"]
+    budget = definitions["WeightSizeBudget"]["properties"]
     assert budget["ratio"]["description"] == (
         "Bits of the quantizable weights relative to FP32: 0.125 means 4 bits on average."
     )

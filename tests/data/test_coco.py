@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from nncf_mcq.data.datasets import build_dataset
+from nncf_mcq.data.objects import Objects
 from nncf_mcq.data.splits import DatasetSplits
 from nncf_mcq.errors import ConfigError
 
 WIDTH, HEIGHT = 40, 20
 
 
-def section(**values) -> dict[str, object]:
+def section(**values: object) -> dict[str, object]:
     split = {"calibration": 1, "report": "rest"}
     return {"type": "coco", "root": "data", "preprocessing": {"size": [32, 32]}, "split": split, **values}
 
@@ -47,13 +48,13 @@ def write_annotations(root: Path) -> None:
     (root / "instances.json").write_text(json.dumps(content))
 
 
-def objects_of(splits: DatasetSplits) -> list:
+def objects_of(splits: DatasetSplits) -> list[Objects]:
     found = [part[index][1] for part in (splits.calibration, splits.report) for index in range(len(part))]
     return sorted(found, key=lambda target: -len(target.classes))
 
 
 @pytest.mark.parametrize("below", ["", "train2017"])
-def test_text_layout(tmp_path: Path, below: str):
+def test_text_layout(tmp_path: Path, below: str) -> None:
     write_text_layout(tmp_path / "data", below)
     splits = build_dataset(section(), tmp_path)
     assert splits.has_targets
@@ -66,7 +67,7 @@ def test_text_layout(tmp_path: Path, below: str):
     assert splits.calibration[0][0].shape == (3, 32, 32)
 
 
-def test_annotations_number_the_classes_by_their_sorted_ids(tmp_path: Path):
+def test_annotations_number_the_classes_by_their_sorted_ids(tmp_path: Path) -> None:
     write_annotations(tmp_path / "data")
     first, second = objects_of(build_dataset(section(annotations="data/instances.json"), tmp_path))
     assert first.boxes.tolist() == [[10.0, 5.0, 30.0, 15.0], [0.0, 0.0, 8.0, 4.0]]
@@ -75,18 +76,18 @@ def test_annotations_number_the_classes_by_their_sorted_ids(tmp_path: Path):
     assert len(second.classes) == 0
 
 
-def test_samples_are_cached_with_their_targets(tmp_path: Path):
+def test_samples_are_cached_with_their_targets(tmp_path: Path) -> None:
     write_text_layout(tmp_path / "data", "")
     splits = build_dataset(section(), tmp_path)
     before = splits.report[0]
-    for image in (tmp_path / "data" / "images").iterdir():
-        image.unlink()
+    for path in (tmp_path / "data" / "images").iterdir():
+        path.unlink()
     image, target = splits.report[0]
     assert np.array_equal(image, before[0])
     assert target is before[1]
 
 
-def test_missing_data_says_what_to_fetch_and_where_to_put_it(tmp_path: Path):
+def test_missing_data_says_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^dataset\.root: found 'data', allowed: a folder; .*data\. .*coco128\.zip$"):
         build_dataset(section(), tmp_path)
     (tmp_path / "data" / "images").mkdir(parents=True)
@@ -108,7 +109,7 @@ def test_missing_data_says_what_to_fetch_and_where_to_put_it(tmp_path: Path):
         "1 nan .5 .1 .1",
     ],
 )
-def test_damaged_labels_name_the_file(tmp_path: Path, line: str):
+def test_damaged_labels_name_the_file(tmp_path: Path, line: str) -> None:
     write_text_layout(tmp_path / "data", "")
     (tmp_path / "data" / "labels" / "a.txt").write_text(f"0 0.5 0.5 0.5 0.5\n{line}")
     with pytest.raises(ConfigError, match=r"^dataset\.root: found 'line 2 of .*a\.txt: "):
@@ -116,7 +117,7 @@ def test_damaged_labels_name_the_file(tmp_path: Path, line: str):
 
 
 @pytest.mark.parametrize("box", [[0, 0, -1, 2], [0, float("nan"), 1, 1]])
-def test_impossible_boxes_name_the_annotation(tmp_path: Path, box: list[float]):
+def test_impossible_boxes_name_the_annotation(tmp_path: Path, box: list[float]) -> None:
     write_annotations(tmp_path / "data")
     path = tmp_path / "data" / "instances.json"
     content = json.loads(path.read_text())
@@ -126,7 +127,7 @@ def test_impossible_boxes_name_the_annotation(tmp_path: Path, box: list[float]):
         build_dataset(section(annotations="data/instances.json"), tmp_path)
 
 
-def test_no_labels_at_all(tmp_path: Path):
+def test_no_labels_at_all(tmp_path: Path) -> None:
     write_text_layout(tmp_path / "data", "")
     for path in (tmp_path / "data" / "labels").iterdir():
         path.unlink()
@@ -142,7 +143,7 @@ def test_no_labels_at_all(tmp_path: Path):
         ({"images": [{"id": 1, "file_name": "gone.jpg"}]}, r"^dataset\.root: found '.*gone\.jpg'"),
     ],
 )
-def test_damaged_annotations(tmp_path: Path, change: dict[str, object], message: str):
+def test_damaged_annotations(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write_annotations(tmp_path / "data")
     path = tmp_path / "data" / "instances.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -150,7 +151,7 @@ def test_damaged_annotations(tmp_path: Path, change: dict[str, object], message:
         build_dataset(section(annotations="data/instances.json"), tmp_path)
 
 
-def test_a_corrupt_image_is_named(tmp_path: Path):
+def test_a_corrupt_image_is_named(tmp_path: Path) -> None:
     write_text_layout(tmp_path / "data", "")
     for image in (tmp_path / "data" / "images").iterdir():
         image.write_bytes(b"no image")

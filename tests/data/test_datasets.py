@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from nncf_mcq import load_config
+from nncf_mcq.config.registry import DATASET_PARAMETERS
 from nncf_mcq.data.datasets import (
     DATASETS,
     DatasetParameters,
@@ -47,7 +48,7 @@ def own_registry() -> Iterator[None]:
     DATASETS.unregister("blank")
 
 
-def test_third_party_data_set(tmp_path: Path):
+def test_third_party_data_set(tmp_path: Path) -> None:
     assert DATASETS.register(BlankDataset) is BlankDataset
     DATASETS.register(BlankDataset)
     from_mapping = build_dataset({"type": "blank", "split": {"calibration": 3}}, tmp_path)
@@ -55,7 +56,7 @@ def test_third_party_data_set(tmp_path: Path):
     assert len(build_dataset(BlankDataset.Parameters(), tmp_path).calibration) == 2
 
 
-def test_name_belongs_to_one_class():
+def test_name_belongs_to_one_class() -> None:
     class Impostor(BlankDataset):
         class Parameters(DatasetParameters):
             type: Literal["imagenet"] = "imagenet"
@@ -64,7 +65,7 @@ def test_name_belongs_to_one_class():
         DATASETS.register(Impostor)
 
 
-def test_class_without_a_name_cannot_be_registered():
+def test_class_without_a_name_cannot_be_registered() -> None:
     class Nameless(BlankDataset):
         class Parameters(DatasetParameters):
             type: str = "nameless"
@@ -79,12 +80,12 @@ def test_class_without_a_name_cannot_be_registered():
             DATASETS.register(registered)
 
 
-def test_parameters_of_each_type():
+def test_parameters_of_each_type() -> None:
     parameters = load_config({"dataset": {"type": "fashion_mnist", "root": "data"}}).dataset
     assert parameters == FashionMnistDataset.Parameters(root="data")
     assert sorted(DATASETS) == ["arrays", "coco", "distilled", "fashion_mnist", "image_folder", "imagenet"]
     for name in DATASETS:
-        for field in DATASETS[name].Parameters.model_fields.items():
+        for field in DATASET_PARAMETERS[name].model_fields.items():
             assert field[0] in ("type", "split", "preprocessing") or field[1].description, field
 
 
@@ -117,13 +118,13 @@ def test_parameters_of_each_type():
         ),
     ],
 )
-def test_errors_name_the_path_the_value_and_what_is_allowed(section, message: str):
+def test_errors_name_the_path_the_value_and_what_is_allowed(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build_dataset(section, Path())
     assert str(caught.value) == message
 
 
-def test_parameters_do_not_change():
+def test_parameters_do_not_change() -> None:
     parameters = FashionMnistDataset.Parameters(root="data")
     with pytest.raises(ValueError, match="frozen"):
         parameters.root = "elsewhere"

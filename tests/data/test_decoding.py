@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from nncf_mcq import ConfigError
@@ -16,7 +18,7 @@ from nncf_mcq.data.decoding import MODES, Channels, decode, to_array
 from nncf_mcq.data.preprocessing import PreprocessingParameters, Preprocessor
 
 GRADIENT = np.linspace(0, 1, 60, dtype=np.float32)[None].repeat(40, axis=0)
-KINDS = {
+KINDS: dict[str, tuple[NDArray[Any], str]] = {
     "8-bit png": (np.round(GRADIENT * 255).astype(np.uint8), "png"),
     "16-bit png": (np.round(GRADIENT * 65535).astype(np.uint16), "png"),
     "16-bit tif": (np.round(GRADIENT * 65535).astype(np.uint16), "tif"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from nncf_mcq.data.datasets import NO_TARGET, build_dataset
@@ -15,7 +16,7 @@ from nncf_mcq.data.image_files import (
     find_images,
 )
 from nncf_mcq.data.preprocessing import PreprocessingParameters, Preprocessor
-from nncf_mcq.data.splits import Subset
+from nncf_mcq.data.splits import ImageDataset, Subset
 from nncf_mcq.errors import ConfigError
 from tests.data.conftest import CLASS_NAMES, IMAGES_PER_CLASS, write_class_folders, write_jpeg
 
@@ -23,25 +24,25 @@ PREPROCESSING = {"crop": 8, "scale": "0-1", "mean": [0.5, 0.5, 0.5], "std": [0.2
 BYTES_PER_IMAGE = 3 * 8 * 8 * 4
 
 
-def imagenet(root: str, **values) -> dict[str, object]:
+def imagenet(root: str, **values: object) -> dict[str, object]:
     split = {"calibration": 3, "search": 2}
     return {"type": "imagenet", "root": root, "preprocessing": PREPROCESSING, "split": split, **values}
 
 
 def preprocess(path: Path) -> bytes:
     with Image.open(path) as image:
-        return Preprocessor(PreprocessingParameters(**PREPROCESSING))(image).tobytes()
+        return Preprocessor(PreprocessingParameters.model_validate(PREPROCESSING))(image).tobytes()
 
 
 def targets_by_image(folder: Path, order: list[str]) -> dict[bytes, int]:
     return {preprocess(path): order.index(path.parent.name) for path in folder.rglob("*.JPEG")}
 
 
-def samples(*parts) -> list[tuple[bytes, int]]:
+def samples(*parts: ImageDataset) -> list[tuple[bytes, int]]:
     return [(image.tobytes(), target) for part in parts for image, target in (part[i] for i in range(len(part)))]
 
 
-def test_class_folders_directly_in_root(class_folders: Path):
+def test_class_folders_directly_in_root(class_folders: Path) -> None:
     splits = build_dataset(imagenet("images"), class_folders.parent)
     assert (len(splits.calibration), len(splits.search), len(splits.report)) == (3, 2, 7)
     found = samples(splits.calibration, splits.search, splits.report)
@@ -51,7 +52,7 @@ def test_class_folders_directly_in_root(class_folders: Path):
     assert splits.has_targets
 
 
-def test_class_list_gives_the_indices(class_folders: Path):
+def test_class_list_gives_the_indices(class_folders: Path) -> None:
     order = ["n00", "n02", "n03", "n99", "n01"]
     (class_folders / "wnids.txt").write_text("\n".join(order) + "\n")
     splits = build_dataset(imagenet("images"), class_folders.parent)
@@ -60,7 +61,7 @@ def test_class_list_gives_the_indices(class_folders: Path):
 
 
 @pytest.mark.parametrize("name", ["train", "val"])
-def test_single_subset_folder_serves_all_parts(tmp_path: Path, name: str):
+def test_single_subset_folder_serves_all_parts(tmp_path: Path, name: str) -> None:
     write_class_folders(tmp_path / name)
     (tmp_path / "wnids.txt").write_text("n01\nn02\nn03\n")
     splits = build_dataset(imagenet("."), tmp_path)
@@ -68,7 +69,7 @@ def test_single_subset_folder_serves_all_parts(tmp_path: Path, name: str):
     assert splits.source == f"ImageNet folders: {name} of ."
 
 
-def test_validation_folder_serves_the_report(tmp_path: Path):
+def test_validation_folder_serves_the_report(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train")
     for seed in range(3):
         write_jpeg(tmp_path / "val" / "n02" / f"{seed}.JPEG", seed=100 + seed)
@@ -79,7 +80,7 @@ def test_validation_folder_serves_the_report(tmp_path: Path):
     assert splits.source == "ImageNet folders: train and val of ."
 
 
-def test_same_seed_gives_the_same_images(class_folders: Path):
+def test_same_seed_gives_the_same_images(class_folders: Path) -> None:
     first = build_dataset(imagenet("images"), class_folders.parent)
     again = build_dataset(imagenet("images"), class_folders.parent)
     other = build_dataset(imagenet("images", split={"calibration": 3, "search": 2, "seed": 5}), class_folders.parent)
@@ -87,7 +88,7 @@ def test_same_seed_gives_the_same_images(class_folders: Path):
     assert samples(first.calibration, first.search) != samples(other.calibration, other.search)
 
 
-def test_missing_root_is_named(tmp_path: Path):
+def test_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         build_dataset(imagenet("nowhere"), tmp_path)
     place = tmp_path / "nowhere"
@@ -96,33 +97,33 @@ def test_missing_root_is_named(tmp_path: Path):
     assert "train/<wnid>" in message
 
 
-def test_split_larger_than_the_data_is_an_error(class_folders: Path):
+def test_split_larger_than_the_data_is_an_error(class_folders: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"8 images for calibration and 5 more for search.*allowed: at most 12 images"
     ):
         build_dataset(imagenet("images", split={"calibration": 8, "search": 5}), class_folders.parent)
 
 
-def test_unknown_class_folder_is_an_error(class_folders: Path):
+def test_unknown_class_folder_is_an_error(class_folders: Path) -> None:
     (class_folders / "wnids.txt").write_text("n01\nn03\n")
     with pytest.raises(ConfigError, match=r"found '.*n02', allowed: a folder named by a line of wnids\.txt"):
         build_dataset(imagenet("images"), class_folders.parent)
 
 
-def test_repeated_class_is_an_error(class_folders: Path):
+def test_repeated_class_is_an_error(class_folders: Path) -> None:
     (class_folders / "wnids.txt").write_text("n01\nn02\nn03\nn02\n")
     with pytest.raises(ConfigError, match=r"found 'n02 twice in .*wnids\.txt', allowed: every class once"):
         build_dataset(imagenet("images"), class_folders.parent)
 
 
-def test_empty_class_folder_is_an_error(class_folders: Path):
+def test_empty_class_folder_is_an_error(class_folders: Path) -> None:
     (class_folders / "n04").mkdir()
     with pytest.raises(ConfigError, match=r"found '.*n04', allowed: a class folder with at least one image"):
         build_dataset(imagenet("images"), class_folders.parent)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])
-def test_unreadable_image_is_named_when_it_is_read(class_folders: Path, content: bytes | None):
+def test_unreadable_image_is_named_when_it_is_read(class_folders: Path, content: bytes | None) -> None:
     path = class_folders / "n01" / "n01_0.JPEG"
     path.write_bytes(path.read_bytes()[:400] if content is None else content)
     splits = build_dataset(imagenet("images"), class_folders.parent)
@@ -130,7 +131,7 @@ def test_unreadable_image_is_named_when_it_is_read(class_folders: Path, content:
         samples(splits.calibration, splits.search, splits.report)
 
 
-def test_image_folder_has_no_targets(class_folders: Path):
+def test_image_folder_has_no_targets(class_folders: Path) -> None:
     (class_folders / ".hidden").mkdir()
     write_jpeg(class_folders / ".hidden" / "hidden.jpg", seed=50)
     write_jpeg(class_folders / "top.jpg", seed=51)
@@ -155,7 +156,7 @@ def test_image_folder_has_no_targets(class_folders: Path):
     assert len({image for image, _ in samples(splits.calibration, splits.report)}) == 9
 
 
-def test_folder_without_images_is_an_error(tmp_path: Path):
+def test_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="allowed: at most 0 images"):
         build_dataset({"type": "image_folder", "root": ".", "preprocessing": PREPROCESSING}, tmp_path)
 
@@ -163,14 +164,14 @@ def test_folder_without_images_is_an_error(tmp_path: Path):
 class CountingPreprocessor(Preprocessor):
     calls = 0
 
-    def __call__(self, image):
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         self.calls += 1
         return super().__call__(image)
 
 
 @pytest.mark.parametrize(("cached", "expected_calls"), [(0, 12), (1, 10), (4, 4), (100, 4)])
-def test_cache_spares_decoding_up_to_its_limit(class_folders: Path, cached: int, expected_calls: int):
-    preprocessor = CountingPreprocessor(PreprocessingParameters(**PREPROCESSING))
+def test_cache_spares_decoding_up_to_its_limit(class_folders: Path, cached: int, expected_calls: int) -> None:
+    preprocessor = CountingPreprocessor(PreprocessingParameters.model_validate(PREPROCESSING))
     files = find_images(class_folders / "n01")
     share = cached * BYTES_PER_IMAGE / (512 * BYTES_PER_MEGABYTE)
     parameters = DecodingParameters(workers=1)
@@ -180,7 +181,7 @@ def test_cache_spares_decoding_up_to_its_limit(class_folders: Path, cached: int,
     assert preprocessor.calls == expected_calls
 
 
-def test_changing_a_sample_does_not_change_the_data_set(class_folders: Path):
+def test_changing_a_sample_does_not_change_the_data_set(class_folders: Path) -> None:
     splits = build_dataset(imagenet("images"), class_folders.parent)
     before = splits.calibration[0][0].copy()
     splits.calibration[0][0][:] = 7
@@ -189,7 +190,7 @@ def test_changing_a_sample_does_not_change_the_data_set(class_folders: Path):
 
 @pytest.mark.parametrize("labels", ["{0} {1}", "{0}\t{2}"], ids=["indices", "wnids"])
 @pytest.mark.parametrize("subfolder", ["", "val"])
-def test_labels_of_images_in_one_folder(tmp_path: Path, labels: str, subfolder: str):
+def test_labels_of_images_in_one_folder(tmp_path: Path, labels: str, subfolder: str) -> None:
     folder = tmp_path / "data" / subfolder
     for seed in range(6):
         write_jpeg(folder / f"ILSVRC 2012_{seed}.JPEG", seed)
@@ -200,7 +201,7 @@ def test_labels_of_images_in_one_folder(tmp_path: Path, labels: str, subfolder: 
     assert dict(samples(splits.calibration, splits.report)) == expected
 
 
-def test_labelled_images_beside_class_folders_serve_the_report(tmp_path: Path):
+def test_labelled_images_beside_class_folders_serve_the_report(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "train")
     write_jpeg(tmp_path / "val" / "a.JPEG", seed=70)
     (tmp_path / "val.txt").write_text("a.JPEG n02\n")
@@ -222,7 +223,7 @@ def test_labelled_images_beside_class_folders_serve_the_report(tmp_path: Path):
         ("\n", ".*", "a line for each image"),
     ],
 )
-def test_labels_that_cannot_be_used(tmp_path: Path, lines: str, found: str, allowed: str):
+def test_labels_that_cannot_be_used(tmp_path: Path, lines: str, found: str, allowed: str) -> None:
     write_jpeg(tmp_path / "a.JPEG", seed=0)
     (tmp_path / "wnids.txt").write_text("n01\n")
     (tmp_path / "val.txt").write_text(lines)
@@ -230,7 +231,7 @@ def test_labels_that_cannot_be_used(tmp_path: Path, lines: str, found: str, allo
         build_dataset(imagenet(".", labels="val.txt"), tmp_path)
 
 
-def test_flat_folder_without_labels_is_told_of_them(tmp_path: Path):
+def test_flat_folder_without_labels_is_told_of_them(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "a.JPEG", seed=0)
     with pytest.raises(ConfigError, match='"labels" is for images directly in'):
         build_dataset(imagenet("."), tmp_path)
@@ -239,7 +240,7 @@ def test_flat_folder_without_labels_is_told_of_them(tmp_path: Path):
 @pytest.mark.parametrize("separate", [False, True])
 def test_corrupt_images_are_named_and_the_next_take_their_place(
     tmp_path: Path, separate: bool, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     write_class_folders(tmp_path / "train")
     if separate:
         write_class_folders(tmp_path / "val")
@@ -267,7 +268,7 @@ def test_corrupt_images_are_named_and_the_next_take_their_place(
         assert now[0] + now[1] + now[2] == [used[0], *used[2:], *report]
 
 
-def test_too_few_readable_images_is_an_error(class_folders: Path):
+def test_too_few_readable_images_is_an_error(class_folders: Path) -> None:
     for path in (class_folders / "n01").iterdir():
         path.write_bytes(b"")
     section = imagenet("images", corrupt="skip", split={"calibration": 9})
@@ -275,8 +276,8 @@ def test_too_few_readable_images_is_an_error(class_folders: Path):
         build_dataset(section, class_folders.parent)
 
 
-def test_decoding_ahead_reads_the_same_and_each_image_once(class_folders: Path):
-    preprocessor = CountingPreprocessor(PreprocessingParameters(**PREPROCESSING))
+def test_decoding_ahead_reads_the_same_and_each_image_once(class_folders: Path) -> None:
+    preprocessor = CountingPreprocessor(PreprocessingParameters.model_validate(PREPROCESSING))
     files = find_images(class_folders)
     order = list(np.random.default_rng(0).permutation(len(files)))
     passes = {}

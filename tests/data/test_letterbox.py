@@ -13,7 +13,9 @@ size = st.tuples(side, side)
 
 
 @given(size, size, st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=5))
-def test_boxes_return_from_the_input(image_size, input_size, relative):
+def test_boxes_return_from_the_input(
+    image_size: tuple[int, int], input_size: tuple[int, int], relative: list[tuple[float, float]]
+) -> None:
     height, width = image_size
     boxes = np.array(relative) * [width, height, width, height]
     placement = Placement.fit(image_size, input_size)
@@ -21,7 +23,7 @@ def test_boxes_return_from_the_input(image_size, input_size, relative):
 
 
 @given(size, size)
-def test_the_image_lies_within_the_input(image_size, input_size):
+def test_the_image_lies_within_the_input(image_size: tuple[int, int], input_size: tuple[int, int]) -> None:
     placement = Placement.fit(image_size, input_size)
     for offset, resized, available in zip(placement.offset, placement.resized, input_size, strict=True):
         assert offset >= 0
@@ -32,13 +34,13 @@ def test_the_image_lies_within_the_input(image_size, input_size):
     assert any(resized == available for resized, available in zip(placement.resized, input_size, strict=True))
 
 
-def test_boxes_are_cut_to_the_image():
+def test_boxes_are_cut_to_the_image() -> None:
     placement = Placement.fit((10, 20), (40, 40))
     assert placement.to_image(np.array([[-5.0, 0.0, 45.0, 40.0]])).tolist() == [[0.0, 0.0, 20.0, 10.0]]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
-def test_pixels_and_padding(mode: str):
+def test_pixels_and_padding(mode: str) -> None:
     image = Image.new("RGB", (20, 10), (255, 255, 255)).convert(mode)
     pixels, placement = Letterbox(LetterboxParameters(size=[40, 40], fill=0.25))(image)
     assert placement == Placement((10, 20), (20, 40), (10, 0))

@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torchvision.transforms import v2
 
+from nncf_mcq.data.letterbox import Interpolation
 from nncf_mcq.data.preprocessing import PreprocessingParameters, Preprocessor
 from tests.data.conftest import write_jpeg
 
@@ -22,7 +23,7 @@ def image(tmp_path: Path) -> Image.Image:
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_equals_the_torchvision_pipeline(image: Image.Image, interpolation: str):
+def test_equals_the_torchvision_pipeline(image: Image.Image, interpolation: Interpolation) -> None:
     expected = v2.Compose(
         [
             v2.Resize(32, v2.InterpolationMode(interpolation)),
@@ -42,14 +43,14 @@ def test_equals_the_torchvision_pipeline(image: Image.Image, interpolation: str)
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)
 
 
-def test_bicubic_differs_from_bilinear(image: Image.Image):
+def test_bicubic_differs_from_bilinear(image: Image.Image) -> None:
     values = {"resize": 32, "scale": "0-1", "mean": MEAN, "std": STD}
-    bilinear = Preprocessor(PreprocessingParameters(**values))(image)
-    bicubic = Preprocessor(PreprocessingParameters(**values, interpolation="bicubic"))(image)
+    bilinear = Preprocessor(PreprocessingParameters.model_validate(values))(image)
+    bicubic = Preprocessor(PreprocessingParameters.model_validate({**values, "interpolation": "bicubic"}))(image)
     assert np.abs(bilinear - bicubic).max() > 0.02
 
 
-def test_mean_and_std_are_in_the_unit_of_scale(image: Image.Image):
+def test_mean_and_std_are_in_the_unit_of_scale(image: Image.Image) -> None:
     parameters = PreprocessingParameters(scale="0-255", mean=[127, 0, 1], std=[128, 1, 2])
     pixels = np.asarray(image, dtype=np.float32)
     found = Preprocessor(parameters)(image)
@@ -60,7 +61,7 @@ def test_mean_and_std_are_in_the_unit_of_scale(image: Image.Image):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
-def test_other_modes_become_rgb(image: Image.Image, mode: str):
+def test_other_modes_become_rgb(image: Image.Image, mode: str) -> None:
     parameters = PreprocessingParameters(crop=16, scale="0-1", mean=[0, 0, 0], std=[1, 1, 1])
     assert Preprocessor(parameters)(image.convert(mode)).shape == (3, 16, 16)
 
@@ -81,7 +82,7 @@ def test_other_modes_become_rgb(image: Image.Image, mode: str):
         ("colour", "RGB"),
     ],
 )
-def test_impossible_values_are_errors(key: str, value: object):
+def test_impossible_values_are_errors(key: str, value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         PreprocessingParameters.model_validate({"scale": "0-1", "mean": MEAN, "std": STD, key: value})
     assert caught.value.errors()[0]["loc"][0] == key
@@ -89,11 +90,11 @@ def test_impossible_values_are_errors(key: str, value: object):
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: str):
+def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: str) -> None:
     values = {"scale": "0-1", "mean": [0.25] * channels, "std": [0.5] * channels, "layout": layout}
-    stretched = Preprocessor(PreprocessingParameters(resize=[20, 50], **values))(image)
-    cropped = Preprocessor(PreprocessingParameters(crop=[20, 50], **values))(image)
-    boxed = Preprocessor(PreprocessingParameters(letterbox=[20, 50], fill=0.25, **values))(image)
+    stretched = Preprocessor(PreprocessingParameters.model_validate({**values, "resize": [20, 50]}))(image)
+    cropped = Preprocessor(PreprocessingParameters.model_validate({**values, "crop": [20, 50]}))(image)
+    boxed = Preprocessor(PreprocessingParameters.model_validate({**values, "letterbox": [20, 50], "fill": 0.25}))(image)
     for found in (stretched, cropped, boxed):
         assert found.shape == ((channels, 20, 50) if layout == "NCHW" else (20, 50, channels))
         assert found.flags.c_contiguous
@@ -111,6 +112,6 @@ def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: s
         ({"letterbox": [8, 8], "resize": 8}, "either letterbox, or resize and crop"),
     ],
 )
-def test_keys_that_do_not_go_together(values: dict[str, object], message: str):
+def test_keys_that_do_not_go_together(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PreprocessingParameters.model_validate({"scale": "0-1", "mean": MEAN, "std": STD, **values})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ class Numbers:
 
 
 @given(st.integers(0, 9), st.integers(1, 9), st.one_of(st.just("calibration"), st.integers(1, 9)), st.integers(19, 40))
-def test_parts_are_disjoint_and_of_the_sizes_asked_for(seed, calibration, search, available):
+def test_parts_are_disjoint_and_of_the_sizes_asked_for(
+    seed: int, calibration: int, search: Literal["calibration"] | int, available: int
+) -> None:
     parameters = SplitParameters(seed=seed, calibration=calibration, search=search)
     parts = split_indices(parameters, available)
     assert len(parts.calibration) == calibration
@@ -38,7 +41,7 @@ def test_parts_are_disjoint_and_of_the_sizes_asked_for(seed, calibration, search
     assert sorted(parts.calibration + (parts.search or []) + parts.report) == list(range(available))
 
 
-def test_seed_decides_the_order():
+def test_seed_decides_the_order() -> None:
     def order(seed: int) -> list[int]:
         return split_indices(SplitParameters(seed=seed, calibration=10, search=10), 100).calibration
 
@@ -47,14 +50,14 @@ def test_seed_decides_the_order():
     assert order(0) != sorted(order(0))
 
 
-def test_growing_report_leaves_the_other_parts_alone():
+def test_growing_report_leaves_the_other_parts_alone() -> None:
     few = split_indices(SplitParameters(calibration=5, search=5, report=1), 100)
     many = split_indices(SplitParameters(calibration=5, search=5, report=90), 100)
     assert few[:2] == many[:2]
     assert few.report == many.report[:1]
 
 
-def test_second_pool_serves_the_report():
+def test_second_pool_serves_the_report() -> None:
     parts = split_indices(SplitParameters(calibration=5, search=5), available=10, report_available=7)
     assert sorted(parts.report) == list(range(7))
     assert sorted(parts.calibration + (parts.search or [])) == list(range(10))
@@ -88,13 +91,15 @@ def test_second_pool_serves_the_report():
         ),
     ],
 )
-def test_more_than_there_are_is_an_error_with_the_numbers(values, report_available, message):
+def test_more_than_there_are_is_an_error_with_the_numbers(
+    values: dict[str, Any], report_available: int | None, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         split_indices(SplitParameters(**values), 10, report_available)
     assert str(caught.value) == message
 
 
-def test_search_is_the_calibration_object_by_default():
+def test_search_is_the_calibration_object_by_default() -> None:
     splits = make_splits(SplitParameters(calibration=3), Numbers(10), "numbers")
     assert splits.search is splits.calibration
     assert splits.describe() == {
@@ -107,7 +112,7 @@ def test_search_is_the_calibration_object_by_default():
     }
 
 
-def test_parts_show_the_images_of_their_indices():
+def test_parts_show_the_images_of_their_indices() -> None:
     parameters = SplitParameters(calibration=3, search=2, report=4)
     splits = make_splits(parameters, Numbers(10), "numbers", report_dataset=Numbers(20))
     indices = split_indices(parameters, 10, 20)
@@ -129,7 +134,7 @@ def test_parts_show_the_images_of_their_indices():
         ({"validation": 3}, "not permitted"),
     ],
 )
-def test_impossible_values_are_one_error(values, message):
+def test_impossible_values_are_one_error(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)) as caught:
         SplitParameters(**values)
     assert caught.value.error_count() == 1

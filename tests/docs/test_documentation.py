@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_replaced_values_of_recipes_are_possible(page: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def registered() -> None:
+def registered() -> Iterator[None]:
     """The classes that the documentation on extending defines."""
     with restored_registries():
         for block in fenced(ROOT / "docs" / "extending.md", "python"):
@@ -105,8 +106,8 @@ def placed(title: str, value: Any) -> dict[str, Any]:
     for key in reversed(title.split(".")):
         value = {key: value}
     if title.startswith("dataset"):
-        images = {"type": "image_folder", "root": ".", "preprocessing": read_json(find_config("efficientnet_lite0"))}
-        images["preprocessing"] = images["preprocessing"]["dataset"]["preprocessing"]
+        preprocessing = read_json(find_config("efficientnet_lite0"))["dataset"]["preprocessing"]
+        images = {"type": "image_folder", "root": ".", "preprocessing": preprocessing}
         value["dataset"] = {**images, **value["dataset"]}
     return value
 
@@ -128,7 +129,8 @@ def test_json_is_a_configuration_or_a_part_of_one(registered: None) -> None:
 
 
 def test_inline_json_of_the_documentation_is_valid(registered: None) -> None:
-    precision, clipping = [], []
+    precision: list[dict[str, Any]] = []
+    clipping: list[dict[str, Any]] = []
     for page in PAGES:
         for text in re.findall(r"`(\{\"type\": [^`]*\})`", page.read_text(encoding="utf-8")):
             if "..." in text or "autoq" in text or "hawq" in text or "mean_min_max" in text:
@@ -201,7 +203,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path, caplog: pytest.LogC
         build(config)
     assert [record.getMessage() for record in caplog.records if record.name.startswith("mkdocs")] == []
     reference = (tmp_path / "site" / "reference.html").read_text(encoding="utf-8")
-    for name in [*json_schema()["properties"], *RANGE_INITIALIZERS, *PRECISION_INITIALIZERS]:
+    properties: Any = json_schema()["properties"]
+    for name in [*properties, *RANGE_INITIALIZERS, *PRECISION_INITIALIZERS]:
         assert f"<code>{name}</code>" in reference, name
     listed = (tmp_path / "site" / "commands.html").read_text(encoding="utf-8")
     for program, source in PROGRAMS.items():

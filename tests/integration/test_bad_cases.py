@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -82,7 +83,9 @@ MODELS: dict[str, Callable[[], ov.Model]] = {
 }
 
 
-def settings(rule: str, rounding: str, bits: int, *, per_channel: bool = True, sequential: bool = False) -> dict:
+def settings(
+    rule: str, rounding: str, bits: int, *, per_channel: bool = True, sequential: bool = False
+) -> dict[str, Any]:
     return {
         "compression": {
             "weights": {"per_channel": per_channel},
@@ -93,7 +96,7 @@ def settings(rule: str, rounding: str, bits: int, *, per_channel: bool = True, s
     }
 
 
-def check(model: ov.Model, config: dict, images: np.ndarray, folder: Path | None = None) -> float:
+def check(model: ov.Model, config: dict[str, Any], images: np.ndarray, folder: Path | None = None) -> float:
     """Mean squared difference of the outputs, relative to the mean square of the float outputs."""
     result = quantize(model, as_dataset(images), config)
     if folder is not None:
@@ -101,6 +104,7 @@ def check(model: ov.Model, config: dict, images: np.ndarray, folder: Path | None
     found, expected = (run(item, images, threads=1, batch_size=1) for item in (result.model, model))
     assert np.isfinite(found).all()
     for layer in result.layers:
+        assert layer.relative_error is not None
         assert np.isfinite(layer.relative_error)
         assert layer.relative_error >= 0
     # The first layer may yield next to nothing: what it should yield then is zero.
@@ -124,7 +128,7 @@ def test_every_rule_and_rounding_stays_finite_at_two_bits(name: str) -> None:
         model, images, load_config(settings("max", "nearest", 2)).compression, 1, stages
     )
     for rule in RULES:
-        initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
+        initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters(type=rule))
         for rounding, per_channel in itertools.product(ROUNDINGS, (True, False)):
             section = load_config(settings(rule, rounding, 2, per_channel=per_channel)).compression
             scheme = WeightScheme(section.weights, section.correction, initializer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nncf
 import numpy as np
@@ -171,8 +172,8 @@ def test_an_example_input_gives_the_shapes() -> None:
 def write_job(folder: Path, model: ov.Model, **config: object) -> Path:
     ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
     known = arrays(model, 40)
-    targets = outputs(model, known)[0].argmax(axis=1)
-    np.savez(folder / "samples.npz", targets=targets, **known)
+    kept: dict[str, Any] = {**known, "targets": outputs(model, known)[0].argmax(axis=1)}
+    np.savez(folder / "samples.npz", **kept)
     dataset = {"type": "arrays", "file": "samples.npz", "split": {"calibration": 16, "report": 24}}
     document = {"model": "model.xml", "dataset": dataset, "metric": "top1", "compression": COMPRESSION}
     path = folder / "config.json"

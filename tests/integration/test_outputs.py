@@ -54,7 +54,7 @@ def outputs_of(model: ov.Model) -> Arrays:
 @pytest.mark.parametrize("method", [{"type": "ilp"}, {"type": "ilp", "sensitivity": "fisher"}])
 def test_layers_of_every_output_get_bits(method: dict[str, Any]) -> None:
     result = run(TwoHeads(), {**method, "budget": {"weight_size": {"average_bits": 4}}})
-    bits = {layer.name: layer.bits for layer in result.layers}
+    bits = {layer.name: layer.bits or 0 for layer in result.layers}
     assert result.metrics["quantized"]["average_weight_bits"] > 3.5
     heads = [{found for name, found in bits.items() if head in name} for head in ("boxes", "scores")]
     # The last layers are small, and both outputs hang on theirs.
@@ -88,7 +88,7 @@ def classifier(*last: nn.Module) -> nn.Module:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     network = nn.Sequential(*layers, nn.Linear(8, 5), *last)
-    network[6].weight.data *= 20
+    network.get_parameter("6.weight").data *= 20
     return network
 
 

@@ -15,6 +15,7 @@ from nncf_mcq.config.catalog import find_config
 from nncf_mcq.ir.export import export
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import core
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
@@ -24,7 +25,7 @@ from tests.models import run
 
 IMAGES = 16
 BYTES_OF_A_SCALE_AND_A_BIAS = 8
-Prepared = tuple[CalibratedModel, WeightTable, np.ndarray]
+Prepared = tuple[CalibratedModel, WeightTable, Samples]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def prepared() -> Prepared:
     stages = Stages(SilentProgress())
     calibrated = CalibratedModel.prepare(job.openvino_model(), images, job.config.compression, 1, stages)
     rule = RANGE_INITIALIZERS["max"]
-    scheme = dataclasses.replace(calibrated.scheme, ranges=rule(rule.Parameters()))
+    scheme = dataclasses.replace(calibrated.scheme, ranges=rule(rule.Parameters(type="max")))
     calibrated = dataclasses.replace(calibrated, scheme=scheme)
     return calibrated, calibrated.weight_table(SUPPORTED_BITS, stages), images
 

@@ -43,7 +43,8 @@ def _execute(kind: str, node: ov.Node, attributes: dict[str, Any], operands: lis
     if kind == "Select":
         return torch.where(operands[0].bool(), operands[1], operands[2])
     if kind in ("Add", "Subtract", "Multiply"):
-        return {"Add": torch.add, "Subtract": torch.sub, "Multiply": torch.mul}[kind](*operands)
+        first, second = operands
+        return first + second if kind == "Add" else first - second if kind == "Subtract" else first * second
     if kind == "Relu":
         return operands[0].relu()
     if kind == "Clamp":

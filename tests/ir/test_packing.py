@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -215,7 +216,7 @@ def test_file_has_the_true_width(bits: int, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_says_what_does_not_fit(levels: np.ndarray, bits: int, scale: object, zero_point: object, message: str) -> None:
+def test_says_what_does_not_fit(levels: np.ndarray, bits: int, scale: Any, zero_point: Any, message: str) -> None:
     with pytest.raises(QuantizationError, match=message):
         packed_weight(levels, bits, scale, zero_point)
 

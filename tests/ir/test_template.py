@@ -20,10 +20,14 @@ def quantizable() -> QuantizableModel:
     return find_layers(to_openvino(small_network(), SAMPLE_SIZE))
 
 
+def value_range(low: float, high: float) -> ValueRange:
+    return ValueRange(np.array(low, dtype=np.float32), np.array(high, dtype=np.float32))
+
+
 def ranges_of(quantizable: QuantizableModel) -> dict[str, ValueRange]:
     """A signed range for the first point, ranges from zero for the others, all of another size."""
     return {
-        point.name: ValueRange(np.float32(-1.5 if index == 0 else 0.0), np.float32(1.5 + index))
+        point.name: value_range(-1.5 if index == 0 else 0.0, 1.5 + index)
         for index, point in enumerate(quantizable.activation_points)
     }
 
@@ -43,7 +47,7 @@ def test_at_eight_bits_the_grids_are_what_nncf_would_write(quantizable: Quantiza
     ranges = ranges_of(quantizable)
     algorithm = MixedClippingQuantization(
         Policy({}),
-        weight_ranges={layer.name: ValueRange(np.float32(-1), np.float32(1)) for layer in quantizable.layers},
+        weight_ranges={layer.name: value_range(-1.0, 1.0) for layer in quantizable.layers},
         activation_ranges=ranges,
     )
     with quiet_nncf():

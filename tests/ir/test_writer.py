@@ -8,7 +8,6 @@ import openvino as ov
 import pytest
 from openvino import opset13 as opset
 
-from nncf_mcq.ir import writer
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.utils.files import write_text_atomically
@@ -74,7 +73,7 @@ def test_a_failure_leaves_the_files_of_before(stage: str, tmp_path: Path, monkey
             real(model, path, compress_to_fp16=compress_to_fp16)
             fail()
 
-        monkeypatch.setattr(writer.ov, "save_model", half)
+        monkeypatch.setattr(ov, "save_model", half)
     else:
         monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="no space left"):

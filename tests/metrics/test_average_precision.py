@@ -37,44 +37,44 @@ def measure(outputs: list[np.ndarray], targets: list[Objects]) -> tuple[float, f
     return METRICS["map50"](stacked, targets), METRICS["map"](stacked, targets)
 
 
-def test_all_found_exactly_is_one():
+def test_all_found_exactly_is_one() -> None:
     target = objects((10, 10, 30, 30, 0), (50, 20, 90, 40, 1))
     found = output((10, 10, 30, 30, 0, 0.9), (50, 20, 90, 40, 1, 0.8))
     assert measure([found, found], [target, target]) == pytest.approx((1.0, 1.0))
 
 
-def test_a_box_of_overlap_three_quarters_counts_at_six_of_ten_thresholds():
+def test_a_box_of_overlap_three_quarters_counts_at_six_of_ten_thresholds() -> None:
     # 20 x 20 against 20 x 15: from 0.5 to 0.75.
     target = objects((10, 10, 30, 30, 0))
     assert measure([output((10, 10, 30, 25, 0, 0.9))], [target]) == pytest.approx((1.0, 0.6))
 
 
-def test_half_of_the_objects_found():
+def test_half_of_the_objects_found() -> None:
     target = objects((10, 10, 30, 30, 0), (50, 20, 90, 40, 0))
     half, _ = measure([output((10, 10, 30, 30, 0, 0.9))], [target])
     # 51 of the 101 recalls from 0 to 1 are at most 0.5.
     assert half == pytest.approx(51 / 101)
 
 
-def test_a_better_scored_false_detection_halves_the_precision():
+def test_a_better_scored_false_detection_halves_the_precision() -> None:
     target = objects((10, 10, 30, 30, 0))
     found = output((60, 10, 80, 30, 0, 0.9), (10, 10, 30, 30, 0, 0.8))
     assert measure([found], [target])[0] == pytest.approx(0.5)
 
 
-def test_the_wrong_class_is_wrong_and_classes_have_equal_weight():
+def test_the_wrong_class_is_wrong_and_classes_have_equal_weight() -> None:
     target = objects((10, 10, 30, 30, 0), (50, 20, 90, 40, 1))
     found = output((10, 10, 30, 30, 0, 0.9), (50, 20, 90, 40, 0, 0.8))
     assert measure([found], [target])[0] == pytest.approx(0.5)
 
 
-def test_detections_in_a_crowd_do_not_count():
+def test_detections_in_a_crowd_do_not_count() -> None:
     target = objects((10, 10, 30, 30, 0), (50, 10, 90, 40, 0), crowd=(1,))
     found = output((55, 15, 70, 30, 0, 0.95), (10, 10, 30, 30, 0, 0.9))
     assert measure([found], [target])[0] == pytest.approx(1.0)
 
 
-def test_images_without_objects_or_detections():
+def test_images_without_objects_or_detections() -> None:
     empty, target = objects(), objects((10, 10, 30, 30, 0))
     right, wrong, nothing = output((10, 10, 30, 30, 0, 0.8)), output((10, 10, 30, 30, 0, 0.9)), output()
     assert measure([right, nothing], [target, empty]) == pytest.approx((1.0, 1.0))
@@ -84,12 +84,12 @@ def test_images_without_objects_or_detections():
         measure([right], [empty])
 
 
-def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]):
+def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     measure([output()], [objects((10, 10, 30, 30, 0))])
     assert capsys.readouterr().out == ""
 
 
-def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     with pytest.raises(NncfMcqError, match=r"need: pip install nncf-mcq\[detection\]$"):
         measure([output()], [objects((10, 10, 30, 30, 0))])

@@ -57,7 +57,7 @@ def test_each_kind_of_output_has_its_distance(output: ModelOutput, reference: np
     assert name_of(output, reference) == expected
     function = get_score(expected)
     assert function(reference, reference) == pytest.approx(0.0, abs=1e-9)
-    factors = RANDOM.uniform(0.5, 0.9, reference.shape)
+    factors = RANDOM.uniform(0.5, 0.9, reference.shape).astype(np.float32)
     other = reference + 1 if output.is_integer else reference * factors
     assert function(other, reference) > 1e-4
 
@@ -104,10 +104,10 @@ def test_outputs_whose_number_depends_on_the_data_are_compared_over_the_larger()
 @pytest.mark.parametrize("name", ["bernoulli_divergence", "box_class_divergence"])
 def test_a_number_that_is_none_is_infinitely_far(name: str) -> None:
     reference = boxes(40, 3, objectness=False).transpose(0, 2, 1)
-    assert math.isinf(get_score(name)(np.where(reference > 50, np.nan, reference), reference))
+    assert math.isinf(get_score(name)(np.where(reference > 50, np.float32(np.nan), reference), reference))
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 4, 9)])
 def test_outputs_without_boxes_and_classes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"needed: both \(N, 4 \+ classes, boxes\)"):
-        get_score("box_class_divergence")(np.ones(shape), np.ones(shape))
+        get_score("box_class_divergence")(np.ones(shape, np.float32), np.ones(shape, np.float32))

@@ -58,8 +58,8 @@ def clip_range(weights: np.ndarray, bits: int, mode: QuantizationMode, axis: int
     axes = tuple(index for index in range(weights.ndim) if index != axis)
     low, high = (torch.from_numpy(0.7 * np.asarray(f(weights, axis=axes, keepdims=True))) for f in (np.min, np.max))
     grid = grid_from_range(low, high, bits, mode)
-    low, high = grid.range_low.numpy(), grid.range_high.numpy()
-    return ValueRange(low, high) if axis is not None else ValueRange(low.reshape(()), high.reshape(()))
+    shape = low.shape if axis is not None else ()
+    return ValueRange(grid.range_low.numpy().reshape(shape), grid.range_high.numpy().reshape(shape))
 
 
 # --- the private parts of NNCF that the module's docstring names ---

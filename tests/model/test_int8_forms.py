@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import nncf
 import numpy as np
 import openvino as ov
@@ -67,7 +69,7 @@ def outputs(model: ov.Model, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_layers_behind_it_run_in_int8_and_outputs_are_equal(form: str, tmp_path) -> None:
+def test_layers_behind_it_run_in_int8_and_outputs_are_equal(form: str, tmp_path: Path) -> None:
     model = between_layers(form)
     images = random_images(2, (1, 3, 12, 12))
     changed = use_int8_forms(model.clone())

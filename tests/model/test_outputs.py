@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -35,7 +37,7 @@ def constant(*values: int) -> ov.Node:
         (lambda data: opset.reshape(opset.softmax(data, 1), constant(1, 3, 64), False), None),
     ],
 )
-def test_a_softmax_at_the_end_is_found_with_its_axis(end, axis: int | None) -> None:
+def test_a_softmax_at_the_end_is_found_with_its_axis(end: Callable[[ov.Node], ov.Node], axis: int | None) -> None:
     (found,) = outputs_of(end)
     assert (found.activation, found.axis) == ("softmax", axis)
 

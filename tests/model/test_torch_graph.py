@@ -81,7 +81,7 @@ def expected_outputs(model: ov.Model, *, positive: bool = False) -> list[np.ndar
     shape = list(model.input(0).get_shape())
     images = random_images(3 * shape[0], shape)
     if positive:
-        images = np.abs(images) + 0.1
+        images = np.abs(images) + np.float32(0.1)
     compiled = compile_model(model, threads=1)
     batches = [[np.array(value) for value in compiled([batch]).values()] for batch in np.split(images, 3)]
     return [images, *(np.concatenate(values) for values in zip(*batches, strict=True))]

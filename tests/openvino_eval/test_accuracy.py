@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -106,7 +107,7 @@ def test_samples_come_back_from_an_archive(tmp_path: Path, samples: ArraySamples
         ({"images": np.zeros((1, 1)), "targets": np.array([{}])}, "plain arrays"),
     ],
 )
-def test_a_bad_archive_is_explained(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_a_bad_archive_is_explained(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     path = tmp_path / "samples.npz"
     np.savez(path, **arrays)
     with pytest.raises(EvaluationError, match=message):

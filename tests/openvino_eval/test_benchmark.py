@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_noise_is_said() -> None:
     steady = summarize(Mode.LATENCY, {"steady": [run(1.0, 1.0)] * 3}, "steady")
     shaky = summarize(Mode.LATENCY, {"shaky": [run(time, 1.0) for time in (1.0, 1.5, 2.0)]}, "shaky")
     quiet, busy = MachineLoad(0.01, 2.0, 2), MachineLoad(0.4, 6.0, 2)
-    settings = ({}, "steady")
+    settings: tuple[dict[str, Any], str] = ({}, "steady")
     assert BenchmarkResult({Mode.LATENCY: steady}, *settings, quiet, {}).warnings() == []
     (warning,) = BenchmarkResult({Mode.LATENCY: steady}, *settings, busy, {}).warnings()
     assert "took 40 %" in warning

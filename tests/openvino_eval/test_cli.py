@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,12 @@ from openvino_eval.compare import MODELS_FILE, compare_models
 from openvino_eval.errors import EvaluationError
 from openvino_eval.samples import ArraySamples
 
+RunCommand = Callable[..., tuple[int, str, str]]
+"""From arguments to exit code, stdout and stderr."""
+
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
     """Runs the command line in this process; returns exit code, stdout and stderr."""
 
     def run_command(*arguments: object) -> tuple[int, str, str]:
@@ -40,7 +44,7 @@ def data(tmp_path: Path, samples: ArraySamples) -> Path:
     return path
 
 
-def test_accuracy(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
+def test_accuracy(run: RunCommand, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
     written = tmp_path / "scores.json"
     arguments = ("--data", data, "--json", written, "--reference", f"f={float_ir}")
     code, output, _ = run("accuracy", f"small={int8_ir}", *arguments)
@@ -58,13 +62,13 @@ def test_accuracy(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path
     assert f"{rows['small']['kl']:.4f}" in output
 
 
-def test_accuracy_on_the_images_of_a_configuration(run, tmp_path: Path) -> None:
+def test_accuracy_on_the_images_of_a_configuration(run: RunCommand, tmp_path: Path) -> None:
     """The recipe's own float model is what its file is compared with, on the images that no search saw."""
     job = Job.read(find_config("fashion_mnist"), {"dataset.full_root": None})
     ov.save_model(job.openvino_model(), tmp_path / "float.xml", compress_to_fp16=False)
     written = tmp_path / "scores.json"
-    arguments = ("--config", "fashion_mnist", "--set", "dataset.full_root=null", "--precision", "f32")
-    arguments = (*arguments, "--set", "dataset.split.report=100")
+    arguments = ["--config", "fashion_mnist", "--set", "dataset.full_root=null", "--precision", "f32"]
+    arguments += ["--set", "dataset.split.report=100"]
     code, output, _ = run("accuracy", tmp_path / "float.xml", *arguments, "--json", written)
     assert code == 0
     assert "test images of" in output
@@ -76,7 +80,7 @@ def test_accuracy_on_the_images_of_a_configuration(run, tmp_path: Path) -> None:
     assert row["top1"] > 0.9
 
 
-def test_benchmark(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
+def test_benchmark(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     written, folder = tmp_path / "latency.json", tmp_path / "reports"
     arguments = ("--mode", "latency", "--rounds", 1, "--seconds", 1, "--threads", 1, "-o", folder, "--json", written)
     code, output, _ = run("benchmark", int8_ir, "--reference", float_ir, "--layers", *arguments)
@@ -93,7 +97,7 @@ def test_benchmark(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     assert "a new or an empty folder" in error
 
 
-def test_inspect(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
+def test_inspect(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     written = tmp_path / "facts.json"
     code, output, _ = run("inspect", float_ir, int8_ir, "--json", written)
     assert code == 0
@@ -109,7 +113,7 @@ def test_inspect(run, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     assert facts["int8"]["conversions"][0]["target"] == "u8"
 
 
-def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
+def test_compare_then_report(run: RunCommand, float_ir: Path, int8_ir: Path, data: Path, tmp_path: Path) -> None:
     written = tmp_path / MODELS_FILE
     arguments = ("--data", data, "--rounds", 1, "--seconds", 0.005, "--json", written)
     code, output, _ = run("compare", float_ir, int8_ir, *arguments)
@@ -149,7 +153,7 @@ def test_compare_then_report(run, float_ir: Path, int8_ir: Path, data: Path, tmp
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
-    run, float_ir: Path, data: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+    run: RunCommand, float_ir: Path, data: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     comparison = tmp_path / MODELS_FILE
     compare_models({"model": float_ir}, latency=False).save(comparison)
@@ -168,7 +172,7 @@ def test_bad_input_is_one_line_and_code_2(
     assert error.count("\n") == 1
 
 
-def test_wrong_usage_is_code_2(run) -> None:
+def test_wrong_usage_is_code_2(run: RunCommand) -> None:
     code, _, error = run("benchmark", "--no-such-option")
     assert code == 2
     assert "Traceback" not in error

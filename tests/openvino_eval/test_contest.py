@@ -4,12 +4,13 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
-from nncf_mcq.policy import FLOAT_CHOICE
-from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult
+from nncf_mcq.policy import FLOAT_CHOICE, PolicyKey
+from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult, PrecisionTask, SearchInitializer
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.cli import main
@@ -41,7 +42,7 @@ def contest(config: Path, output: Path, *options: object, methods: str = METHODS
     return int(caught.value.code or 0)
 
 
-def found(output: Path) -> dict[str, dict]:
+def found(output: Path) -> dict[str, dict[str, Any]]:
     """All that is reproducible of the runs."""
     return {name: record.model_dump(exclude=TIMES) for name, record in load_records(output).items()}
 
@@ -86,6 +87,7 @@ def test_a_run_finds_what_it_finds_alone(finished: Path, config: Path) -> None:
     precision = load_config({"compression": {"initializer": {"precision": record.parameters}}}).compression.initializer
     task = preparation.task(threads=1)
     result = PRECISION_INITIALIZERS.create(precision.precision).find_policy(task)
+    assert isinstance(precision.precision, SearchInitializer.Parameters)
     assert (precision.precision.seed, precision.precision.warm_start) == (1, "ilp")
     assert Policy.from_dict(record.policy) == result.policy
     assert [list(point) for point in record.curve] == result.details["curve"]
@@ -155,7 +157,7 @@ def test_an_interrupted_contest_goes_on(
     keep = ScoreFile.__setitem__
     computed = []
 
-    def interrupt(self: ScoreFile, key, score) -> None:
+    def interrupt(self: ScoreFile, key: PolicyKey, score: float) -> None:
         keep(self, key, score)
         computed.append(key)
         # In the second run: the first takes 8 policies.
@@ -192,7 +194,7 @@ def test_an_error_of_a_process_is_one_line(config: Path, tmp_path: Path, capsys:
 def test_a_method_that_exceeds_the_budget_is_found_out(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def cheat(self, task) -> PrecisionResult:
+    def cheat(self: OptunaPrecision, task: PrecisionTask) -> PrecisionResult:
         return PrecisionResult(task.policy(dict.fromkeys(task.quantizable.groups, 8)))
 
     monkeypatch.setattr(OptunaPrecision, "find_policy", cheat)
@@ -248,7 +250,9 @@ def test_scores_of_other_images_are_refused(config: Path, tmp_path: Path, capsys
     capsys.readouterr()
 
 
-def test_options_of_a_contest_need_methods(config: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_a_contest_need_methods(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["openvino-eval", "compare", str(config), "--seeds", "2"])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -134,7 +134,8 @@ def test_a_configuration_without_variants_has_uniform_mixed_and_random_widths(tm
     model = Job.read(config).openvino_model()
     found = read_variants(config, model)
     assert list(found)[:2] == ["uniform 8 bits", "uniform 6 bits"]
-    pairs = found["random 2 to 8 bits"][PRECISION]["bitwidth_per_scope"]
+    random: Any = found["random 2 to 8 bits"][PRECISION]
+    pairs = random["bitwidth_per_scope"]
     assert [name for _, name in pairs] == ["first", "second", "last"]
     assert all(2 <= bits <= 8 for bits, _ in pairs)
     added = set(read_variants(config, model, with_baselines=True)) - set(found)

@@ -191,7 +191,8 @@ def test_float_is_the_last_of_the_widths_where_it_was_a_choice() -> None:
     figure = layers_figure(run_of(search={"details": {"sensitivities": found}}))
     heat = next(trace for trace in figure.data if trace["type"] == "heatmap")
     assert heat["y"] == [3, 8, 9]
-    assert figure.layout["yaxis2"]["ticktext"] == ["3", "8", "float"]
+    axis: Any = figure.layout["yaxis2"]
+    assert axis["ticktext"] == ["3", "8", "float"]
     assert figure.data[-1]["y"] == [9, 3, 8]
     assert "1 in float" in figure.description
 

@@ -5,6 +5,7 @@ import pytest
 
 from nncf_mcq.config.schema import RuntimeConfig
 from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.pipeline.preparation import Preparation
@@ -21,7 +22,7 @@ def policy_of(calibrated: CalibratedModel) -> Policy:
 
 
 def prepared(calibrated: CalibratedModel, search_model: CalibratedModel, table: WeightTable) -> Preparation:
-    nothing = np.empty((0, 0), dtype=np.float32)
+    nothing = Samples([np.empty((0, 0), dtype=np.float32)])
     return Preparation(
         calibrated, search_model, table, nothing, (), OutputScores([]), search_model.costs(table), True, RuntimeConfig()
     )

@@ -78,7 +78,7 @@ def quantized(index: int) -> QuantizationResult:
 
 
 def bops_ratio(result: QuantizationResult) -> float:
-    return result.metrics["quantized"]["bops"] / (64 * sum(item.macs for item in result.layers))
+    return result.metrics["quantized"]["bops"] / (64 * sum(item.macs or 0 for item in result.layers))
 
 
 @pytest.mark.parametrize("index", range(len(SEARCHES)), ids=[str(search) for search in SEARCHES])
@@ -131,7 +131,7 @@ def test_a_budget_of_the_size_alone_leaves_activations_at_the_largest_width() ->
 def test_the_policy_of_a_choice_leads_back_to_it() -> None:
     quantizable = model_of_four_layers()
     evaluator = Evaluator(
-        lambda policy: quantizable.model, np.zeros((1, 1)), (), OutputScores([]), threads=1, batch_size=1
+        lambda policy: quantizable.model, np.zeros((1, 1), np.float32), (), OutputScores([]), threads=1, batch_size=1
     )
     task = PrecisionTask(
         quantizable=quantizable,

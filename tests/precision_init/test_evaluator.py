@@ -33,7 +33,7 @@ def test_a_policy_is_built_and_scored_once() -> None:
     evaluator = make_evaluator(build=build)
     score = evaluator.score(uniform(4))
     same = uniform(4)
-    reordered = Policy(dict(reversed(same.weight_bits.items())), dict(reversed(same.activation_bits.items())))
+    reordered = Policy(*(dict(reversed(list(bits.items()))) for bits in (same.weight_bits, same.activation_bits)))
     assert evaluator.score(reordered) == score
     assert evaluator.score_many([same, reordered, same]) == [score] * 3
     assert (evaluator.evaluations, len(built)) == (1, 1)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,10 @@ def test_the_whole_way(tmp_path: Path) -> None:
     )
     file = tmp_path / "table.json"
     file.write_text(table.to_json(), encoding="utf-8")
-    budget = {"latency": {"ratio_to_int8": 1.1, "table": str(file)}, "weight_size": {"average_bits": 9}}
+    budget: dict[str, dict[str, Any]] = {
+        "latency": {"ratio_to_int8": 1.1, "table": str(file)},
+        "weight_size": {"average_bits": 9},
+    }
     config = small_config(type="ilp", measured_widths=1, budget=budget)
     result = quantize(model, as_dataset(random_images(12)), config)
     result.save(tmp_path / "out")
@@ -111,7 +115,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert quantize(model, as_dataset(random_images(12)), again).policy.key == result.policy.key
     for key, value, message in (
         ("precision", "bf16", "a table of bf16, not f32"),
-        ("table", str(tmp_path / "no.json"), r"a file of `nncf-mcq latency-table` \(no such file\)"),
+        ("table", str(tmp_path / "no.json"), "a file of `nncf-mcq latency-table` (no such file)"),
     ):
         latency = {**budget["latency"], key: value}
         with pytest.raises(ConfigError, match=re.escape(message)):

@@ -13,7 +13,7 @@ import nncf_mcq
 from nncf_mcq import BudgetError
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask, separable
-from tests.models import TABLE_BITS, as_dataset, make_task, random_images, small_config, small_network
+from tests.models import TABLE_BITS, as_dataset, details_of, make_task, random_images, small_config, small_network
 
 SIZE = {"weight_size": {"average_bits": 4}}
 
@@ -24,7 +24,7 @@ def find(task: PrecisionTask, budget: Mapping[str, Any] = SIZE, **parameters: An
 
 
 def predicted(result: PrecisionResult, group_bits: Mapping[str, int]) -> float:
-    return sum(result.details["sensitivities"][group][str(bits)] for group, bits in group_bits.items())
+    return sum(details_of(result)["sensitivities"][group][str(bits)] for group, bits in group_bits.items())
 
 
 def chosen(task: PrecisionTask, result: PrecisionResult) -> dict[str, int]:
@@ -68,11 +68,11 @@ def test_the_predicted_score_is_that_of_the_policy_and_near_the_optimum(average_
     task = make_task()
     budget = {"weight_size": {"average_bits": average_bits}}
     result = find(task, budget)
-    score = result.details["predicted_score"]
+    score = details_of(result)["predicted_score"]
     assert score == pytest.approx(predicted(result, chosen(task, result)))
     ilp = IlpPrecision(IlpPrecision.Parameters.model_validate({"type": "ilp", "budget": budget})).find_policy(task)
     assert ilp.details["sensitivities"] == result.details["sensitivities"]
-    assert ilp.details["predicted_score"] <= score * (1 + 1e-6)
+    assert details_of(ilp)["predicted_score"] <= score * (1 + 1e-6)
     (constraint,) = task.costs.constraints(Budget.model_validate(budget), task.choices)
     groups = list(task.quantizable.groups)
     choices = (dict(zip(groups, bits, strict=True)) for bits in itertools.product(*task.choices.values()))

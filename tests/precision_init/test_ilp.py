@@ -12,7 +12,7 @@ from nncf_mcq import BudgetError
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import IlpPrecision, solve
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities
-from tests.models import make_task
+from tests.models import details_of, make_task
 
 Costs = Mapping[str, Mapping[int, float]]
 
@@ -128,7 +128,7 @@ def test_the_policy_of_a_network_keeps_the_budget_and_is_optimal_for_its_sensiti
     assert all(constraint.is_met(choice) for constraint in constraints)
     sensitivities = {
         group: {int(bits): value for bits, value in values.items()}
-        for group, values in result.details["sensitivities"].items()
+        for group, values in details_of(result)["sensitivities"].items()
     }
     choices = feasible_choices(sensitivities, constraints)
     best = min(sum(sensitivities[group][bits] for group, bits in item.items()) for item in choices)

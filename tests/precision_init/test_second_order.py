@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -14,8 +16,8 @@ from nncf_mcq.model.layers import QuantizableModel, find_layers, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision
-from nncf_mcq.precision_init.second_order import collect_hessian_traces, second_order_sensitivities
-from tests.models import TABLE_BITS, make_task, random_images, shared_weights_model, small_calibrated_model
+from nncf_mcq.precision_init.second_order import SecondOrder, collect_hessian_traces, second_order_sensitivities
+from tests.models import TABLE_BITS, details_of, make_task, random_images, shared_weights_model, small_calibrated_model
 
 
 def exact_traces(quantizable: QuantizableModel, image: np.ndarray) -> dict[str, float]:
@@ -89,7 +91,7 @@ def test_initializers_choose_by_second_order_and_score_nothing(
     # The first group alone is worth its bits.
     first = next(iter(task.choices))
 
-    def second_order(kind, progress):
+    def second_order(kind: SecondOrder, progress: Callable[[int, int], None]) -> Mapping[str, Mapping[int, float]]:
         asked.append(kind)
         progress(1, 1)
         return {group: {2: 9.0 if group == first else 0.1, 4: 0.0, 8: 0.0} for group in task.choices}
@@ -100,7 +102,7 @@ def test_initializers_choose_by_second_order_and_score_nothing(
     assert task.evaluator.evaluations == 0
     assert task.costs.average_bits(result.policy) <= 4
     assert result.policy.weight_bits[first] > 2
-    assert result.details["sensitivities"][first] == {"2": 9.0, "4": 0.0, "8": 0.0}
+    assert details_of(result)["sensitivities"][first] == {"2": 9.0, "4": 0.0, "8": 0.0}
 
 
 def test_a_job_by_second_order() -> None:

@@ -81,8 +81,8 @@ def test_the_rules_are_named_in_the_json() -> None:
     assert sorted(NAMES) == list(ACTIVATION_RANGE_INITIALIZERS)
     assert load_config({}).compression.activations.range == MseActivationRange.Parameters()
     assert create("mse").parameters == MseActivationRange.Parameters(candidates=64, smallest_ratio=0.1)
-    assert create({"type": "moving_max"}).parameters.momentum == 0.9
-    assert create("percentile").parameters.percentile == 99.99
+    assert create("moving_max").parameters == MovingMaxActivationRange.Parameters(momentum=0.9)
+    assert create("percentile").parameters == PercentileActivationRange.Parameters(percentile=99.99)
 
 
 @every_rule

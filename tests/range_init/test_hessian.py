@@ -120,7 +120,7 @@ def test_which_rules_need_it() -> None:
     assert HESSIAN.needs_fisher
     assert not MSE.needs_fisher
     assert not MixedClippingRange(MixedClippingRange.Parameters()).needs_fisher
-    assert MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"])).needs_fisher
+    assert MixedClippingRange(MixedClippingRange.Parameters.model_validate({"rules": ["max", "hessian"]})).needs_fisher
     layers = small_workspace_of("max", Stages(SilentProgress())).quantizable.layers
     for entries, expected in (
         ([{"type": "max", "target_scopes": [layers[0].name]}, "mse"], False),
@@ -183,7 +183,7 @@ def test_is_computed_once_and_only_where_a_rule_needs_it(monkeypatch: pytest.Mon
     assert not calls
     assert not any("fisher" in stage for stage in stages.seconds)
     clipped_by(calibrated, HESSIAN).weight_table((3,), stages)
-    mixed = MixedClippingRange(MixedClippingRange.Parameters(rules=["max", "hessian"]))
+    mixed = MixedClippingRange(MixedClippingRange.Parameters.model_validate({"rules": ["max", "hessian"]}))
     clipped_by(calibrated, mixed).weight_table((4,), stages)
     assert [len(images) for images in calls] == [8]
     assert "fisher information" in stages.seconds

@@ -274,7 +274,7 @@ def test_constant_weights_are_exact(rule: RangeInitializer, value: float) -> Non
     weights = torch.full((1, 2, 40), value)
     for bits in (2, 5, 8):
         for mode in ("symmetric", "asymmetric"):
-            grid = rule.find_range(make_task(weights, bits, mode)).grid  # type: ignore[arg-type]
+            grid = rule.find_range(make_task(weights, bits, mode)).grid
             torch.testing.assert_close(grid.quantize(weights), weights)
 
 
@@ -287,9 +287,9 @@ def test_a_rule_scales_with_the_weights(rule: RangeInitializer, mode: Quantizati
 
 
 def create_from_json(section: Any) -> RangeInitializer:
-    config = load_config({"compression": {"initializer": {"range": section}}})
-    created: RangeInitializer = RANGE_INITIALIZERS.create(config.compression.initializer.range)
-    return created
+    found = load_config({"compression": {"initializer": {"range": section}}}).compression.initializer.range
+    assert not isinstance(found, list)
+    return RANGE_INITIALIZERS.create(found)
 
 
 def test_the_rules_are_named_in_the_json() -> None:

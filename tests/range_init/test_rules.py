@@ -218,13 +218,14 @@ def test_constant_weights_are_exact(value: float, bits: int) -> None:
     weights = torch.full((1, 2, 6), value)
     for rule in RULES:
         for mode in ("symmetric", "asymmetric"):
-            grid = create(rule).find_range(make_task(weights, bits, mode)).grid  # type: ignore[arg-type]
+            grid = create(rule).find_range(make_task(weights, bits, mode)).grid
             torch.testing.assert_close(grid.quantize(weights), weights)
 
 
 def test_the_registered_names_are_those_of_the_classes() -> None:
-    for rule in (*RULES, MixedClippingRange):
-        assert RANGE_INITIALIZERS[rule.Parameters().type] is rule
+    rules: list[type[RangeInitializer]] = [*RULES, MixedClippingRange]
+    for rule in rules:
+        assert RANGE_INITIALIZERS[rule.Parameters.model_fields["type"].default] is rule
 
 
 def test_rules_of_one_type_are_told_apart() -> None:

@@ -9,10 +9,13 @@ from types import ModuleType
 
 import pytest
 
+LoadRecipeFile = Callable[[str], ModuleType]
+"""Imports a file below `recipes`, e.g. `fashion_mnist/model.py`."""
+
 
 @pytest.fixture(scope="session")
-def load_recipe_file(project_root: Path) -> Callable[[str], ModuleType]:
-    """Imports a file below `recipes`, e.g. `fashion_mnist/model.py`."""
+def load_recipe_file(project_root: Path) -> LoadRecipeFile:
+    """See `LoadRecipeFile`."""
 
     def load(name: str) -> ModuleType:
         specification = importlib.util.spec_from_file_location(

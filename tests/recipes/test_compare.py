@@ -10,12 +10,13 @@ import pytest
 
 from openvino_eval.compare import MODELS_FILE, Comparison
 from tests.openvino_eval.contests import write_config
+from tests.recipes.conftest import LoadRecipeFile
 
 UNIFORM = {"compression.initializer.precision": {"type": "uniform", "bits": 4}}
 
 
 def test_the_command_measures_and_prints_a_table(
-    load_recipe_file, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    load_recipe_file: LoadRecipeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path / "demo")
     config.with_name("variants.json").write_text(json.dumps({"four bits": UNIFORM}))
@@ -33,7 +34,7 @@ def test_the_command_measures_and_prints_a_table(
 
 
 def test_bad_input_is_one_message_and_an_exit_code(
-    load_recipe_file, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    load_recipe_file: LoadRecipeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         load_recipe_file("compare.py").main(["nowhere", "--output", str(tmp_path / "out")])

@@ -13,6 +13,9 @@ import torch
 from nncf_mcq.data.datasets import build_dataset
 from nncf_mcq.data.fashion_mnist import read_idx, read_labelled_images
 from nncf_mcq.metrics.metrics import top1
+from tests.recipes.conftest import LoadRecipeFile
+
+RunTraining = Callable[..., tuple[int, str, str]]
 
 MAXIMUM_BYTES = 8_000_000
 
@@ -23,13 +26,13 @@ def recipe(project_root: Path) -> Path:
 
 
 @pytest.fixture
-def model(recipe: Path, load_recipe_file) -> torch.nn.Module:
-    module = load_recipe_file("fashion_mnist/model.py").create_model()
+def model(recipe: Path, load_recipe_file: LoadRecipeFile) -> torch.nn.Module:
+    module: torch.nn.Module = load_recipe_file("fashion_mnist/model.py").create_model()
     module.load_state_dict(torch.load(recipe / "checkpoint.pt", weights_only=True))
     return module.eval()
 
 
-def test_network_is_small_and_has_many_layers(model: torch.nn.Module):
+def test_network_is_small_and_has_many_layers(model: torch.nn.Module) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) < 1_000_000
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
     assert len(layers) >= 20
@@ -37,7 +40,7 @@ def test_network_is_small_and_has_many_layers(model: torch.nn.Module):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_accuracy_on_the_embedded_report_images(recipe: Path, model: torch.nn.Module):
+def test_accuracy_on_the_embedded_report_images(recipe: Path, model: torch.nn.Module) -> None:
     report = build_dataset({"type": "fashion_mnist", "root": "data"}, recipe).report
     assert len(report) == 4000
     images, targets = zip(*(report[index] for index in range(len(report))), strict=True)
@@ -46,21 +49,21 @@ def test_accuracy_on_the_embedded_report_images(recipe: Path, model: torch.nn.Mo
     assert top1(np.concatenate(outputs), np.array(targets)) >= 0.91
 
 
-def test_data_and_checkpoint_are_small(recipe: Path):
+def test_data_and_checkpoint_are_small(recipe: Path) -> None:
     files = [recipe / "checkpoint.pt", *(recipe / "data").iterdir()]
     assert sum(file.stat().st_size for file in files) <= MAXIMUM_BYTES
     assert "Copyright (c) 2017 Zalando SE" in (recipe / "data" / "LICENSE").read_text()
 
 
 @pytest.mark.parametrize(("subset", "count"), [("train", 1024), ("t10k", 4000)])
-def test_embedded_classes_are_balanced(recipe: Path, subset: str, count: int):
+def test_embedded_classes_are_balanced(recipe: Path, subset: str, count: int) -> None:
     labels = read_labelled_images(recipe / "data", subset).labels
     counts = np.bincount(labels, minlength=10)
     assert counts.sum() == count
     assert counts.max() - counts.min() <= 1
 
 
-def test_subset_is_written_the_same_each_time(recipe: Path, tmp_path: Path, load_recipe_file):
+def test_subset_is_written_the_same_each_time(recipe: Path, tmp_path: Path, load_recipe_file: LoadRecipeFile) -> None:
     make_subset = load_recipe_file("fashion_mnist/make_subset.py")
     images, labels = read_labelled_images(recipe / "data", "train")
     chosen = make_subset.choose_balanced(labels, 105, seed=0)
@@ -75,8 +78,8 @@ def test_subset_is_written_the_same_each_time(recipe: Path, tmp_path: Path, load
 
 @pytest.fixture
 def run_training(
-    recipe: Path, load_recipe_file, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+    recipe: Path, load_recipe_file: LoadRecipeFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunTraining:
     """Runs the script with arguments; returns its exit code and what it wrote to stdout and stderr."""
     # As the interpreter does for a script: its own folder comes first.
     monkeypatch.syspath_prepend(str(recipe))
@@ -98,8 +101,8 @@ def run_training(
 
 
 def test_training_writes_a_checkpoint_and_prints_its_accuracy(
-    recipe: Path, tmp_path: Path, load_recipe_file, run_training
-):
+    recipe: Path, tmp_path: Path, load_recipe_file: LoadRecipeFile, run_training: RunTraining
+) -> None:
     make_subset = load_recipe_file("fashion_mnist/make_subset.py")
     for subset in ("train", "t10k"):
         images, labels = read_labelled_images(recipe / "data", subset)
@@ -132,14 +135,16 @@ def test_training_writes_a_checkpoint_and_prints_its_accuracy(
         ((), "one of the arguments --output --evaluate is required"),
     ],
 )
-def test_impossible_arguments_are_clear_errors(run_training, capsys, arguments: tuple[object, ...], message: str):
+def test_impossible_arguments_are_clear_errors(
+    run_training: RunTraining, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], message: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
         run_training("--data", "nowhere", *arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_training_of_too_few_steps_is_a_clear_error(recipe: Path, tmp_path: Path, run_training):
+def test_training_of_too_few_steps_is_a_clear_error(recipe: Path, tmp_path: Path, run_training: RunTraining) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     arguments = ("--data", recipe / "data", "--output", checkpoint, "--epochs", 1, "--batch-size", 1000)
     code, _, errors = run_training(*arguments)
@@ -148,7 +153,7 @@ def test_training_of_too_few_steps_is_a_clear_error(recipe: Path, tmp_path: Path
     assert not checkpoint.exists()
 
 
-def test_training_without_data_is_a_clear_error(tmp_path: Path, run_training):
+def test_training_without_data_is_a_clear_error(tmp_path: Path, run_training: RunTraining) -> None:
     code, _, errors = run_training("--data", tmp_path / "nowhere", "--output", tmp_path / "checkpoint.pt")
     assert code == 1
     assert errors.startswith("error: dataset.root: found")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import openvino as ov
@@ -20,6 +21,7 @@ from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
 from openvino_eval.layers import count_integer_layers, runtime_layers
 from tests.models import run
+from tests.recipes.conftest import LoadRecipeFile
 from tests.recipes.yolo_data import write_data
 
 SIZE = 64
@@ -27,7 +29,7 @@ CLASSES = 3
 
 
 @pytest.fixture
-def yolo(load_recipe_file):
+def yolo(load_recipe_file: LoadRecipeFile) -> ModuleType:
     return load_recipe_file("yolov3/model.py")
 
 
@@ -35,7 +37,7 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + np.exp(-value))
 
 
-def test_decoder_equals_the_papers_formulas(yolo):
+def test_decoder_equals_the_papers_formulas(yolo: ModuleType) -> None:
     heads = (yolo.Head(32, ((20, 30), (40, 50))), yolo.Head(16, ((10, 8),)))
     random = np.random.default_rng(0)
     features = [
@@ -57,31 +59,33 @@ def test_decoder_equals_the_papers_formulas(yolo):
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_overlapping_pool_pads_at_the_bottom_and_right(yolo):
+def test_overlapping_pool_pads_at_the_bottom_and_right(yolo: ModuleType) -> None:
     features = torch.tensor([[[[1.0, 5.0, 2.0], [-7.0, -8.0, -9.0], [-3.0, -2.0, -6.0]]]])
     found = yolo.OverlappingMaxPool()(features)
     assert found.tolist() == [[[[5.0, 5.0, 2.0], [-2.0, -2.0, -6.0], [-2.0, -2.0, -6.0]]]]
 
 
 @pytest.mark.parametrize("name, parameters", [("create_yolov3_tiny", 8_858_734), ("create_yolov3", 62_001_757)])
-def test_takes_as_many_parameters_as_the_published_files_have(yolo, tmp_path: Path, name: str, parameters: int):
+def test_takes_as_many_parameters_as_the_published_files_have(
+    yolo: ModuleType, tmp_path: Path, name: str, parameters: int
+) -> None:
     path = tmp_path / "x.weights"
     content = struct.pack("<3iq", 0, 2, 0, 0)
     path.write_bytes(content + np.full(parameters, 0.5, dtype="<f4").tobytes())
     load_darknet_weights(getattr(yolo, name)(), path)
 
 
-def test_input_size_must_be_a_multiple_of_the_largest_stride(yolo):
+def test_input_size_must_be_a_multiple_of_the_largest_stride(yolo: ModuleType) -> None:
     with pytest.raises(TypeError, match=r"input_size: found \[400, 416\], allowed: two multiples of 32"):
         yolo.create_yolov3_tiny(input_size=[400, 416])
 
 
 @pytest.mark.parametrize("name, boxes", [("create_yolov3_tiny", 2535), ("create_yolov3", 10647)])
-def test_number_of_boxes_at_the_published_size(yolo, name: str, boxes: int):
+def test_number_of_boxes_at_the_published_size(yolo: ModuleType, name: str, boxes: int) -> None:
     assert getattr(yolo, name)().decode.anchors.shape == (1, boxes, 2)
 
 
-def test_conversion_keeps_the_outputs_at_any_batch_size(yolo):
+def test_conversion_keeps_the_outputs_at_any_batch_size(yolo: ModuleType) -> None:
     torch.manual_seed(0)
     model = yolo.create_yolov3_tiny(CLASSES, (SIZE, SIZE))
     images = torch.rand(3, 3, SIZE, SIZE)
@@ -151,7 +155,7 @@ def _range(quantizer: ov.Node) -> tuple[float, ...]:
 
 @pytest.mark.parametrize("name", ["create_yolov3_tiny", pytest.param("create_yolov3", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_steps_at_the_upsampling(yolo, name: str, bits: int):
+def test_steps_at_the_upsampling(yolo: ModuleType, name: str, bits: int) -> None:
     quantizable = find_layers(to_openvino(getattr(yolo, name)(CLASSES, (SIZE, SIZE)), [1, 3, SIZE, SIZE]))
     points = quantizable.activation_points
     # Every point has a range of its own.
@@ -162,7 +166,7 @@ def test_steps_at_the_upsampling(yolo, name: str, bits: int):
     check_grids(build_template(place_activation_quantizers(quantizable), points, ranges, dict.fromkeys(ranges, bits)))
 
 
-def test_what_gets_one_grid_is_one_choice_of_a_policy(yolo) -> None:
+def test_what_gets_one_grid_is_one_choice_of_a_policy(yolo: ModuleType) -> None:
     # NNCF asks for one scale at the Concat; the quantizer before the upsampling joins: its values go on unchanged.
     quantizable = find_layers(to_openvino(yolo.create_yolov3_tiny(CLASSES, (SIZE, SIZE)), [1, 3, SIZE, SIZE]))
     (joined,) = shared_grids(place_activation_quantizers(quantizable), quantizable.activation_points)
@@ -183,7 +187,7 @@ def quantize(name: str, folder: Path, size: int, bits: int) -> tuple[Path, dict[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [6, 8])
-def test_tiny_is_int8_everywhere_but_behind_its_heads(tmp_path: Path, bits: int):
+def test_tiny_is_int8_everywhere_but_behind_its_heads(tmp_path: Path, bits: int) -> None:
     pytest.importorskip("pycocotools")
     xml, metrics = quantize("yolov3_tiny", tmp_path, SIZE, bits)
     assert count_integer_layers(runtime_layers(xml, threads=1)) == (13, 13)
@@ -192,13 +196,13 @@ def test_tiny_is_int8_everywhere_but_behind_its_heads(tmp_path: Path, bits: int)
 
 
 @pytest.mark.slow
-def test_yolov3_with_random_weights_at_the_published_size(tmp_path: Path):
+def test_yolov3_with_random_weights_at_the_published_size(tmp_path: Path) -> None:
     pytest.importorskip("pycocotools")
     xml, _ = quantize("yolov3", tmp_path, 416, 8)
     assert count_integer_layers(runtime_layers(xml)) == (75, 75)
 
 
-def test_missing_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path):
+def test_missing_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> None:
     write_data(tmp_path / "data", images=2)
     path = tmp_path / "nowhere" / "yolov3-tiny.weights"
     changes = {"checkpoint": str(path), "dataset.root": str(tmp_path / "data"), "dataset.split.calibration": 1}
@@ -211,7 +215,7 @@ def test_missing_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_float_precision_of_the_published_weights(shared_data: Path):
+def test_float_precision_of_the_published_weights(shared_data: Path) -> None:
     pytest.importorskip("pycocotools")
     weights, images = shared_data / "yolov3-tiny" / "yolov3-tiny.weights", shared_data / "coco128"
     if not weights.is_file() or not images.is_dir():

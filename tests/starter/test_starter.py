@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -127,7 +128,7 @@ def test_from_an_onnx_file_to_a_verified_ir(
     shapes = {"images": {0: "n", 2: "h", 3: "w"}}
     torch.onnx.export(
         Net(),
-        torch.zeros(1, 3, 32, 32),
+        (torch.zeros(1, 3, 32, 32),),
         tmp_path / "net.onnx",
         dynamo=False,
         input_names=["images"],
@@ -195,7 +196,7 @@ def test_a_model_of_whole_numbers_gets_raw_pixels(tmp_path: Path) -> None:
     ],
 )
 def test_inputs_that_no_data_set_fits_are_named(
-    shape: tuple[int, ...], arguments: dict[str, list[int]], message: str, tmp_path: Path
+    shape: tuple[int, ...], arguments: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     write_images(tmp_path / "images", (0.5,))
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 
 import pytest
 from rich.console import Console
 
-from nncf_mcq.utils import console_progress
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
@@ -25,7 +25,7 @@ def printed(*, terminal: bool, quiet: bool = False) -> str:
 
 def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 40.0, 90.0, 100.0, 0.0, 1.0, 2.0, 3.0, 4.0])
-    monkeypatch.setattr(console_progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     assert printed(terminal=False).splitlines() == [
         "statistics: 2 of 4, 40.0 s, about 40.0 s left",
         "statistics: 3 of 4, 1 min 30 s, about 30.0 s left",

@@ -77,8 +77,8 @@ def test_the_covariance_of_independent_vectors_is_shrunk_to_its_diagonal_and_a_c
     for values in (first, clear):
         centred, other = values - values.mean(axis=0), second - second.mean(axis=0)
         cross = torch.from_numpy(centred.T @ other / 50)[None]
-        variances = (torch.from_numpy(item.var(axis=0))[None] for item in (values, second))
-        found = shrink_cross_covariance(cross, *variances, 50)
+        variance, own = (torch.from_numpy(item.var(axis=0))[None] for item in (values, second))
+        found = shrink_cross_covariance(cross, variance, own, 50)
         torch.testing.assert_close(torch.diagonal(found, dim1=1, dim2=2), torch.diagonal(cross, dim1=1, dim2=2))
         kept.append(float(found[0, 0, 1] / cross[0, 0, 1]))
     assert kept[0] < 0.1

@@ -29,7 +29,7 @@ def build(config: CompressionConfig, bits: tuple[int, ...] = BITS, rule: str = "
 
 
 def scheme(config: CompressionConfig, rule: str) -> WeightScheme:
-    initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters())
+    initializer = RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule].Parameters(type=rule))
     return WeightScheme(config.weights, config.correction, initializer)
 
 

@@ -89,7 +89,8 @@ def test_it_knows_nothing_but_what_it_is_given() -> None:
 def test_without_a_base_the_unit_of_the_losses_does_not_matter() -> None:
     choices, scores = play(by(agent(), 0), 12)
     proposals = [by(agent(MEASURED * factor, None), 0)(choices, scores, 12) for factor in (1.0, 1e3)]
-    np.testing.assert_array_equal(*proposals)
+    first, second = proposals
+    np.testing.assert_array_equal(first, second)
 
 
 def test_what_another_worker_scores_now_is_not_proposed() -> None:
@@ -117,7 +118,8 @@ def test_of_very_many_trials_the_best_are_learned_from() -> None:
     scores = np.array([score(choice) for choice in choices])
     best = np.sort(np.argsort(scores, kind="stable")[:MOST_TRIALS])
     proposals = [by(agent(), 0)(rows, values, 1) for rows, values in ((choices, scores), (choices[best], scores[best]))]
-    np.testing.assert_array_equal(*proposals)
+    first, second = proposals
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(1.0, 0.5), (-3.0, 0.5), (5.0, 1.0), (2.0, 1e-3), (40.0, 2.0)])

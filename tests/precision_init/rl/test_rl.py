@@ -17,7 +17,7 @@ from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import PrecisionResult, PrecisionTask, RlPrecision, RLSampler
 from nncf_mcq.precision_init.rl import DdpgSampler
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE, SearchProblem, SearchSpace
-from tests.models import as_dataset, make_task, random_images, small_config, small_network
+from tests.models import as_dataset, details_of, make_task, random_images, small_config, small_network
 
 SIZE = {"weight_size": {"average_bits": 4}}
 BOTH = {"weight_size": {"average_bits": 5}, "bops": {"ratio": 0.45}}
@@ -164,8 +164,9 @@ def test_a_limit_out_of_reach_names_what_is_reachable() -> None:
 
 def test_the_warm_start_is_scored_first_and_not_lost() -> None:
     found = find(make_task())
-    assert found.details["warm_start_score"] == found.details["curve"][0][1]
-    assert found.details["curve"][-1][1] <= found.details["curve"][0][1]
+    details = details_of(found)
+    assert details["warm_start_score"] == details["curve"][0][1]
+    assert details["curve"][-1][1] <= details["curve"][0][1]
 
 
 def test_ddpg_is_the_published_baseline() -> None:
@@ -179,4 +180,5 @@ def test_the_json_entry_runs_end_to_end() -> None:
     assert result.search.method == "rl"
     assert result.search.evaluations == 12
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
+    assert result.search.score is not None
     assert np.isfinite(result.search.score)

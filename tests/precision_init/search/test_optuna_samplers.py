@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import nncf_mcq
 from nncf_mcq import BudgetError, ConfigError
+from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
@@ -22,8 +23,8 @@ from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName, 
 from tests.models import (
     as_dataset,
     countable_model,
+    details_of,
     layer,
-    make_evaluator,
     make_task,
     random_images,
     small_config,
@@ -57,7 +58,7 @@ def test_every_sampler_meets_the_budget_with_exactly_the_evaluations(
     assert task.costs.average_bits(result.policy) <= 4
     assert task.evaluator.evaluations == 25
     assert result.policy.activation_bits == task.default_activation_bits()
-    assert task.evaluator.score(result.policy) == result.details["curve"][-1][1]
+    assert task.evaluator.score(result.policy) == details_of(result)["curve"][-1][1]
     assert task.evaluator.evaluations == 25
     # Optuna's lines begin with their level and date.
     assert not re.search(r"\[[DIWEC] \d{4}-", capfd.readouterr().err)
@@ -155,7 +156,7 @@ def synthetic_task(groups: int, evaluate: Callable[[NDArray[np.int64]], float]) 
         activation_bits=8,
         errors={name: {width: 4.0**-width for width in bits} for name in quantizable.groups},
         costs=CostModel(quantizable, {}, lambda: 0),
-        evaluator=Synthetic(lambda policy: make_evaluator, none, none, threads=1, batch_size=1),
+        evaluator=Synthetic(lambda policy: quantizable.model, none, (), OutputScores([]), threads=1, batch_size=1),
     )
 
 

@@ -181,7 +181,7 @@ def test_ctrl_c_before_the_search_is_one_word(config: Path, tmp_path: Path, proj
 
 def test_bad_input_is_one_message(config: Path, tmp_path: Path, project_root: Path) -> None:
     output = tmp_path / "out"
-    arguments = ["--output", output, "--study-storage", "nonsense://me:secret@host"]
+    arguments = ["--output", str(output), "--study-storage", "nonsense://me:secret@host"]
     out, errors = finish(start(project_root, "quantize", config, *arguments), code=2)
     assert "error: study_storage: found 'nonsense://me:***@host', allowed: " in errors
     assert "secret" not in out + errors

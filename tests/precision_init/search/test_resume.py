@@ -18,13 +18,14 @@ from optuna.trial import TrialState
 
 import nncf_mcq
 from nncf_mcq import ConfigError
+from nncf_mcq.config.schema import read_json
 from nncf_mcq.metrics.metrics import kl_divergence
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName
 from nncf_mcq.precision_init.study import StoredSearch, StudyStorage
-from tests.models import as_dataset, make_task, random_images, small_config, small_network
+from tests.models import as_dataset, details_of, make_task, random_images, small_config, small_network
 
 Array = NDArray[np.float32]
 SIZE = {"weight_size": {"average_bits": 4}}
@@ -80,7 +81,7 @@ def test_a_search_that_was_killed_is_resumed_to_the_same_total(
     assert (first.calls, second.calls) == (killed_at, 16 - killed_at)
     assert task.evaluator.evaluations == 16
     assert task.evaluator.origins == {"resumed": killed_at, "this_process": 16 - killed_at, "workers": 0}
-    assert task.evaluator.score(result.policy) == result.details["curve"][-1][1]
+    assert task.evaluator.score(result.policy) == details_of(result)["curve"][-1][1]
     assert task.costs.average_bits(result.policy) <= 4
     trials = study_of(task).get_trials(deepcopy=False)
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
@@ -99,7 +100,8 @@ def test_a_finished_search_costs_nothing_and_can_be_extended(tmp_path: Path) -> 
     task = resume(path, score)
     longer = find(task, evaluations=25)
     assert (task.evaluator.evaluations, score.calls) == (25, 9)
-    assert longer.details["curve"][: len(first.details["curve"])] == first.details["curve"]
+    curve = details_of(first)["curve"]
+    assert details_of(longer)["curve"][: len(curve)] == curve
 
 
 def test_what_is_kept_finds_what_is_not_kept_finds(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_warm_start_whose_process_died_is_scored_after_all(tmp_path: Path) -> 
     states = [trial.state for trial in study_of(resume(path)).trials]
     assert states == [TrialState.FAIL]
     result = find(resume(path), evaluations=SENSITIVITIES + 1)
-    assert result.details["warm_start_score"] == result.details["curve"][0][1]
+    assert result.details["warm_start_score"] == details_of(result)["curve"][0][1]
 
 
 def test_a_warm_start_without_a_number_is_not_tried_again(tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_a_worker_shares_the_search_and_its_best_is_found(tmp_path: Path) -> Non
     assert (main_score.calls, worker_score.calls) == (SENSITIVITIES + 3, 16)
     assert main.evaluator.origins == {"resumed": 0, "this_process": SENSITIVITIES + 3, "workers": 16}
     scores = [score for key, score in main.evaluator.scores_from(0) if feasible(main, key)]
-    assert result.details["curve"][-1][1] == min(scores) == main.evaluator.score(result.policy)
+    assert details_of(result)["curve"][-1][1] == min(scores) == main.evaluator.score(result.policy)
 
 
 def feasible(task: PrecisionTask, key: Any) -> bool:
@@ -283,7 +285,7 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
     assert again.search.evaluations_of == {"resumed": 12, "this_process": 3, "workers": 0}
     assert again.search.evaluations == 15
     again.save(tmp_path / "out")
-    written = nncf_mcq.config.schema.read_json(tmp_path / "out" / "result.json")
+    written = read_json(tmp_path / "out" / "result.json")
     assert written["search"]["storage"] == {"location": "study.journal", "study": "nncf_mcq-1"}
     assert quantize().search.storage is None
 
@@ -294,7 +296,7 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
         ({"seed": 1}, "its search nncf_mcq-1 has another model: restore that"),
         ({"images": 11}, "its search nncf_mcq-1 has other images: restore that"),
         ({"precision": {"seed": 3}}, "has compression.initializer.precision.seed 0: restore that"),
-        ({"score": lambda outputs, reference: 1.0}, "has no score: restore that"),
+        ({"score": lambda outputs, reference: 1.0}, "has score.0.type 'kl': restore that"),
     ],
 )
 def test_quantize_refuses_to_resume_something_else(changes: Any, message: str, tmp_path: Path) -> None:

@@ -83,7 +83,11 @@ def test_the_best_trial_is_found_and_trials_hold_the_scored_policies() -> None:
         assert trial.value == task.evaluator.score(task.policy(trial.user_attrs["policy"]))
     assert task.evaluator.evaluations == 12
     assert outcome.best is not None
-    assert outcome.score == min(trial.value for trial in trials) == task.evaluator.score(outcome.best)
+    assert (
+        outcome.score
+        == min(trial.value for trial in trials if trial.value is not None)
+        == task.evaluator.score(outcome.best)
+    )
     assert outcome.repaired > 0
     assert len(trials) == 12 + outcome.repeated
 

@@ -8,9 +8,10 @@ import pytest
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.precision_init.study import Subject
 from nncf_mcq.precision_init.study.subject import images_digest, model_digest
+from nncf_mcq.utils.json_values import JsonValue
 from tests.models import SAMPLE_SIZE, concat_model, random_images, small_network
 
-SETTINGS = {"compression": {"weights": {"bits": [2, 4]}, "seed": 0}}
+SETTINGS: dict[str, JsonValue] = {"compression": {"weights": {"bits": [2, 4]}, "seed": 0}}
 SUBJECT = Subject("a", "b", SETTINGS)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from nncf_mcq import PRECISION_INITIALIZERS, BudgetError, Policy
 from nncf_mcq.precision_init import (
     BudgetedParameters,
@@ -15,6 +13,7 @@ from nncf_mcq.precision_init import (
     PrecisionResult,
     PrecisionTask,
 )
+from nncf_mcq.precision_init.separable import SeparablePrecision
 from nncf_mcq.testing import BudgetPrecisionInitializerTestCase, PrecisionInitializerTestCase
 from tests.testing.broken.sections import section_of
 
@@ -165,13 +164,13 @@ class TestTakesMore(PrecisionInitializerTestCase):
 
 @PRECISION_INITIALIZERS.register
 class NoJson(FewestBits):
-    """Reports values that JSON does not have."""
+    """Reports a number that JSON does not have."""
 
     class Parameters(PrecisionInitializer.Parameters):
         type: Literal["no_json"] = "no_json"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
-        return PrecisionResult(super().find_policy(task).policy, {"groups": np.arange(2)})
+        return PrecisionResult(super().find_policy(task).policy, {"score": float("nan")})
 
 
 class TestNoJson(PrecisionInitializerTestCase):
@@ -229,7 +228,7 @@ class TestIgnoresTheBudget(BudgetPrecisionInitializerTestCase):
 class KeepsOneLimit(IlpPrecision):
     """Looks at the size only, where a budget has more limits."""
 
-    class Parameters(IlpPrecision.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         type: Literal["keeps_one_limit"] = "keeps_one_limit"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
@@ -250,7 +249,7 @@ class TestKeepsOneLimit(BudgetPrecisionInitializerTestCase):
 class WantsALimit(IlpPrecision):
     """Takes a budget that excludes nothing for a mistake."""
 
-    class Parameters(IlpPrecision.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         type: Literal["wants_a_limit"] = "wants_a_limit"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
@@ -269,7 +268,7 @@ class TestWantsALimit(BudgetPrecisionInitializerTestCase):
 class SaysNoRange(IlpPrecision):
     """Says that a budget cannot be met, but not what can."""
 
-    class Parameters(IlpPrecision.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         type: Literal["says_no_range"] = "says_no_range"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
@@ -288,7 +287,7 @@ class TestSaysNoRange(BudgetPrecisionInitializerTestCase):
 class ScoresFirst(IlpPrecision):
     """Finds out that a budget cannot be met when half of the work is done."""
 
-    class Parameters(IlpPrecision.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         type: Literal["scores_first"] = "scores_first"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
@@ -305,7 +304,7 @@ class TestScoresFirst(BudgetPrecisionInitializerTestCase):
 class ChecksNothing(IlpPrecision):
     """Finds mistakes only after the statistics."""
 
-    class Parameters(IlpPrecision.Parameters):
+    class Parameters(SeparablePrecision.Parameters):
         type: Literal["checks_nothing"] = "checks_nothing"
 
     def check(self, *arguments: Any) -> None:

@@ -245,7 +245,7 @@ class NoLayer(LargestWeight):
         type: Literal["no_layer"] = "no_layer"
 
     def for_layer(self, name: str) -> RangeInitializer:
-        return {}[name]
+        raise KeyError(name)
 
 
 class TestNoLayer(RangeInitializerTestCase):

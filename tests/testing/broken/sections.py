@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +9,8 @@ import pytest
 from nncf_mcq.testing import Section
 
 
-def section_of(name: str, **parameters: Any) -> Callable[[object], Section]:
-    """The fixture `section` of a class.
+def section_of(name: str, **parameters: Any) -> Any:
+    """The fixture `section` of a class; what a fixture is, is private to pytest.
 
     Args:
         name: Its type.

@@ -27,7 +27,7 @@ def test_targets_are_the_episodes_rewards_and_what_follows(monkeypatch: pytest.M
     critic, actor = copy.deepcopy(agent._critic), copy.deepcopy(agent._actor)
     batches: list[Batch] = []
     targets: list[torch.Tensor] = []
-    sample, mse_loss = agent._replay.sample, ddpg_agent.mse_loss
+    sample, mse_loss = agent._replay.sample, torch.nn.functional.mse_loss
 
     def keep_batch(random: np.random.Generator, size: int) -> Batch:
         batches.append(sample(random, size))
@@ -42,7 +42,7 @@ def test_targets_are_the_episodes_rewards_and_what_follows(monkeypatch: pytest.M
     agent.learn()
     assert len(batches) == len(targets) == STEPS
     # In units of the deviation of all scores; the baseline goes half the way to each batch's mean.
-    unit = np.std([0, 1, 4, 9, 16])
+    unit = float(np.std([0, 1, 4, 9, 16]))
     means = [batch.scores.mean() for batch in batches]
     baselines = [means[0], (means[0] + means[1]) / 2, (means[0] + means[1]) / 4 + means[2] / 2]
     for batch, target, baseline in zip(batches, targets, baselines, strict=True):
@@ -67,10 +67,10 @@ def test_the_targets_follow_slowly() -> None:
     after = [agent._actor.state_dict(), agent._critic.state_dict()]
     followed = [agent._target_actor.state_dict(), agent._target_critic.state_dict()]
     # Adam's first step is its learning rate, for every value with a gradient.
-    for old, new, target, rate in zip(before, after, followed, (1e-4, 1e-3), strict=True):
+    for old, new, follower, rate in zip(before, after, followed, (1e-4, 1e-3), strict=True):
         assert max(float((new[name] - old[name]).abs().max()) for name in old) == pytest.approx(rate, rel=0.05)
         for name in old:
-            moved = target[name] - old[name]
+            moved = follower[name] - old[name]
             torch.testing.assert_close(moved, 0.01 * (new[name] - old[name]), rtol=0, atol=1e-7)
 
 

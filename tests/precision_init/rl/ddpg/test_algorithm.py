@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from nncf_mcq.precision_init.rl.ddpg import algorithm as ddpg
+from nncf_mcq.precision_init.rl.ddpg.agent import DdpgAgent
 from nncf_mcq.precision_init.rl.ddpg.algorithm import WARM_UP, DdpgSampler
 from nncf_mcq.precision_init.rl.ddpg.features import group_features
 from nncf_mcq.precision_init.rl.ddpg.replay import Replay
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem, SearchSpace, quiet_optuna
 from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
 from nncf_mcq.utils.torch_threads import one_torch_thread
-from tests.models import countable_model, layer, make_task, small_calibrated_model
+from tests.models import countable_model, details_of, layer, make_task, small_calibrated_model
 from tests.precision_init.rl.ddpg.problems import FINE_WIDTHS, counted_problem
 
 ScoreOf = Callable[[NDArray[np.int64]], float]
@@ -46,7 +46,9 @@ def add_episodes(study: optuna.Study, space: SearchSpace, count: int, score_of: 
     return scores
 
 
-def new_study(problem: SearchProblem, seed: int = 0, direction: str = "minimize") -> optuna.Study:
+def new_study(
+    problem: SearchProblem, seed: int = 0, direction: Literal["minimize", "maximize"] = "minimize"
+) -> optuna.Study:
     with quiet_optuna():
         return optuna.create_study(sampler=DdpgSampler(problem, seed), direction=direction)
 
@@ -67,7 +69,9 @@ def bits_of(space: SearchSpace, seed: int) -> list[int]:
     return [widths[random.integers(len(widths))] for widths in space.choices.values()]
 
 
-def study_of(problem: SearchProblem, trials: list[FrozenTrial], direction: str = "minimize") -> optuna.Study:
+def study_of(
+    problem: SearchProblem, trials: list[FrozenTrial], direction: Literal["minimize", "maximize"] = "minimize"
+) -> optuna.Study:
     study = new_study(problem, direction=direction)
     study.add_trials(trials)
     return study
@@ -95,7 +99,7 @@ def test_scores_fall_as_the_agent_learns() -> None:
 
 def test_without_training_scores_stay_bad(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the test before relies on: it is the training that lowers the scores, not the noise that vanishes.
-    monkeypatch.setattr(ddpg.DdpgAgent, "learn", lambda self: None)
+    monkeypatch.setattr(DdpgAgent, "learn", lambda self: None)
     problem = counted_problem(6, 160)
     scores = add_episodes(new_study(problem), problem.space, 160)
     assert np.mean(scores[-40:]) > 0.6 * np.mean(scores[:WARM_UP])
@@ -217,7 +221,7 @@ def test_what_was_scored_is_learned_from_and_not_what_was_proposed() -> None:
 
 
 def test_the_first_episodes_are_random_and_the_last_ones_nearly_certain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ddpg.DdpgAgent, "learn", lambda self: None)
+    monkeypatch.setattr(DdpgAgent, "learn", lambda self: None)
     problem = counted_problem(4, trials=60)
 
     def spread(episodes: int) -> float:
@@ -249,7 +253,7 @@ def test_a_state_is_the_layer_and_the_width_before_it(monkeypatch: pytest.Monkey
     problem = counted_problem(3)
     features = group_features(problem.task.quantizable, problem.space.groups)
     acted, observed = [], []
-    original = ddpg.DdpgAgent.observe
+    original = DdpgAgent.observe
 
     def observe(self: Any, states: Any, actions: Any, score: float) -> None:
         observed.append((states, actions, score))
@@ -259,8 +263,8 @@ def test_a_state_is_the_layer_and_the_width_before_it(monkeypatch: pytest.Monkey
         acted.append(state)
         return 0.5
 
-    monkeypatch.setattr(ddpg.DdpgAgent, "observe", observe)
-    monkeypatch.setattr(ddpg.DdpgAgent, "act", act)
+    monkeypatch.setattr(DdpgAgent, "observe", observe)
+    monkeypatch.setattr(DdpgAgent, "act", act)
     policy = dict(zip(problem.space.groups, (2, 8, 4), strict=True))
     trial = random_trial(problem.space, 0, value=3.0, user_attrs={POLICY_ATTRIBUTE: policy})
     proposal = propose(DdpgSampler(problem, 0), study_of(problem, [trial] * WARM_UP))
@@ -314,10 +318,10 @@ def test_a_search_keeps_the_budget_and_counts_its_evaluations(warm_start: str) -
     assert task.evaluator.evaluations == 30
     assert task.costs.average_bits(result.policy) <= 4
     assert task.costs.bops(result.policy) <= 0.6 * sum(item.macs for item in task.quantizable.layers) * 64
-    assert task.evaluator.score(result.policy) == result.details["curve"][-1][1]
+    assert task.evaluator.score(result.policy) == details_of(result)["curve"][-1][1]
     assert task.evaluator.evaluations == 30
     if warm_start == "ilp":
-        assert task.evaluator.score(result.policy) <= result.details["warm_start_score"]
+        assert task.evaluator.score(result.policy) <= details_of(result)["warm_start_score"]
 
 
 def test_the_features_are_those_of_the_layers() -> None:

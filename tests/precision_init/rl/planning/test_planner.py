@@ -58,7 +58,8 @@ def test_values_that_no_walk_looks_at_need_not_be_computed(problem: Problem, see
                 patch.setattr(planner, "_lowest_cells", lambda steps, cells=cells: cells)
             random, start = np.random.default_rng(seed), np.zeros(len(space.groups), int)
             found.append(planner.episodes(values, [0.0, 0.1, 1.0], 20, random, start))
-    np.testing.assert_array_equal(*found)
+    first, second = found
+    np.testing.assert_array_equal(first, second)
 
 
 @given(problems())
