@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from nncf_mcq import OutputError, Policy, QuantizationResult, VerificationError, quantize
+from nncf_mcq.config.output_files import LayerResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from tests.files import no_room_for_more_than
 from tests.models import SAMPLE_SIZE, as_dataset, noisy_model, random_images, small_config, small_network
@@ -119,3 +120,10 @@ def test_a_layer_that_runs_in_float_is_told_with_its_cause(tmp_path: Path) -> No
     assert warning == f"layer '{second['name']}' runs in f32: {second['float_cause']}"
     assert f"warning: {warning}" in list(result_lines(result, tmp_path))
     np.testing.assert_equal(second["bits"], 4)
+
+
+def test_records_are_read_by_their_keys_in_the_json_too() -> None:
+    layer = LayerResult(name="first", bits=4)
+    assert (layer["name"], layer["bits"]) == (layer.name, layer.bits)
+    with pytest.raises(KeyError):
+        layer["nothing"]

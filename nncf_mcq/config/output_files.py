@@ -35,6 +35,13 @@ _Optional = Annotated[Part, BeforeValidator(lambda found: {} if found is None el
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    def __getitem__(self, key: str) -> Any:
+        """A value by its key in the JSON."""
+        try:
+            return getattr(self, key)
+        except AttributeError as error:
+            raise KeyError(key) from error
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values; without what was left out."""
         return self.model_dump(exclude_unset=True)
