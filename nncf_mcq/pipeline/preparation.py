@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import Arrays, ModelRunner
+from nncf_mcq.pipeline.activation_choice import choose_activation_rule
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -161,10 +163,14 @@ def prepare(
         images = calibration[half:]
         search_model = calibrated.observe(calibration[:half], stages, " for search")
     table = search_model.weight_table(bits, stages)
+    run = functools.partial(ModelRunner.compile, threads=runtime.threads, batch_size=runtime.batch_size)
     with stages.stage("float reference"):
-        runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
-        reference = runner([images])
+        reference = run(model)([images])
         scores = choose_scores(describe_outputs(model), reference, score)
+    rule = choose_activation_rule(calibrated, table, scores, run, stages)
+    is_one = search_model is calibrated
+    calibrated = calibrated.with_activation_rule(rule)
+    search_model = calibrated if is_one else search_model.with_activation_rule(rule)
     return Preparation(
         calibrated=calibrated,
         search_model=search_model,
