@@ -62,6 +62,16 @@ class ActivationStatistics:
     samples: torch.Tensor
     rank: int
 
+    def of_images(self, indices: NDArray[np.intp]) -> ActivationStatistics:
+        """Values of some of the images.
+
+        Args:
+            indices: Of the images.
+        """
+        chosen = torch.from_numpy(indices)
+        by_image = self.samples.reshape(len(self.samples), len(self.minima), -1)
+        return ActivationStatistics(self.minima[chosen], self.maxima[chosen], by_image[:, chosen].flatten(1), self.rank)
+
 
 @dataclass(frozen=True)
 class ModelStatistics:

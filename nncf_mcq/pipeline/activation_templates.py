@@ -6,9 +6,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from nncf_mcq.calibration.statistics import ActivationStatistics
+from nncf_mcq.config.parameters import NamedParameters
 from nncf_mcq.config.schema import ActivationsConfig
 from nncf_mcq.ir.template import asymmetric_points, build_template
 from nncf_mcq.model.algorithm import ValueRange
@@ -30,6 +33,7 @@ class ActivationTemplates:
         fake_quantized: The same with NNCF's quantizers in their places, see `place_activation_quantizers`.
         statistics: Values seen at each activation point.
         config: Mode and range initializer.
+        rule: Range initializer at 8 bits, where it is another one.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class ActivationTemplates:
         fake_quantized: ov.Model,
         statistics: Mapping[str, ActivationStatistics],
         config: ActivationsConfig,
+        rule: NamedParameters | None = None,
     ) -> None:
         self.fake_quantized = fake_quantized
         self.config = config
+        self.rule = rule
         self._quantizable = quantizable
         self._statistics = statistics
         self._ranges: dict[int, dict[str, ValueRange]] = {}
@@ -49,7 +55,19 @@ class ActivationTemplates:
 
     def observe(self, statistics: Mapping[str, ActivationStatistics]) -> ActivationTemplates:
         """The same for what other images yield."""
-        return ActivationTemplates(self._quantizable, self.fake_quantized, statistics, self.config)
+        return ActivationTemplates(self._quantizable, self.fake_quantized, statistics, self.config, self.rule)
+
+    def of_images(self, indices: NDArray[np.intp]) -> ActivationTemplates:
+        """The same for some of the images.
+
+        Args:
+            indices: Of the images.
+        """
+        return self.observe({name: values.of_images(indices) for name, values in self._statistics.items()})
+
+    def with_rule(self, rule: NamedParameters | None) -> ActivationTemplates:
+        """The same with another range initializer at 8 bits; None for the configured one."""
+        return ActivationTemplates(self._quantizable, self.fake_quantized, self._statistics, self.config, rule)
 
     def ranges(self, bits: int) -> Mapping[str, ValueRange]:
         """The range of every activation point at one bit-width."""
@@ -62,7 +80,7 @@ class ActivationTemplates:
                         self._quantizable.unified_scales,
                         self._statistics,
                         {point.name: bits for point in points},
-                        ACTIVATION_RANGE_INITIALIZERS.create(self.config.range),
+                        ACTIVATION_RANGE_INITIALIZERS.create(self._rule(bits)),
                         asymmetric_points(self.fake_quantized, points) if self._is_asymmetric(bits) else (),
                     )
             return self._ranges[bits]
@@ -96,6 +114,9 @@ class ActivationTemplates:
                 for group, members in self._quantizable.activation_groups.items()
                 if group in choices
             }
+
+    def _rule(self, bits: int) -> NamedParameters:
+        return self.rule if self.rule is not None and bits == INT8_BITS else self.config.range
 
     def _is_asymmetric(self, bits: int) -> bool:
         mode = self.config.mode

@@ -10,6 +10,7 @@ import openvino as ov
 import torch
 
 from nncf_mcq.calibration.statistics import ModelStatistics, collect_statistics
+from nncf_mcq.config.parameters import NamedParameters
 from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.ir.assemble import assemble, fixed_bytes
 from nncf_mcq.ir.template import place_activation_quantizers, shared_grids
@@ -135,6 +136,10 @@ class CalibratedModel:
             curvature=Curvature(self.quantizable, calibration, self.threads),
             purpose=purpose,
         )
+
+    def with_activation_rule(self, rule: NamedParameters | None) -> CalibratedModel:
+        """A copy with another range initializer for activations of 8 bits; None keeps the configured one."""
+        return self if rule is None else dataclasses.replace(self, activations=self.activations.with_rule(rule))
 
     def weight_table(self, bits: Sequence[int] | Mapping[str, int], stages: Stages) -> WeightTable:
         """Clips, rounds and corrects all weights at the given bit-widths, or each layer's at its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from nncf_mcq.model.batching import find_batch_size
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import AnySamples, Arrays, Samples, as_samples
+from nncf_mcq.pipeline.activation_choice import choose_activation_rule
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
@@ -171,9 +173,13 @@ def prepare(
     table = search_model.weight_table(bits, stages)
     with stages.stage("float reference"):
         runtime = _with_batch_size(model, images, runtime)
-        runner = ModelRunner.compile(model, runtime.threads, batch_size=runtime.batch_size)
-        reference = runner(images.arrays)
+        run = functools.partial(ModelRunner.compile, threads=runtime.threads, batch_size=runtime.batch_size)
+        reference = run(model)(images.arrays)
         scores = choose_scores(describe_outputs(model), reference, score)
+    rule = choose_activation_rule(calibrated, table, scores, run, stages)
+    is_one = search_model is calibrated
+    calibrated = calibrated.with_activation_rule(rule)
+    search_model = calibrated if is_one else search_model.with_activation_rule(rule)
     return Preparation(
         calibrated=calibrated,
         search_model=search_model,

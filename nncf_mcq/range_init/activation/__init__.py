@@ -1,5 +1,6 @@
 """Activation range initializers: where the values between layers are clipped at a given width."""
 
+from nncf_mcq.range_init.activation.automatic import AutomaticActivationRange
 from nncf_mcq.range_init.activation.base import ActivationRangeInitializer, ActivationRangeTask
 from nncf_mcq.range_init.activation.extremes import MaxActivationRange, MeanMaxActivationRange, MovingMaxActivationRange
 from nncf_mcq.range_init.activation.mse import MseActivationRange
@@ -9,6 +10,7 @@ from nncf_mcq.range_init.activation.ranges import activation_ranges, relative_er
 __all__ = [
     "ActivationRangeInitializer",
     "ActivationRangeTask",
+    "AutomaticActivationRange",
     "MaxActivationRange",
     "MeanMaxActivationRange",
     "MovingMaxActivationRange",

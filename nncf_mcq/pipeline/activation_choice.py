@@ -1,0 +1,97 @@
+"""The choice of the activations' rule at 8 bits: what scores best on images that the ranges were not taken from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import Arrays, Samples
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
+from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
+from nncf_mcq.range_init.activation.automatic import AutomaticActivationRange
+from nncf_mcq.utils.progress import Stages
+from nncf_mcq.weights.weight_table import WeightTable
+
+MAXIMUM_IMAGES = 64
+"""Images that are scored in each half: more cost time and change no choice that matters."""
+
+MARGIN = 0.2
+"""Share by which a candidate's score must be lower than the first one's: smaller differences do not hold on other
+images, as the divergence of a few of them makes most of the score."""
+
+
+def choose_activation_rule(
+    calibrated: CalibratedModel,
+    table: WeightTable,
+    score: OutputScores,
+    run: Callable[..., ModelRunner],
+    stages: Stages,
+) -> NamedParameters | None:
+    """The candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves of the images.
+
+    The weights are those of the table at its largest bit-width, the same for all candidates.
+
+    Args:
+        calibrated: The model with the statistics of all calibration images.
+        table: Its weights, or those of a part of the images.
+        score: Distance of all outputs from the float model's.
+        run: Makes the runner of a model.
+        stages: Reports the progress.
+
+    Returns:
+        The parameters of the rule; None where there is nothing to choose: another rule is configured, no activation has
+        8 bits, or there is one image.
+    """
+    parameters = calibrated.activations.config.range
+    images = calibrated.calibration
+    if not isinstance(parameters, AutomaticActivationRange.Parameters) or len(images) < 2:
+        return None
+    if INT8_BITS not in calibrated.activations.config.widths or len(parameters.candidates) < 2:
+        return None
+    halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
+    bits = max(width for width in table.bits if width != FLOAT_CHOICE)
+    policy = Policy(
+        {layer.name: bits for layer in calibrated.quantizable.layers},
+        {point.name: INT8_BITS for point in calibrated.quantizable.activation_points},
+    )
+    with stages.stage("activation ranges", len(halves) * len(parameters.candidates)) as advance:
+        float_runner = run(calibrated.quantizable.model)
+        scores = np.zeros((len(halves), len(parameters.candidates)))
+        for row, (seen, held_out) in enumerate(zip(halves, reversed(halves), strict=True)):
+            reference = float_runner(images[held_out].arrays)
+            observed = calibrated.activations.of_images(seen)
+            for column, candidate in enumerate(parameters.candidates):
+                other = dataclasses.replace(calibrated, activations=observed.with_rule(candidate))
+                scores[row, column] = _score(other, policy, table, images[held_out], reference, score, run)
+                advance()
+    return parameters.candidates[_best(scores.tolist())]
+
+
+def _best(scores: Sequence[Sequence[float]]) -> int:
+    """The column of least sum among the first one and those that are less by `MARGIN` in every row."""
+    columns = list(zip(*scores, strict=True))
+    better = [
+        index
+        for index, column in enumerate(columns)
+        if index == 0 or all(found < (1 - MARGIN) * first for found, first in zip(column, columns[0], strict=True))
+    ]
+    return min(better, key=lambda index: sum(columns[index]))
+
+
+def _score(
+    calibrated: CalibratedModel,
+    policy: Policy,
+    table: WeightTable,
+    images: Samples,
+    reference: Arrays,
+    score: OutputScores,
+    run: Callable[..., ModelRunner],
+) -> float:
+    found = score(run(calibrated.build(policy, table, packed=False))(images.arrays), reference)
+    # A model whose outputs are no numbers is worse than any other.
+    return found if np.isfinite(found) else float("inf")
