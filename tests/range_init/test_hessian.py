@@ -14,6 +14,7 @@ from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline import curvature as curvature_module
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
@@ -172,8 +173,8 @@ def test_the_weight_table_is_built_with_the_fisher_of_the_calibration_images() -
 def test_is_computed_once_and_only_where_a_rule_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[np.ndarray] = []
 
-    def collect(quantizable: Any, images: np.ndarray, **options: Any) -> dict[str, torch.Tensor]:
-        calls.append(images)
+    def collect(quantizable: Any, images: Samples, **options: Any) -> dict[str, torch.Tensor]:
+        calls.append(images.arrays[0])
         return collect_fisher(quantizable, images, **options)
 
     monkeypatch.setattr(curvature_module, "collect_fisher", collect)
@@ -196,8 +197,8 @@ def test_is_computed_once_and_only_where_a_rule_needs_it(monkeypatch: pytest.Mon
 def test_many_calibration_images_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[np.ndarray] = []
 
-    def collect(quantizable: Any, images: np.ndarray, **_: Any) -> dict[str, torch.Tensor]:
-        seen.append(images)
+    def collect(quantizable: Any, images: Samples, **_: Any) -> dict[str, torch.Tensor]:
+        seen.append(images.arrays[0])
         return {layer.name: torch.ones(layer.groups, layer.rows, layer.columns) for layer in quantizable.layers}
 
     monkeypatch.setattr(curvature_module, "collect_fisher", collect)
