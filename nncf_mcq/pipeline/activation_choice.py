@@ -32,7 +32,7 @@ def choose_activation_rule(
     run: Callable[..., ModelRunner],
     stages: Stages,
 ) -> NamedParameters | None:
-    """The candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves of the images.
+    """Finds a candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves.
 
     The weights are those of the table at its largest bit-width, the same for all candidates.
 

@@ -24,8 +24,8 @@ class AutomaticActivationRange(ActivationRangeInitializer):
     What clipping costs depends on how far the largest values count for the outputs, which no error of an activation
     tells, and on values that few images do not show. So each candidate's ranges are taken from one half of the
     calibration images and scored on the other, both ways round; another candidate than the first is taken only where it
-    is clearly better in both. Below 8 bits, where clipping gains much, and where there is a single image, the first candidate
-    is kept.
+    is clearly better in both. Below 8 bits, where clipping gains much, and where there is a single image, the first
+    candidate is kept.
     """
 
     class Parameters(ActivationRangeInitializer.Parameters):
