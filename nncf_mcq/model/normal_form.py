@@ -21,15 +21,15 @@ from nncf_mcq.errors import ConfigError, QuantizationError, reason_of
 from nncf_mcq.model.equal_constants import share_equal_weights
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.int8_forms import use_int8_forms
-from nncf_mcq.model.layer_names import (
+from nncf_mcq.model.nodes import LAYER_TYPES
+from nncf_mcq.model.operation_names import (
+    GivenName,
     given_names,
-    layer_names,
     make_names_unique,
     name_layers,
     number_others,
     restore_names,
 )
-from nncf_mcq.model.nodes import LAYER_TYPES
 
 _HALF_TYPES: Final = ("f16", "bf16")
 _DOUBLE_TYPE: Final = "f64"
@@ -92,7 +92,7 @@ def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape]) -> ov
     make_names_unique(model)
     given = given_names(model)
     _fold(model, given)
-    name_layers(model)
+    name_layers(model, given)
     model = share_equal_weights(use_int8_forms(model))
     read = _round_trip(model)
     number_others(read, given)
@@ -148,12 +148,11 @@ def _compute_in_float32(model: ov.Model) -> None:
             raise QuantizationError(f"the model cannot be computed in float32: {reason_of(error)}") from error
 
 
-def _fold(model: ov.Model, given: Sequence[str]) -> None:
+def _fold(model: ov.Model, given: Sequence[GivenName]) -> None:
     """Folds constants and operations that other frontends fold as well, as `openvino.convert_model` does."""
-    layers = layer_names(model)
     # Constants that follow from the input's shape stay computed: `cf` would fold them too.
     apply_moc_transformations(model, cf=False)
-    restore_names(model, given, layers)
+    restore_names(model, given)
     apply_fused_names_cleanup(model)
 
 

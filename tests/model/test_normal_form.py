@@ -103,6 +103,22 @@ def test_names_of_onnx_nodes_stay_where_others_are_folded_into_them(biased_onnx:
     ]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_folded_normalization_leaves_the_layer_its_name(groups: int, tmp_path: Path) -> None:
+    # What OpenVINO notes of a fusion differs: of a convolution its name, of a grouped one that of its tensor only.
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "first"),
+        helper.make_node("Conv", ["c0", "w1"], ["c1"], "second", group=groups),
+        helper.make_node("BatchNormalization", ["c1", "gamma", "beta", "mean", "variance"], ["n1"], "norm"),
+        helper.make_node("Relu", ["n1"], ["y"], "activation"),
+    ]
+    shapes: dict[str, Sequence[int]] = {"w0": (8, 3, 1, 1), "w1": (8, 8 // groups, 3, 3)}
+    shapes |= dict.fromkeys(("gamma", "beta", "mean", "variance"), (8,))
+    file = onnx_file(tmp_path / "grouped.onnx", nodes, shapes, "y")
+    model = to_openvino(load_model(str(file), base_directory=Path()), SAMPLE_SIZE)
+    assert [layer.name for layer in find_layers(model).layers] == ["first", "second"]
+
+
 @pytest.mark.parametrize("name", ["Conv_0", "Conv_2", "MatMul_8", "Gemm_9"])
 def test_names_of_onnx_nodes_are_scopes(biased_onnx: Path, name: str) -> None:
     model = to_openvino(load_model(str(biased_onnx), base_directory=Path()), SAMPLE_SIZE)

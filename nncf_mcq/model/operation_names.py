@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import openvino as ov
@@ -22,66 +23,83 @@ _FUSED_NAMES: Final = "fused_names_0"
 """The rt_info in which OpenVINO's transformations note the operations that one was made from."""
 
 
-def given_names(model: ov.Model) -> tuple[str, ...]:
-    """Names that come from the user's model rather than from a conversion, in the order of the model.
+@dataclass(frozen=True)
+class GivenName:
+    """A name that comes from the user's model rather than from a conversion.
 
-    In an IR these are all names: users see them there, whatever they count.
+    Attributes:
+        name: Friendly name of an operation.
+        kind: Type of the operation.
+        tensors: Names of its first output.
+    """
+
+    name: str
+    kind: str
+    tensors: frozenset[str]
+
+
+def given_names(model: ov.Model) -> tuple[GivenName, ...]:
+    """The names that a user knows, in the order of the model.
+
+    In an IR these are the names of all operations but layers, whatever they count: users see them there.
     """
     is_ir, traced = model.has_rt_info(["version"]), _is_traced(model)
-    operations = model.get_ordered_ops()
-    return tuple(item.get_friendly_name() for item in operations if is_ir or not _is_made_up(item, traced))
+    return tuple(
+        GivenName(operation.get_friendly_name(), operation.get_type_name(), _tensor_names(operation))
+        for operation in model.get_ordered_ops()
+        if (is_ir and not _is_layer(operation)) or not _is_made_up(operation, traced)
+    )
 
 
-def restore_names(model: ov.Model, given: Sequence[str], layers: frozenset[str]) -> None:
+def restore_names(model: ov.Model, given: Sequence[GivenName]) -> None:
     """Gives operations the names back that they had before transformations fused others with them.
 
-    An operation that was made from several gets the name of the layer among them, or else of the last.
+    A layer that was made from several operations gets the name of the layer among them, another operation that of one
+    of its own type, or else of the last.
 
     Args:
         model: The transformed model, with the names of fused operations in its rt_info; it is edited.
-        given: Names before the transformations, as `given_names` found them.
-        layers: Those among them that are names of layers.
+        given: Names before the transformations.
     """
-    known = frozenset(given)
     present = {operation.get_friendly_name() for operation in model.get_ops()}
-    missing = [name for name in given if name not in present]
+    missing = [item for item in given if item.name not in present]
+    of_layers, of_all = _names_of_layers(given), {item.name for item in given}
     for operation in model.get_ordered_ops():
-        if operation.get_type_name() == "Constant":
+        name, is_layer = operation.get_friendly_name(), _is_layer(operation)
+        keeps_others = name in of_all or not _has_default_name(operation)
+        if operation.get_type_name() == "Constant" or (name in of_layers if is_layer else keeps_others):
             continue
-        is_layer = operation.get_type_name() in _LAYERS
-        name = operation.get_friendly_name()
-        kept = name in layers if is_layer else name in known or not _has_default_name(operation)
-        information = operation.get_rt_info()
-        if kept or _FUSED_NAMES not in information:
-            continue
-        fused = f",{information[_FUSED_NAMES].astype(str)},"
-        # Not split at the commas: names may hold some.
-        found = [name for name in missing if f",{name}," in fused]
-        if is_layer:
-            found = [name for name in found if name in layers]
-        if found:
-            operation.set_friendly_name(found[-1])
-            missing.remove(found[-1])
+        fused = _fused_names(operation)
+        found = [
+            item
+            for item in missing
+            if (item.kind in _LAYERS) == is_layer
+            # Some transformations forget the name of the operation, and keep that of its output.
+            and (f",{item.name}," in fused or (is_layer and item.tensors & _tensor_names(operation)))
+        ]
+        same_type = [item for item in found if item.kind == operation.get_type_name()]
+        chosen = same_type or [item for item in found if not _is_default_name(item.name)]
+        if chosen:
+            operation.set_friendly_name(chosen[-1].name)
+            missing.remove(chosen[-1])
 
 
-def layer_names(model: ov.Model) -> frozenset[str]:
-    """Names of convolutions and MatMuls that come from the user's model."""
-    traced = _is_traced(model)
-    return frozenset(item.get_friendly_name() for item in _layers(model) if not _is_made_up(item, traced))
-
-
-def name_layers(model: ov.Model) -> None:
+def name_layers(model: ov.Model, given: Sequence[GivenName]) -> None:
     """Replaces made-up names of convolutions and MatMuls by ones that are the same in every run.
 
     Where a folded batch normalization took the layer's name, the operation that reads the layer's output still has the
     name of its module: that one is taken.
+
+    Args:
+        model: The model; it is edited.
+        given: Names that stay.
     """
-    traced = _is_traced(model)
+    kept = _names_of_layers(given)
     taken = {operation.get_friendly_name() for operation in model.get_ops()}
-    for number, operation in enumerate(_layers(model)):
-        kind = operation.get_type_name()
+    for number, operation in enumerate(filter(_is_layer, model.get_ordered_ops())):
+        kind, name = operation.get_type_name(), operation.get_friendly_name()
         # A name of this form may be from here: the readers of a layer have other names by now, and could change it.
-        if not _is_made_up(operation, traced) or operation.get_friendly_name() == f"{kind}_{number}":
+        if name in kept or not _has_default_name(operation) or name == f"{kind}_{number}":
             continue
         readers = [target.get_node().get_friendly_name() for target in operation.output(0).get_target_inputs()]
         module = readers[0].split("/")[0].removeprefix("__module.") if len(readers) == 1 and "/" in readers[0] else ""
@@ -92,17 +110,20 @@ def name_layers(model: ov.Model) -> None:
         taken.add(name)
 
 
-def number_others(model: ov.Model, given: Sequence[str]) -> None:
+def number_others(model: ov.Model, given: Sequence[GivenName]) -> None:
     """Numbers made-up names of all other operations in the order of the model, instead of that of their making.
 
     Args:
         model: The model; it is edited.
-        given: Names that stay, as `given_names` found them.
+        given: Names that stay.
     """
-    kept = frozenset(given)
-    operations = [item for item in model.get_ordered_ops() if item.get_type_name() not in _LAYERS]
-    made_up = [item for item in operations if _has_default_name(item) and item.get_friendly_name() not in kept]
-    renamed = {item.get_name() for item in made_up}
+    kept = {item.name for item in given}
+    made_up = [
+        operation
+        for operation in model.get_ordered_ops()
+        if not _is_layer(operation) and _has_default_name(operation) and operation.get_friendly_name() not in kept
+    ]
+    renamed = {operation.get_name() for operation in made_up}
     taken = {item.get_friendly_name() for item in model.get_ops() if item.get_name() not in renamed}
     numbers: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
     for operation in made_up:
@@ -114,7 +135,7 @@ def number_others(model: ov.Model, given: Sequence[str]) -> None:
 def make_names_unique(model: ov.Model) -> None:
     """Numbers operations that have the name of another; layers and then inputs keep theirs before others do."""
     operations = model.get_ordered_ops()
-    first = [*_layers(model), *model.get_parameters()]
+    first = [*filter(_is_layer, operations), *model.get_parameters()]
     names = {operation.get_friendly_name() for operation in operations}
     kept: set[str] = set()
     for operation in _without_repetition([*first, *operations]):
@@ -127,8 +148,22 @@ def make_names_unique(model: ov.Model) -> None:
         kept.add(name)
 
 
-def _layers(model: ov.Model) -> list[ov.Node]:
-    return [operation for operation in model.get_ordered_ops() if operation.get_type_name() in _LAYERS]
+def _is_layer(operation: ov.Node) -> bool:
+    return operation.get_type_name() in _LAYERS
+
+
+def _names_of_layers(given: Iterable[GivenName]) -> frozenset[str]:
+    return frozenset(item.name for item in given if item.kind in _LAYERS)
+
+
+def _tensor_names(operation: ov.Node) -> frozenset[str]:
+    return frozenset(operation.output(0).get_names()) if operation.get_output_size() else frozenset()
+
+
+def _fused_names(operation: ov.Node) -> str:
+    """With a comma around each; not split, since names may hold commas themselves."""
+    information = operation.get_rt_info()
+    return f",{information[_FUSED_NAMES].astype(str)}," if _FUSED_NAMES in information else ""
 
 
 def _is_traced(model: ov.Model) -> bool:
@@ -144,11 +179,15 @@ def _is_made_up(operation: ov.Node, traced: bool) -> bool:
     """
     if not _has_default_name(operation):
         return False
-    return traced or operation.get_friendly_name() == operation.get_name() or not operation.output(0).get_names()
+    return traced or operation.get_friendly_name() == operation.get_name() or not _tensor_names(operation)
 
 
 def _has_default_name(operation: ov.Node) -> bool:
-    match = _DEFAULT_NAME.fullmatch(operation.get_friendly_name())
+    return _is_default_name(operation.get_friendly_name())
+
+
+def _is_default_name(name: str) -> bool:
+    match = _DEFAULT_NAME.fullmatch(name)
     return match is not None and match[1].lower() in _TYPES
 
 
