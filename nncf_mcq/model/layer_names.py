@@ -11,7 +11,7 @@ from typing import Final
 import openvino as ov
 from openvino import opset13
 
-_LAYERS: Final = frozenset({"Convolution", "GroupConvolution", "MatMul"})
+from nncf_mcq.model.nodes import LAYER_TYPES
 
 _DEFAULT_NAME: Final = re.compile(r"([A-Z][A-Za-z0-9]*)_\d+")
 """The type of an operation and how many the process had made: other numbers in the next run."""
@@ -48,7 +48,7 @@ def restore_names(model: ov.Model, given: Sequence[str], layers: frozenset[str])
     for operation in model.get_ordered_ops():
         if operation.get_type_name() == "Constant":
             continue
-        is_layer = operation.get_type_name() in _LAYERS
+        is_layer = operation.get_type_name() in LAYER_TYPES
         name = operation.get_friendly_name()
         kept = name in layers if is_layer else name in known or not _has_default_name(operation)
         information = operation.get_rt_info()
@@ -65,13 +65,13 @@ def restore_names(model: ov.Model, given: Sequence[str], layers: frozenset[str])
 
 
 def layer_names(model: ov.Model) -> frozenset[str]:
-    """Names of convolutions and MatMuls that come from the user's model."""
+    """Names of layers that come from the user's model."""
     traced = _is_traced(model)
     return frozenset(item.get_friendly_name() for item in _layers(model) if not _is_made_up(item, traced))
 
 
 def name_layers(model: ov.Model) -> None:
-    """Replaces made-up names of convolutions and MatMuls by ones that are the same in every run.
+    """Replaces made-up names of layers by ones that are the same in every run.
 
     Where a folded batch normalization took the layer's name, the operation that reads the layer's output still has the
     name of its module: that one is taken.
@@ -100,7 +100,7 @@ def number_others(model: ov.Model, given: Sequence[str]) -> None:
         given: Names that stay, as `given_names` found them.
     """
     kept = frozenset(given)
-    operations = [item for item in model.get_ordered_ops() if item.get_type_name() not in _LAYERS]
+    operations = [item for item in model.get_ordered_ops() if item.get_type_name() not in LAYER_TYPES]
     made_up = [item for item in operations if _has_default_name(item) and item.get_friendly_name() not in kept]
     renamed = {item.get_name() for item in made_up}
     taken = {item.get_friendly_name() for item in model.get_ops() if item.get_name() not in renamed}
@@ -128,7 +128,7 @@ def make_names_unique(model: ov.Model) -> None:
 
 
 def _layers(model: ov.Model) -> list[ov.Node]:
-    return [operation for operation in model.get_ordered_ops() if operation.get_type_name() in _LAYERS]
+    return [operation for operation in model.get_ordered_ops() if operation.get_type_name() in LAYER_TYPES]
 
 
 def _is_traced(model: ov.Model) -> bool:
