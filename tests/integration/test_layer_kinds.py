@@ -15,7 +15,7 @@ from torch import nn
 
 from nncf_mcq import quantize
 from nncf_mcq.config.output_files import LayerResult
-from nncf_mcq.ir.verification import runtime_precisions
+from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.algorithm import quiet_nncf
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import to_openvino
@@ -45,11 +45,15 @@ def batch_of_matrices() -> ov.Model:
     return make_model(build, (1, 3, 10, 32))
 
 
-def transposed(dimensions: int, **options: int) -> Callable[[], ov.Model]:
+def transposed(
+    dimensions: int, *, output_padding: int = 0, groups: int = 1, dilation: int = 1
+) -> Callable[[], ov.Model]:
     convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dimensions - 1]
+    layer = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dimensions - 1](
+        8, 16, 3, 2, 1, output_padding=output_padding, groups=groups, dilation=dilation
+    )
     shape = (1, 3, *(6 for _ in range(dimensions)))
-    parts = (convolution(3, 8, 3, 1, 1), nn.ReLU(), layer(8, 16, 3, 2, 1, **options), nn.ReLU(), convolution(16, 4, 1))
+    parts = (convolution(3, 8, 3, 1, 1), nn.ReLU(), layer, nn.ReLU(), convolution(16, 4, 1))
     return lambda: torch_model(shape, *parts)
 
 
