@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import openvino as ov
 from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images, iterate_images
+from nncf_mcq.config.output_files import FloatWeight
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import NO_TARGET
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.ir.float_weights import average_weight_bits, find_float_weights
 from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model import int8
@@ -122,7 +124,8 @@ def quantize(
     quantized = calibrated.build(policy, final.table)
     latency = calibrated.check_latency(quantized, policy, stages)
     with stages.stage("report"):
-        metrics = measure(float_model, quantized, prepared.costs, policy)
+        floats = find_float_weights(quantized, calibrated.quantizable, policy)
+        metrics = measure(float_model, quantized, prepared.costs, policy, floats)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,
@@ -136,6 +139,7 @@ def quantize(
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),
+        float_weights=floats,
     )
 
 
@@ -147,7 +151,9 @@ def _quantize_int8(
     quantizable, quantized = int8.quantize_int8(float_model, calibration, ignored_scopes, stages)
     policy = int8.int8_policy(quantizable)
     with stages.stage("report"):
-        metrics = measure(float_model, quantized, CostModel(quantizable, policy.activation_bits, None), policy)
+        floats = find_float_weights(quantized, quantizable, policy)
+        costs = CostModel(quantizable, policy.activation_bits, None)
+        metrics = measure(float_model, quantized, costs, policy, floats)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,
@@ -158,6 +164,7 @@ def _quantize_int8(
         search=int8.int8_search_report(),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
+        float_weights=floats,
     )
 
 
@@ -170,10 +177,15 @@ class _Measure:
     evaluate: Evaluate | Report | None
 
     def __call__(
-        self, float_model: ov.Model, quantized: ov.Model, costs: CostModel, policy: Policy
+        self,
+        float_model: ov.Model,
+        quantized: ov.Model,
+        costs: CostModel,
+        policy: Policy,
+        floats: Sequence[FloatWeight],
     ) -> dict[str, dict[str, float]]:
         metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
-        metrics["quantized"]["average_weight_bits"] = costs.average_bits(policy)
+        metrics["quantized"]["average_weight_bits"] = average_weight_bits(costs.quantizable, policy, floats)
         metrics["quantized"]["bops"] = costs.bops(policy)
         if self.report_dataset is not None:
             report = Report(functools.partial(_unlabelled, self.report_dataset, float_model), {}, self.threads)

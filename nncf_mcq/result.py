@@ -25,6 +25,7 @@ from nncf_mcq.config.output_files import (
     RESULT_FILE,
     UNSAVED_POLICY_FILE,
     DatasetReport,
+    FloatWeight,
     Histograms,
     LayerHistogram,
     LayerResult,
@@ -52,6 +53,7 @@ from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
+_NO_KERNEL = "OpenVINO has no int8 kernel for this kind of layer"
 _PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
 
 
@@ -70,6 +72,7 @@ class QuantizationResult:
         seconds: Wall time by stage.
         verification_images: Samples on which the saved file must equal the scored model.
         histograms: Layer name to its weights before and after quantization.
+        float_weights: The weights that stay in floating point, and why.
         origin: The configuration and the command, where a command made it.
         verification: Whether the saved file does what the scored model does; None before it is saved.
     """
@@ -84,6 +87,7 @@ class QuantizationResult:
     seconds: dict[str, float]
     verification_images: Samples = field(repr=False)
     histograms: dict[str, LayerHistogram] = field(default_factory=dict, repr=False)
+    float_weights: list[FloatWeight] = field(default_factory=list)
     origin: Origin | None = None
     verification: VerificationResult | None = None
 
@@ -144,12 +148,13 @@ class QuantizationResult:
             "config": json.dumps(config.to_dict()),
             "versions": json.dumps(versions()),
         }
-        names = [layer.name for layer in self.layers if layer.bits is not None]
+        names = [layer.name for layer in self.layers if layer.bits is not None and layer.integer_kernel]
         exported = export(
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
         self.verification = exported.verification
-        causes = {layer.name: layer.cause for layer in exported.verification.float_layers}
+        causes = {layer.name: _NO_KERNEL for layer in self.layers if layer.needs_float_kernel}
+        causes |= {layer.name: layer.cause for layer in exported.verification.float_layers}
         # The plugin may fuse a float layer with others.
         self.layers = [
             layer.model_copy(
@@ -190,6 +195,7 @@ class QuantizationResult:
         document = RunResult(
             metrics=RunMetrics(**self.metrics),
             layers=tuple(self.layers),
+            float_weights=tuple(self.float_weights),
             search=self.search,
             timing=Timing(seconds={stage: round(value, 3) for stage, value in self.seconds.items()}),
             versions=versions(),
@@ -242,6 +248,8 @@ def describe_layers(
                 macs=layer.macs,
                 mac_share=layer.macs / macs,
                 group=layer.group,
+                integer_kernel=layer.integer_kernel,
+                allowed_bits=layer.allowed_bits,
             )
         )
     return records

@@ -16,8 +16,9 @@ import openvino as ov
 from nncf_mcq.model import INT8_PRECISIONS
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_and_compile
 
-COMPUTE_TYPES: Final = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
-"""The plugin's names of the layers that multiply weights; group convolutions are `Convolution` there."""
+COMPUTE_TYPES: Final = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"})
+"""The plugin's names of the layers that multiply weights; group convolutions are `Convolution` there, and each
+direction of a recurrent layer is one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RuntimeLayer:
 
     @property
     def is_compute(self) -> bool:
-        """Whether it multiplies weights: a convolution or a matrix product."""
+        """Whether it multiplies weights: a convolution, a matrix product or a recurrent layer."""
         return self.layer_type in COMPUTE_TYPES
 
     @property

@@ -119,6 +119,19 @@ def matmul_model(
     )
 
 
+def embedding_model(layer: str | None = None) -> ov.Model:
+    """Entries of five values for 2 x 3 numbers from 0 to 6, looked up by `embedding`, then a MatMul of that name."""
+
+    def build(data: ov.Node) -> ov.Node:
+        indices = opset.convert(data, "i32")
+        entries = opset.gather(random_constant(7, 5), indices, opset.constant(np.int32(0)), name="embedding")
+        if layer is None:
+            return opset.relu(entries)
+        return opset.matmul(opset.relu(entries), random_constant(5, 4, seed=1), False, False, name=layer)
+
+    return make_model(build, (1, 6))
+
+
 def shared_weights_model() -> ov.Model:
     """Two convolutions, `first` and `second`, that read one constant; then `last`."""
 

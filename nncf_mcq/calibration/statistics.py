@@ -9,12 +9,14 @@ import numpy as np
 import openvino as ov
 import torch
 from numpy.typing import NDArray
+from openvino import opset13 as opset
 
 from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance
-from nncf_mcq.calibration.unfolding import unfolder
+from nncf_mcq.calibration.unfolding import layer_input, unfolder
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.layer_forms import STATE_PORTS
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.utils.torch_threads import TorchPool
@@ -37,6 +39,12 @@ class LayerStatistics:
     mean: torch.Tensor
     covariance: torch.Tensor | None
     variance: torch.Tensor
+
+    @classmethod
+    def of_entries(cls, layer: QuantizableLayer) -> LayerStatistics:
+        """Those of an embedding, whose entries are looked up and not multiplied: each value counts the same."""
+        shape = (layer.groups, layer.columns)
+        return cls(torch.zeros(shape), None, torch.ones(shape))
 
     @property
     def second_moment(self) -> torch.Tensor | None:
@@ -205,13 +213,15 @@ def collect_statistics(
     layers: dict[str, _Accumulator] = {}
     activations: dict[str, _ActivationAccumulator] = {}
     for layer in quantizable.layers:
-        layers[layer.name] = _Accumulator(operations[layer.name], layer)
-        observers.setdefault(operations[layer.name].input_value(layer.data_port), []).append(layers[layer.name])
+        value = layer_input(operations[layer.name], layer)
+        if value is not None:
+            layers[layer.name] = _Accumulator(operations[layer.name], layer)
+            observers.setdefault(value, []).append(layers[layer.name])
     for point in quantizable.activation_points:
         activations[point.name] = _ActivationAccumulator(point)
         observers.setdefault(observed_output(operations, point), []).append(activations[point.name])
     observed = list(observers)
-    results = [ov.opset13.result(value) for value in observed]
+    results = [opset.result(value) for value in observed]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "statistics"), threads)
     request = compiled.create_infer_request()
     seen = 0
@@ -235,7 +245,10 @@ def collect_statistics(
         raise QuantizationError("the calibration data set is empty: give at least one image")
     # Sums and moments are as large as each other, and there need not be all of both.
     observers.clear()
-    moments = {name: layers.pop(name).result() for name in list(layers)}
+    moments = {
+        layer.name: layers.pop(layer.name).result() if layer.name in layers else LayerStatistics.of_entries(layer)
+        for layer in quantizable.layers
+    }
     for members in quantizable.groups.values():
         if len(members) > 1:
             _pool(moments, [member.name for member in members])
@@ -243,9 +256,21 @@ def collect_statistics(
 
 
 def observed_output(operations: Mapping[str, ov.Node], point: ActivationPoint) -> ov.Output:
-    """The tensor that an activation point quantizes: the output of its operation, or what an input of it reads."""
+    """The tensor whose values a range must cover: the output of the point's operation, or what an input of it reads.
+
+    The CPU plugin quantizes the hidden states of a recurrent layer on the grid of its input: they are appended.
+
+    Args:
+        operations: By name; nodes are added behind recurrent ones.
+        point: The activation point.
+    """
     operation = operations[point.location]
-    return operation.output(0) if point.input_port is None else operation.input_value(point.input_port)
+    value = operation.output(0) if point.input_port is None else operation.input_value(point.input_port)
+    readers = [operations[name] for name in point.operations]
+    states = [reader.output(0) for reader in readers if reader.get_type_name() in STATE_PORTS and point.reaches(reader)]
+    if not states or point.per_channel:
+        return value
+    return opset.concat([opset.reshape(item, [-1], False) for item in (value, *states)], 0).output(0)
 
 
 def _pool(statistics: dict[str, LayerStatistics], names: list[str]) -> None:

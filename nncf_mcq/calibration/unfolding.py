@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from types import EllipsisType
 
+import numpy as np
 import openvino as ov
 import torch
+from openvino import opset13 as opset
 
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.model.nodes import spatial_pads
+from nncf_mcq.model.nodes import spatial_pads, transposed_pads_begin
+
+Unfold = Callable[[torch.Tensor], torch.Tensor]
 
 POSITIONS_PER_IMAGE = 256
 """Positions of an output map that are sampled from one image, or as many as the layer has columns if those are more.
@@ -27,47 +33,137 @@ def sampled_positions(columns: int) -> int:
     return min(enough, max(POSITIONS_PER_IMAGE, columns))
 
 
-def unfolder(operation: ov.Node, layer: QuantizableLayer) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from the layer's input tensor to (groups, columns, positions)."""
+def layer_input(operation: ov.Node, layer: QuantizableLayer) -> ov.Output | None:
+    """The tensor that `unfolder` takes: the data input of the layer; None for an embedding, which looks up its entries.
+
+    A recurrent layer multiplies the inputs of each step and the hidden states before it, which are the outputs of the
+    step before, or the initial state: (N, directions, steps, inputs + states). The candidate states of a GRU see its
+    hidden states through the reset gate, which is left out.
+
+    Args:
+        operation: The layer's operation; where it is recurrent, nodes are added behind it.
+        layer: The layer.
+    """
+    if layer.kind == "embedding":
+        return None
+    if not layer.is_recurrent:
+        return operation.input_value(layer.data_port)
+    states, first = operation.output(0), opset.unsqueeze(operation.input_value(1), 2)
+    steps = states.get_shape()[2]
+    inputs = []
+    for number, is_reversed in enumerate(_directions(operation)):
+        begin, end = (1, steps) if is_reversed else (0, steps - 1)
+        of_direction, initial = (opset.slice(value, [number], [number + 1], [1], [1]) for value in (states, first))
+        before = opset.slice(of_direction, [begin], [end], [1], [2])
+        before = opset.concat([before, initial] if is_reversed else [initial, before], 2)
+        inputs.append(opset.concat([opset.unsqueeze(operation.input_value(0), 1), before], 3))
+    return opset.concat(inputs, 1).output(0)
+
+
+def unfolder(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
+    """A function from the layer's input tensor, see `layer_input`, to (groups, columns, positions)."""
     if layer.kind == "matmul":
-        transpose = bool(operation.get_attributes()["transpose_a"])
+        return _rows_of_matrices(bool(operation.get_attributes()["transpose_a"]), layer)
+    if layer.is_recurrent:
+        return lambda values: values.permute(1, 3, 0, 2).reshape(layer.groups, layer.columns, -1)
+    return _patches(operation, layer)
 
-        def flatten(values: torch.Tensor) -> torch.Tensor:
-            if transpose:
-                values = values.transpose(-1, -2)
-            return values.reshape(-1, layer.columns).T.unsqueeze(0).contiguous()
 
-        return flatten
+def _directions(operation: ov.Node) -> tuple[bool, ...]:
+    """Whether each direction of a recurrent operation runs from the last step to the first."""
+    direction = str(operation.get_attributes()["direction"]).lower()
+    return {"forward": (False,), "reverse": (True,)}.get(direction, (False, True))
 
-    attributes = operation.get_attributes()
-    spatial = len(layer.weight_shape) - (2 if layer.kind == "convolution" else 3)
-    kernel = list(layer.weight_shape[-spatial:])
-    strides, dilations = list(attributes["strides"]), list(attributes["dilations"])
-    # Not the attributes: `auto_pad` leaves them at zero until the shapes are known.
-    begin, end = spatial_pads(operation, kernel, strides, dilations)
-    if spatial == 1:
-        kernel, strides, dilations, begin, end = [1, *kernel], [1, *strides], [1, *dilations], [0, *begin], [0, *end]
 
-    generator = torch.Generator().manual_seed(0)
-    wanted = sampled_positions(layer.columns)
+def _rows_of_matrices(transpose: bool, layer: QuantizableLayer) -> Unfold:
+    batch = layer.weight_shape[:-2]
 
     def unfold(values: torch.Tensor) -> torch.Tensor:
-        if spatial == 1:
-            values = values.unsqueeze(2)
-        padded = torch.nn.functional.pad(values, (begin[1], end[1], begin[0], end[0]))
-        for dimension in (0, 1):
+        if transpose:
+            values = values.transpose(-1, -2)
+        if layer.groups == 1:
+            return values.reshape(-1, layer.columns).T.unsqueeze(0).contiguous()
+        leading = np.broadcast_shapes(values.shape[:-2], batch)
+        values = values.expand(*leading, *values.shape[-2:])
+        offset = len(leading) - len(batch)
+        grouped = [offset + axis for axis, size in enumerate(batch) if size > 1]
+        others = [axis for axis in range(values.ndim - 1) if axis not in grouped]
+        return values.permute(*grouped, values.ndim - 1, *others).reshape(layer.groups, layer.columns, -1)
+
+    return unfold
+
+
+def _patches(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
+    """Of a convolution: what its kernel covers at each position of the output.
+
+    A transposed convolution is one whose kernel is turned round, over its input with strides - 1 zeros between the
+    values.
+    """
+    attributes = operation.get_attributes()
+    spatial = len(operation.get_input_shape(0)) - 2
+    kernel = list(layer.weight_shape[-spatial:])
+    strides, dilations = list(attributes["strides"]), list(attributes["dilations"])
+    gaps = [1] * spatial
+    if layer.transposed:
+        gaps, begin, end = _stuffed_pads(operation, kernel, strides, dilations)
+        strides = [1] * spatial
+    else:
+        # Not the attributes: `auto_pad` leaves them at zero until the shapes are known.
+        begin, end = spatial_pads(operation, kernel, strides, dilations)
+    outer = [pad for pair in zip(reversed(begin), reversed(end), strict=True) for pad in pair]
+    generator = torch.Generator().manual_seed(0)
+    # All but one of so many inputs of an output value are zeros that were put between.
+    wanted = sampled_positions(layer.columns) * math.prod(gaps)
+
+    def unfold(values: torch.Tensor) -> torch.Tensor:
+        patches = torch.nn.functional.pad(_stuffed(values, gaps), outer)
+        for dimension in range(spatial):
             extent = (kernel[dimension] - 1) * dilations[dimension] + 1
-            padded = padded.unfold(2 + dimension, extent, strides[dimension])
-        # A view (images, channels, output rows, output columns, kernel rows, kernel columns): samples are copied.
-        patches = padded[..., :: dilations[0], :: dilations[1]]
-        images, channels, height, width = patches.shape[:4]
-        if height * width > wanted:
-            position = torch.randperm(height * width, generator=generator)[:wanted]
-            patches = patches[:, :, position // width, position % width]
+            patches = patches.unfold(2 + dimension, extent, strides[dimension])
+        # A view (images, channels, output positions..., kernel...): samples are copied.
+        patches = patches[_every(dilations)]
+        images, channels, *positions = patches.shape[: 2 + spatial]
+        if math.prod(positions) > wanted:
+            chosen = torch.randperm(math.prod(positions), generator=generator)[:wanted]
+            places = torch.unravel_index(chosen, torch.Size(positions))
+            patches = patches.movedim((0, 1), (-2, -1))[places].movedim((-2, -1), (0, 1))
         else:
-            patches = patches.flatten(2, 3)
+            patches = patches.flatten(2, 1 + spatial)
+        if layer.transposed:
+            patches = patches.flip(list(range(3, 3 + spatial)))
         # (images, groups * channels, positions, kernel...) -> (groups, columns, images * positions)
-        patches = patches.reshape(images, layer.groups, channels // layer.groups, -1, kernel[0] * kernel[1])
+        patches = patches.reshape(images, layer.groups, channels // layer.groups, -1, math.prod(kernel))
         return patches.permute(1, 2, 4, 0, 3).reshape(layer.groups, layer.columns, -1)
 
     return unfold
+
+
+def _stuffed_pads(
+    operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Of a transposed convolution: distance of the values in the stuffed input, and its padding, maybe negative."""
+    begin, end = [], []
+    cut = transposed_pads_begin(operation, kernel, strides, dilations)
+    sizes, results = operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:]
+    for size, result, width, stride, dilation, less in zip(
+        sizes, results, kernel, strides, dilations, cut, strict=True
+    ):
+        reach = (width - 1) * dilation
+        begin.append(reach - less)
+        end.append(result + less - ((size - 1) * stride + 1))
+    return strides, begin, end
+
+
+def _stuffed(values: torch.Tensor, gaps: Sequence[int]) -> torch.Tensor:
+    """The values with zeros between them."""
+    if all(gap == 1 for gap in gaps):
+        return values
+    sizes = [(size - 1) * gap + 1 for size, gap in zip(values.shape[2:], gaps, strict=True)]
+    stuffed = values.new_zeros(*values.shape[:2], *sizes)
+    stuffed[_every(gaps)] = values
+    return stuffed
+
+
+def _every(steps: Sequence[int]) -> tuple[EllipsisType | slice[None, None, int], ...]:
+    """The index of every n-th value in the last dimensions."""
+    return (..., *(slice(None, None, step) for step in steps))

@@ -34,6 +34,9 @@ def layers(
         print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
         return
     console.print(layer_listing.layer_table(quantizable))
+    left = layer_listing.float_table(quantizable)
+    if left is not None:
+        console.print(left)
     console.print(layer_listing.budget_table(quantizable, job.config.compression))
 
 

@@ -66,6 +66,8 @@ class LayerResult(_Record):
         macs: Multiply-accumulate operations.
         mac_share: Share of those of all quantizable layers, 0..1.
         group: Layers that share their weights have one group.
+        integer_kernel: Whether OpenVINO has an int8 kernel for it; otherwise only its weights are quantized.
+        allowed_bits: The only bit-widths that its weights can have; None where it can have any.
         runtime_precision: What the written IR runs it in, e.g. `u8`.
         float_cause: Likely cause that this is floating point although its weights are quantized.
     """
@@ -84,13 +86,40 @@ class LayerResult(_Record):
     macs: int | None = None
     mac_share: float | None = None
     group: str | None = None
+    integer_kernel: bool = True
+    allowed_bits: tuple[int, ...] | None = None
     runtime_precision: str | None = None
     float_cause: str | None = None
+
+    @property
+    def needs_float_kernel(self) -> bool:
+        """Whether its quantized weights are multiplied in floating point: those of an embedding are looked up only."""
+        return self.bits is not None and not self.integer_kernel and self.kind != "embedding"
 
     @property
     def is_integer(self) -> bool:
         """Whether the written IR runs it on int8 kernels."""
         return self.runtime_precision in INT8_PRECISIONS
+
+
+class FloatWeight(_Record):
+    """A constant of weights that stays in floating point.
+
+    Attributes:
+        name: Of the layer, or of the operation that reads it.
+        kind: Kind of the layer, or type of the operation.
+        weights: Number of values.
+        share: Of all weights, 0..1.
+        bits: Of each value in the file.
+        reason: Why it is not quantized.
+    """
+
+    name: str
+    kind: str
+    weights: int
+    share: float
+    bits: int
+    reason: str
 
 
 class DatasetReport(_Record):
@@ -239,6 +268,7 @@ class RunResult(_Record):
     Attributes:
         metrics: Of the float model and of the IR.
         layers: In the order of the model.
+        float_weights: The largest first.
         search: How the policy was found.
         timing: By stage.
         versions: Of the packages that made it.
@@ -249,6 +279,7 @@ class RunResult(_Record):
 
     metrics: _Optional[RunMetrics] = RunMetrics()
     layers: tuple[LayerResult, ...]
+    float_weights: tuple[FloatWeight, ...] = ()
     search: _Optional[SearchReport] = SearchReport()
     timing: _Optional[Timing] = Timing()
     versions: _Optional[dict[str, str]] = {}

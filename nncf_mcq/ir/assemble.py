@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,12 +10,12 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.ir.float_layers import float_weight, keep_float
-from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight
+from nncf_mcq.ir.float_layers import float_weight, keep_float, set_weights
+from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight, zero_point_bytes
 from nncf_mcq.ir.writer import save_atomically
-from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
 from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
-from nncf_mcq.policy import FLOAT_CHOICE, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
@@ -42,17 +42,19 @@ def assemble(
     for members in quantizable.groups.values():
         if policy.weight_bits[members[0].name] == FLOAT_CHOICE:
             source = operations_by_name(quantizable.model)[members[0].name]
-            kept = float_weight(constant_value(source, members[0].weight_port))
+            kept = [float_weight(part) for part in members[0].split(layer_weight(members[0], source))]
             for member in members:
                 keep_float(operations[member.name], member, kept)
             continue
         entry = table[members[0].name, policy.weight_bits[members[0].name]]
-        weight = _weight(members[0], entry, packed_weight if packed else int8_weight)
+        weights = _weights(members[0], entry, packed_weight if packed else int8_weight)
         for member in members:
             operation = operations[member.name]
-            operation.input(member.weight_port).replace_source_output(weight.output(0))
+            set_weights(operation, member, weights)
             shift = table[member.name, entry.bits].bias_shift
-            if np.any(shift):
+            if np.any(shift) and member.is_recurrent:
+                _shift_gates(operation, shift)
+            elif np.any(shift):
                 _shift_bias(operation, member, shift.reshape(-1))
     model.validate_nodes_and_infer_types()
     return model
@@ -61,7 +63,7 @@ def assemble(
 def fixed_bytes(
     build: Callable[[Policy], ov.Model],
     quantizable: QuantizableModel,
-    bits: Sequence[int],
+    table: WeightTable,
     activation_bits: Mapping[str, int],
 ) -> int:
     """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
@@ -69,25 +71,43 @@ def fixed_bytes(
     Args:
         build: Makes the model of a policy.
         quantizable: Its layers.
-        bits: Widths that the policy can choose from.
+        table: Their weights at every width.
         activation_bits: Width of each activation quantizer.
     """
-    width = min(bits)
-    model = build(Policy({layer.name: width for layer in quantizable.layers}, activation_bits))
-    packed = sum(packed_bytes(members[0].weights, width) for members in quantizable.groups.values())
+    smallest = {layer.name: min(table.entries[layer.name]) for layer in quantizable.layers}
+    model = build(Policy(smallest, activation_bits))
+    packed = 0
+    for group, members in quantizable.groups.items():
+        layer, entry = members[0], table[group, smallest[group]]
+        zero_points = entry.zero_point.reshape(layer.channel_shape())
+        packed += layer_bytes(layer, entry.bits) + zero_point_bytes(zero_points, entry.bits)
     with TemporaryDirectory() as directory:
         xml = save_atomically(model, Path(directory))
         return xml.with_suffix(".bin").stat().st_size - packed
 
 
-def _weight(layer: QuantizableLayer, entry: QuantizedWeight, make: Callable[..., ov.Node]) -> ov.Node:
+def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:
+    """Bytes of a layer's weights in the file, without scales.
+
+    Args:
+        layer: The layer.
+        bits: Its bit-width, or `FLOAT_CHOICE`.
+        zero_points: Add the most that zero points of channels may take.
+    """
+    more = 0
+    if zero_points and bits < INT8_BITS:
+        more = zero_point_bytes(np.linspace(0, 2**bits - 1, layer.output_channels).astype(np.int16), bits)
+    return more + sum(2 * count if bits == FLOAT_CHOICE else packed_bytes(count, bits) for count in layer.part_weights)
+
+
+def _weights(layer: QuantizableLayer, entry: QuantizedWeight, make: Callable[..., ov.Node]) -> list[ov.Node]:
     shape = layer.channel_shape()
     scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
     if np.all(scale == scale.flat[0]):
         scale = scale.flat[:1].reshape(())
     if np.all(zero_point == zero_point.flat[0]):
         zero_point = zero_point.flat[:1].reshape(())
-    return make(layer.from_matrices(entry.levels), entry.bits, scale, zero_point)
+    return [make(part, entry.bits, scale, zero_point) for part in layer.split(layer.from_matrices(entry.levels))]
 
 
 def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:
@@ -98,9 +118,7 @@ def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:
 
 def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) -> None:
     """Adds to the constant that is added to the layer's output, or inserts such an addition."""
-    shape = [1, layer.output_channels, *(1 for _ in list(operation.get_output_partial_shape(0))[2:])]
-    if layer.kind == "matmul":
-        shape = [*(1 for _ in list(operation.get_output_partial_shape(0))[1:]), layer.output_channels]
+    shape = list(layer.bias_shape(len(operation.get_output_partial_shape(0))))
     shift = shift.reshape(shape)
     readers = list(consumers(operation.output(0)))
     if len(readers) == 1 and readers[0][0].get_type_name() == "Add":
@@ -113,3 +131,10 @@ def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) 
     addition = opset.add(operation, opset.constant(shift.astype(np.float32)), name=f"{layer.name}/bias")
     for target in targets:
         target.replace_source_output(addition.output(0))
+
+
+def _shift_gates(operation: ov.Node, shift: np.ndarray) -> None:
+    """Adds to the bias of a recurrent operation, its last input (directions, gates)."""
+    port = operation.get_input_size() - 1
+    bias = constant_value(operation, port) + shift
+    operation.input(port).replace_source_output(opset.constant(bias.astype(np.float32)).output(0))

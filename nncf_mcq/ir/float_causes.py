@@ -7,7 +7,6 @@ of the model. The operation at which the layer falls out of int8 is the cause.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
 
 import numpy as np
@@ -17,6 +16,7 @@ from openvino import opset13 as opset
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.layer_forms import WEIGHT_PORTS
 from nncf_mcq.model.nodes import LAYER_TYPES
 from nncf_mcq.policy import INT8_PRECISIONS
 
@@ -35,6 +35,8 @@ _CHANNEL_AXES: dict[str, Set[int]] = {
     "GroupConvolution": {0, 1},
     "ConvolutionBackpropData": {1},
     "GroupConvolutionBackpropData": {0, 2},
+    "LSTMSequence": {0, 1},
+    "GRUSequence": {0, 1},
 }
 
 
@@ -50,9 +52,9 @@ def float_cause(model: ov.Model, layer: ov.Node) -> str:
     """
     constant = _constants(model)
     weights = [
-        value.get_node()
-        for value in itertools.islice(layer.input_values(), 2)
-        if value.get_node().get_name() in constant
+        layer.input_value(port).get_node()
+        for port in WEIGHT_PORTS[layer.get_type_name()]
+        if layer.input_value(port).get_node().get_name() in constant
     ]
     if weights and not _is_quantized(weights[0]):
         return WEIGHTS_NOT_QUANTIZED

@@ -170,12 +170,20 @@ def bytes_on_disk(
         Bytes. Scalars are left out: OpenVINO writes equal constants once, so the few small integers of a zero point are
         shared by the whole network.
     """
-    total = packed_bytes(math.prod(shape), bits) + 4 * scale_count
-    zero_points = np.asarray(zero_point)
-    if zero_points.size > 1 and bits < 8:
-        width = _zero_point_width(zero_points)
-        total += packed_bytes(zero_points.size, width) if width else 0
-    return total
+    return packed_bytes(math.prod(shape), bits) + 4 * scale_count + zero_point_bytes(np.asarray(zero_point), bits)
+
+
+def zero_point_bytes(zero_points: IntegerArray, bits: int) -> int:
+    """Bytes that the zero points of a packed weight take in the .bin file: none where all are equal.
+
+    Args:
+        zero_points: One, or one per output channel.
+        bits: Width of the weight.
+    """
+    if zero_points.size == 1 or bits == 8:
+        return 0
+    width = _zero_point_width(zero_points)
+    return packed_bytes(zero_points.size, width) if width else 0
 
 
 def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:

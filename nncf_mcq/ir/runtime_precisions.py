@@ -12,6 +12,10 @@ from nncf_mcq.policy import INT8_PRECISIONS
 
 _RUNTIME_LAYER_TYPES = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 
+# A bidirectional layer becomes two of these, with names of their own, whose outputs are joined under its name.
+_RECURRENT_LAYERS = frozenset({"RNNSeq", "RNNCell"})
+_JOINED = "Concatenation"
+
 # A sequence of small MatMul layers becomes one node, whose precision is that of its output.
 _FUSED_LAYERS = "Subgraph"
 
@@ -27,8 +31,8 @@ def runtime_precisions(compiled: ov.CompiledModel, model: ov.Model) -> dict[str,
         model: The model that was compiled.
 
     Returns:
-        Friendly name of each Convolution, GroupConvolution, MatMul (and their transposed forms) to its
-        `runtimePrecision`, e.g. "i8", "u8", "f32". A layer that the plugin removed is missing.
+        Friendly name of each layer, see `LAYER_TYPES`, to its `runtimePrecision`, e.g. "i8", "u8", "f32". One that the
+        plugin removed is missing.
     """
     return {name: _precision(node) for name, node in runtime_layers(compiled.get_runtime_model(), model).items()}
 
@@ -45,17 +49,21 @@ def runtime_layers(runtime_model: ov.Model, model: ov.Model) -> dict[str, ov.Nod
         model: The model that was compiled.
 
     Returns:
-        Friendly name of each Convolution, GroupConvolution, MatMul (and their transposed forms) to the node. A layer
-        that the plugin removed is missing.
+        Friendly name of each layer, see `LAYER_TYPES`, to the node. One that the plugin removed is missing.
     """
     by_name: dict[str, ov.Node] = {}
     for node in runtime_model.get_ordered_ops():
         information = node.get_rt_info()
-        if text_of(information, "layerType") not in (*_RUNTIME_LAYER_TYPES, _FUSED_LAYERS):
+        kind = text_of(information, "layerType")
+        if kind not in (*_RUNTIME_LAYER_TYPES, *_RECURRENT_LAYERS, _FUSED_LAYERS):
             continue
         names = [node.get_friendly_name(), *text_of(information, "originalLayersNames").split(",")]
         for name in names:
             by_name.setdefault(_without_suffixes(name), node)
+        for name in _joined_names(node) if kind in _RECURRENT_LAYERS else ():
+            # Of two directions the one that is not on integers.
+            if name not in by_name or _precision(node) not in INT8_PRECISIONS:
+                by_name[name] = node
     layers: dict[str, ov.Node] = {}
     for node in model.get_ordered_ops():
         if node.get_type_name() not in LAYER_TYPES:
@@ -86,6 +94,21 @@ def _subgraph_precision(node: ov.Node) -> str:
     ]
     integer = next((precision for precision in weights if precision in INT8_PRECISIONS), None)
     return integer or text_of(node.get_rt_info(), "runtimePrecision")
+
+
+def _joined_names(layer: ov.Node) -> Iterator[str]:
+    """Names of the operations whose outputs are put together from those of one direction."""
+    pending = [layer]
+    while pending:
+        for output in pending.pop().outputs():
+            for target in output.get_target_inputs():
+                reader = target.get_node()
+                kind = text_of(reader.get_rt_info(), "layerType")
+                if kind == _JOINED:
+                    yield reader.get_friendly_name().rpartition(".")[0]
+                elif kind in ("Reorder", "Reshape", "Transpose", _FUSED_LAYERS):
+                    # The quantizer behind it may have come between.
+                    pending.append(reader)
 
 
 def _without_suffixes(name: str) -> str:

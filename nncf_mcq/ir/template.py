@@ -9,6 +9,7 @@ import openvino as ov
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
+from nncf_mcq.ir.float_layers import read_unquantized, store_as_half
 from nncf_mcq.model.algorithm import (
     ActivationPoint,
     MixedClippingQuantization,
@@ -18,31 +19,43 @@ from nncf_mcq.model.algorithm import (
 )
 from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import Policy
 
 
 def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
     """Runs the NNCF algorithm for the activations.
 
+    What no int8 kernel reads is not quantized: the inputs of layers without one, and initial states. Weights that stay
+    float are stored in half the bytes, see `store_as_half`.
+
     Args:
         quantizable: The float model; not edited.
 
     Returns:
-        A copy with a FakeQuantize at every activation point and at every weight, whose ranges are placeholders. Other
-        constants are stored in half precision where the model's weights came so.
+        A copy with a FakeQuantize at every activation point, whose ranges are placeholders. Other constants are stored
+        in half precision where the model's weights came so.
     """
     placeholder = ValueRange(np.array(-1, dtype=np.float32), np.array(1, dtype=np.float32))
     algorithm = MixedClippingQuantization(
-        Policy({}),
-        weight_ranges={layer.name: placeholder for layer in quantizable.layers},
-        activation_ranges={point.name: placeholder for point in quantizable.activation_points},
-        ignored_scope=quantizable.ignored_scope,
+        Policy({}), default_range=placeholder, ignored_scope=quantizable.ignored_scope
     )
     with quiet_nncf():
-        placed = run_pipeline(algorithm, quantizable.model.clone())
+        model = run_pipeline(algorithm, quantizable.model.clone())
+    kept = {point.fake_quantize_name for point in quantizable.activation_points}
+    for node in model.get_ops():
+        # Weights are put in their places later.
+        if node.get_type_name() == "FakeQuantize" and node.get_friendly_name() not in kept:
+            node.output(0).replace(node.input_value(0))
+    operations = operations_by_name(model)
+    for layer in quantizable.layers:
+        if not layer.integer_kernel:
+            read_unquantized(operations[layer.name], layer.data_port)
     if has_half_weights(quantizable.model):
-        store_halves(placed)
-    return placed
+        store_halves(model)
+    store_as_half(model, {layer.name for layer in quantizable.layers})
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 def shared_grids(fake_quantized: ov.Model, points: Iterable[ActivationPoint]) -> tuple[tuple[str, ...], ...]:
@@ -90,11 +103,7 @@ def build_template(
         QuantizationError: A FakeQuantize stands where no activation point is, or the other way round.
     """
     template = fake_quantized.clone()
-    found = {
-        node.get_friendly_name()
-        for node in template.get_ops()
-        if node.get_type_name() == "FakeQuantize" and not _is_weight(node)
-    }
+    found = {node.get_friendly_name() for node in template.get_ops() if node.get_type_name() == "FakeQuantize"}
     grids = {
         point.fake_quantize_name: ActivationGrid.from_thresholds(
             activation_ranges[point.name].low, activation_ranges[point.name].high, activation_bits[point.name]
@@ -108,10 +117,3 @@ def build_template(
         )
     set_activation_grids(template, grids)
     return template
-
-
-def _is_weight(fake_quantize: ov.Node) -> bool:
-    source = fake_quantize.input_value(0).get_node()
-    while source.get_type_name() in ("Convert", "Reshape", "Transpose"):
-        source = source.input_value(0).get_node()
-    return bool(source.get_type_name() == "Constant")

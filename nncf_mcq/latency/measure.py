@@ -59,7 +59,9 @@ def measure_table(
     Annals of Mathematical Statistics 15(3), 1944.
     """
     seconds = SECONDS if seconds is None else seconds
-    groups, edges = list(models.quantizable.groups), neighbours(models.quantizable)
+    groups, edges = float_groups(models.quantizable), neighbours(models.quantizable)
+    # Beside a layer that is never float a conversion is part of what float costs.
+    edges = {pair: size for pair, size in edges.items() if set(pair) <= set(groups)}
     base = TimedModel.compile(models.build(), key.threads, key.precision)
     reference = measure_interleaved({"base": base}, seconds)["base"]
     chosen = design(len(groups))
@@ -72,8 +74,8 @@ def measure_table(
         # By the base, which was measured at the same time: the processor's clock may drift.
         times.append(found["variant"] / found["base"] * reference)
         progress()
-    shares = time_shares(models.build(), [layer.name for layer in models.quantizable.layers], key.threads)
     members = models.quantizable.groups
+    shares = time_shares(models.build(), [layer.name for name in groups for layer in members[name]], key.threads)
     portions = np.array([sum(shares[layer.name] for layer in members[name]) for name in groups])
     pairs = [(groups.index(source), groups.index(target)) for source, target in edges]
     int8, extra, conversions = fit(
@@ -100,7 +102,16 @@ def count_variants(quantizable: QuantizableModel) -> int:
     Args:
         quantizable: The model.
     """
-    return len(design(len(quantizable.groups)))
+    return len(design(len(float_groups(quantizable))))
+
+
+def float_groups(quantizable: QuantizableModel) -> list[str]:
+    """Names of the groups of layers that may be left in floating point.
+
+    Args:
+        quantizable: The model.
+    """
+    return [name for name, members in quantizable.groups.items() if all(layer.integer_kernel for layer in members)]
 
 
 def design(groups: int, seed: int = 0) -> NDArray[np.bool_]:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.calibration.statistics import observed_output
-from nncf_mcq.ir.float_layers import float_weight, keep_float
+from nncf_mcq.ir.float_layers import float_weight, keep_float, set_weights
 from nncf_mcq.ir.packing import int8_weight
 from nncf_mcq.ir.template import build_template
 from nncf_mcq.latency.inputs import random_inputs
 from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
-from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.range_init.base import extremes
 from nncf_mcq.range_init.grid import grid_from_range
@@ -42,9 +42,9 @@ class LatencyModels:
         self._int8 = build_template(fake_quantized, quantizable.activation_points, self._ranges(), bits)
         operations = operations_by_name(self._int8)
         for members in quantizable.groups.values():
-            weight = self._int8_weight(members[0])
+            weights = self._int8_weights(members[0])
             for layer in members:
-                operations[layer.name].input(layer.weight_port).replace_source_output(weight.output(0))
+                set_weights(operations[layer.name], layer, weights)
         self._int8.validate_nodes_and_infer_types()
 
     def build(self, float_groups: Collection[str] = ()) -> ov.Model:
@@ -57,25 +57,24 @@ class LatencyModels:
         operations = operations_by_name(model)
         groups = self.quantizable.groups
         for name in float_groups:
-            weight = float_weight(self._weight(groups[name][0]))
+            first = groups[name][0]
+            weight = layer_weight(first, self._operations[first.name])
+            weights = [float_weight(part) for part in first.split(weight)]
             for layer in groups[name]:
-                keep_float(operations[layer.name], layer, weight)
+                keep_float(operations[layer.name], layer, weights)
         model.validate_nodes_and_infer_types()
         return model
 
-    def _weight(self, layer: QuantizableLayer) -> NDArray[np.float32]:
-        return constant_value(self._operations[layer.name], layer.weight_port)
-
-    def _int8_weight(self, layer: QuantizableLayer) -> ov.Node:
+    def _int8_weights(self, layer: QuantizableLayer) -> list[ov.Node]:
         weights = weight_matrices(layer, self._operations[layer.name])
         grid = grid_from_range(*extremes(weights, per_channel=True), INT8_BITS, "symmetric")
         levels, scale, zero_point = (
             values.numpy() for values in (grid.levels(weights).to(torch.uint8), grid.scale, grid.zero_point)
         )
         shape = layer.channel_shape()
-        return int8_weight(
-            layer.from_matrices(levels), INT8_BITS, scale.reshape(shape), zero_point.astype(np.uint8).reshape(shape)
-        )
+        scale, zero_point = scale.reshape(shape), zero_point.astype(np.uint8).reshape(shape)
+        parts = layer.split(layer.from_matrices(levels))
+        return [int8_weight(part, INT8_BITS, scale, zero_point) for part in parts]
 
     def _ranges(self) -> dict[str, ValueRange]:
         points = self.quantizable.activation_points

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import nncf
 import numpy as np
+import openvino as ov
 from nncf.common.factory import build_graph
 from nncf.common.graph.graph import NNCFGraph
 from nncf.common.graph.transformations.commands import TargetPoint
@@ -35,6 +36,7 @@ from nncf.quantization.algorithms.pipeline import Pipeline
 from nncf.tensor import Tensor
 from numpy.typing import NDArray
 
+from nncf_mcq.model.nodes import origins
 from nncf_mcq.policy import INT8_BITS, Policy
 
 Model = TypeVar("Model")
@@ -84,6 +86,17 @@ class ActivationPoint:
         """Name of the operation that it stands at."""
         return self.name if self.operation is None else self.operation
 
+    def reaches(self, operation: ov.Node, port: int = 0) -> bool:
+        """Whether the values that are quantized there arrive at an input of an operation as they are.
+
+        Args:
+            operation: Of an `openvino.Model`.
+            port: Its input port.
+        """
+        if self.input_port is not None:
+            return (self.location, self.input_port) == (operation.get_friendly_name(), port)
+        return any(node.get_friendly_name() == self.location for node in origins(operation, port))
+
     @property
     def fake_quantize_name(self) -> str:
         """Friendly name of the FakeQuantize that NNCF puts there in an `openvino.Model`."""
@@ -117,6 +130,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
         weight_ranges: Clip table of the policy: layer name to the range of its weights, per tensor or per channel
             (broadcastable to the weight). A layer that is missing keeps the range that NNCF finds (max-abs).
         activation_ranges: Activation point name to its range. A point that is missing keeps the range that NNCF finds.
+        default_range: Range of whatever the other two do not name, in the place of what NNCF finds.
         asymmetric_weights: Use all 2^b levels with a zero point rather than 2^b - 1 levels around zero (8 bits are
             always symmetric).
         subset_size: Number of calibration images.
@@ -129,6 +143,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
         weight_ranges: Mapping[str, ValueRange] | None = None,
         activation_ranges: Mapping[str, ValueRange] | None = None,
         *,
+        default_range: ValueRange | None = None,
         asymmetric_weights: bool = False,
         subset_size: int = 128,
         ignored_scope: nncf.IgnoredScope | None = None,
@@ -144,6 +159,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
         self._policy = policy
         self._weight_ranges = dict(weight_ranges or {})
         self._activation_ranges = dict(activation_ranges or {})
+        self._default_range = default_range
         self._asymmetric_weights = asymmetric_weights
 
     @property
@@ -179,18 +195,17 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
 
     def _known_range(self, point: SingleConfigQuantizationPoint, graph: NNCFGraph) -> ValueRange | None:
         if point.is_weight_quantization_point():
-            return self._weight_ranges.get(point.insertion_point.target_node_name)
-        return self._activation_ranges.get(_activation_name(point, graph))
+            return self._weight_ranges.get(point.insertion_point.target_node_name, self._default_range)
+        return self._activation_ranges.get(_activation_name(point, graph), self._default_range)
 
     def _get_stat_collector(
         self, graph: NNCFGraph, target_point: TargetPoint, qconfig: QuantizerConfig, batchwise_statistics: bool
     ) -> TensorCollector:
         known = self._weight_ranges if target_point.is_weight_target_point() else self._activation_ranges
-        name = _target_name(target_point, graph)
-        if name not in known:
+        value_range = known.get(_target_name(target_point, graph), self._default_range)
+        if value_range is None:
             return super()._get_stat_collector(graph, target_point, qconfig, batchwise_statistics)
         collector = TensorCollector(MinMaxTensorStatistic)
-        value_range = known[name]
         collector.set_cache(
             MinMaxTensorStatistic(
                 min_values=self._to_tensor(value_range.low), max_values=self._to_tensor(value_range.high)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import openvino as ov
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.layer_forms import WEIGHT_PORTS
 from nncf_mcq.model.nodes import LAYER_TYPES, constant_of
 
 
@@ -29,7 +30,7 @@ def share_equal_weights(model: ov.Model) -> ov.Model:
     for operation in model.get_ordered_ops():
         if operation.get_type_name() not in LAYER_TYPES:
             continue
-        for port in (0, 1):
+        for port in WEIGHT_PORTS[operation.get_type_name()]:
             try:
                 constant = constant_of(operation, port)
             except QuantizationError:

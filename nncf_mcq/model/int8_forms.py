@@ -2,7 +2,8 @@
 
 NNCF lets a quantizer stand in front of operations that only move or select values. Some of these the plugin does not
 know on integers, and everything behind them runs in floating point, silently. Where the same values can be had from
-operations that it knows, those are taken; the outputs are equal, bit for bit.
+operations that it knows, those are taken; the outputs are equal, bit for bit, those of matrix products up to the order
+of their sums.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def use_int8_forms(model: ov.Model) -> ov.Model:
     - An adaptive max pool becomes a max pool, where its windows are equally large and equally far apart.
     - A repetition (Tile) becomes a concatenation.
     - SpaceToDepth becomes a transposition between two reshapes.
+    - A MatMul whose first operand is constant becomes the transposed product of the transposed operands: the plugin
+      takes weights as the second operand only.
 
     Args:
         model: With static shapes, but that the size of the batch may change later; edited.
@@ -150,9 +153,25 @@ def _is_read(node: ov.Node, output: int) -> bool:
     return node.get_output_size() > output and bool(node.output(output).get_target_inputs())
 
 
+def _constant_first(node: ov.Node) -> ov.Node | None:
+    constant, data = node.input_value(0), node.input_value(1)
+    ranks = [len(value.get_partial_shape()) for value in (constant, data)]
+    if not is_constant(node, 0) or is_constant(node, 1) or min(ranks) < 2:
+        return None
+    attributes = node.get_attributes()
+    product = opset.matmul(data, constant, not attributes["transpose_b"], not attributes["transpose_a"])
+    name = node.get_friendly_name()
+    # The layer keeps its name, by which it is configured.
+    node.set_friendly_name(f"{name}/transposed")
+    product.set_friendly_name(name)
+    axes = list(range(max(ranks)))
+    return opset.transpose(product, [*axes[:-2], axes[-1], axes[-2]])
+
+
 _FORMS: dict[str, Callable[[ov.Node], ov.Node | None]] = {
     "MaxPool": _max_pool,
     "AdaptiveMaxPool": _adaptive_max_pool,
     "Tile": _tile,
     "SpaceToDepth": _space_to_depth,
+    "MatMul": _constant_first,
 }

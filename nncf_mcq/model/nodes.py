@@ -12,9 +12,17 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model
 
 LAYER_TYPES = frozenset(
-    {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"}
+    {
+        "Convolution",
+        "ConvolutionBackpropData",
+        "GRUSequence",
+        "GroupConvolution",
+        "GroupConvolutionBackpropData",
+        "LSTMSequence",
+        "MatMul",
+    }
 )
-"""Operations that multiply their input by weights, where one of their inputs is constant."""
+"""Operations that multiply their input by weights, where some of their inputs are constant."""
 
 RESHAPING = frozenset({"Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 """Operations that keep all values of their first input, in another order or shape."""
@@ -71,6 +79,16 @@ def constant_of(operation: ov.Node, port: int) -> ov.Node:
     return node
 
 
+def origins(operation: ov.Node, port: int) -> Iterator[ov.Node]:
+    """The operations whose values an input reads as they are, and those that only pass them on."""
+    pending = [source(operation, port)]
+    while pending:
+        node = pending.pop()
+        yield node
+        if node.get_type_name() in VALUE_PRESERVING or node.get_type_name() == "Convert":
+            pending.extend(value.get_node() for value in node.input_values())
+
+
 def constant_value(operation: ov.Node, port: int) -> NDArray[np.float32]:
     """The float32 value of a constant input, in the shape that the operation sees.
 
@@ -117,3 +135,28 @@ def spatial_pads(
         begin.append(smaller if mode == "same_upper" else larger)
         end.append(larger if mode == "same_upper" else smaller)
     return begin, end
+
+
+def transposed_pads_begin(operation: ov.Node, kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
+    """What is cut off in front of each spatial dimension of a transposed convolution's full output.
+
+    Args:
+        operation: Of a model with static shapes.
+        kernel: Its size in each spatial dimension.
+        strides: Of the operation.
+        dilations: Of the operation.
+    """
+    attributes = operation.get_attributes()
+    mode = str(attributes["auto_pad"]).lower()
+    if mode in ("explicit", "notset"):
+        return list(attributes["pads_begin"])
+    if mode == "valid":
+        return [0] * len(kernel)
+    sizes, results = operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:]
+    begin = []
+    for size, result, width, stride, dilation, more in zip(
+        sizes, results, kernel, strides, dilations, attributes["output_padding"], strict=True
+    ):
+        total = max((size - 1) * stride + (width - 1) * dilation + 1 + more - result, 0)
+        begin.append(total - total // 2 if mode == "same_upper" else total // 2)
+    return begin

@@ -12,7 +12,7 @@ from typing import Final
 import openvino as ov
 from openvino import opset13
 
-_LAYERS: Final = frozenset({"Convolution", "GroupConvolution", "MatMul"})
+from nncf_mcq.model.nodes import LAYER_TYPES
 
 _DEFAULT_NAME: Final = re.compile(r"([A-Z][A-Za-z0-9]*)_\d+")
 """The type of an operation and how many the process had made: other numbers in the next run."""
@@ -73,7 +73,7 @@ def restore_names(model: ov.Model, given: Sequence[GivenName]) -> None:
         found = [
             item
             for item in missing
-            if (item.kind in _LAYERS) == is_layer
+            if (item.kind in LAYER_TYPES) == is_layer
             # Some transformations forget the name of the operation, and keep that of its output.
             and (f",{item.name}," in fused or (is_layer and item.tensors & _tensor_names(operation)))
         ]
@@ -149,11 +149,11 @@ def make_names_unique(model: ov.Model) -> None:
 
 
 def _is_layer(operation: ov.Node) -> bool:
-    return operation.get_type_name() in _LAYERS
+    return operation.get_type_name() in LAYER_TYPES
 
 
 def _names_of_layers(given: Iterable[GivenName]) -> frozenset[str]:
-    return frozenset(item.name for item in given if item.kind in _LAYERS)
+    return frozenset(item.name for item in given if item.kind in LAYER_TYPES)
 
 
 def _tensor_names(operation: ov.Node) -> frozenset[str]:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.model.layer_forms import WEIGHT_PORTS
+from nncf_mcq.model.nodes import LAYER_TYPES
 from nncf_mcq.model.samples import input_shapes
 from nncf_mcq.model.torch_operations import Function, to_function
 
-_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
-_WEIGHT_PORT = 1
+_WEIGHT_PORTS = {kind: ports for kind, ports in WEIGHT_PORTS.items() if kind in LAYER_TYPES} | {"MatMul": (1,)}
+"""Types of operations with weights to the input ports where these are."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class _Step:
 
     Attributes:
         name: Friendly name of the operation.
-        weighted: Whether it has constant weights.
+        weight_ports: Input ports of its constant weights.
         function: What computes it.
         inputs: The values it reads, one for each port.
         outputs: The values it computes.
@@ -35,7 +37,7 @@ class _Step:
     """
 
     name: str
-    weighted: bool
+    weight_ports: tuple[int, ...]
     function: Function
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -68,20 +70,24 @@ class TorchGraph(torch.nn.Module):
         self._constants = tuple(constants)
         for number, value in constants.items():
             self.register_buffer(f"constant_{number}", value, persistent=False)
-        self._weights = {step.name: step.inputs[_WEIGHT_PORT] for step in self._steps if step.weighted}
+        self._weights = {
+            step.name: [step.inputs[port] for port in step.weight_ports] for step in self._steps if step.weight_ports
+        }
 
     def weight(self, name: str) -> Tensor:
         """The constant weight of an operation, in the operation's own shape; not to be edited.
+
+        Of a recurrent operation its weights of inputs and of hidden states, side by side.
 
         Raises:
             QuantizationError: No operation with constant weights has this name.
         """
         if name not in self._weights:
             raise QuantizationError(
-                f"found {name!r}, allowed: a Convolution, GroupConvolution or MatMul with constant weights, one of "
-                f"{', '.join(self._weights)}"
+                f"found {name!r}, allowed: a layer with constant weights, one of {', '.join(self._weights)}"
             )
-        return self._constant(self._weights[name])
+        parts = [self._constant(number) for number in self._weights[name]]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def forward(
         self,
@@ -104,8 +110,8 @@ class TorchGraph(torch.nn.Module):
 
         Args:
             inputs: (N, ...) for each input, or that of the only one; N need not be the model's own batch size.
-            weights: Friendly names of Convolution, GroupConvolution or MatMul operations to tensors that stand in for
-                their constant weights, in the operation's own shape.
+            weights: Friendly names of operations to tensors that stand in for their constant weights, in the shape
+                of `weight`.
             observe: Called with the friendly name and the output of each operation with constant weights; what it
                 returns takes the output's place.
 
@@ -133,13 +139,15 @@ class TorchGraph(torch.nn.Module):
         values = {**dict(enumerate(given)), **{number: self._constant(number) for number in self._constants}}
         for step in self._steps:
             arguments = [values[number] for number in step.inputs]
-            if step.weighted and step.name in weights:
-                arguments[_WEIGHT_PORT] = weights[step.name]
+            if step.weight_ports and step.name in weights:
+                sizes = [arguments[port].shape[-1] for port in step.weight_ports]
+                for port, part in zip(step.weight_ports, _split(weights[step.name], sizes), strict=True):
+                    arguments[port] = part
             results = _as_sequence(step.function(*arguments))
             del arguments
             self._check_shapes(step, results, batch_size)
-            if step.weighted and observe is not None:
-                results = (observe(step.name, results[0]),)
+            if step.weight_ports and observe is not None:
+                results = (observe(step.name, results[0]), *results[1:])
             values.update(zip(step.outputs, results, strict=False))
             del results
             for number in step.released:
@@ -162,6 +170,10 @@ class TorchGraph(torch.nn.Module):
                 )
             if value.shape != shape:
                 raise QuantizationError(f"{step.name}: found an output of shape {tuple(value.shape)}, allowed: {shape}")
+
+
+def _split(weight: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    return (weight,) if len(sizes) == 1 else torch.split(weight, sizes, dim=-1)
 
 
 def _as_sequence(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
@@ -200,9 +212,10 @@ def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[
             results = _as_sequence(function(*(constants[number] for number in read)))
             constants.update(zip(computed, results, strict=False))
             continue
-        weighted = kind in _WEIGHTED and read[_WEIGHT_PORT] in constants
+        ports = _WEIGHT_PORTS.get(kind, ())
+        weight_ports = ports if all(read[port] in constants for port in ports) else ()
         shapes = tuple(tuple(output.get_shape()) for output in operation.outputs())
-        steps.append(_Step(operation.get_friendly_name(), weighted, function, read, computed, shapes, ()))
+        steps.append(_Step(operation.get_friendly_name(), weight_ports, function, read, computed, shapes, ()))
     last = tuple(numbers[_key(result.input_value(0))] for result in folded.get_results())
     needed = {*last, *(number for step in steps for number in step.inputs)}
     constants = {number: value for number, value in constants.items() if number in needed}

@@ -189,8 +189,9 @@ class CalibratedModel:
         return CostModel(
             self.quantizable,
             bits,
-            lambda: fixed_bytes(lambda policy: self.build(policy, table), self.quantizable, table.bits, bits),
+            lambda: fixed_bytes(lambda policy: self.build(policy, table), self.quantizable, table, bits),
             None if self.limit is None else self.limit.table,
+            zero_points=self.scheme.weights.per_channel and self.scheme.weights.mode == "asymmetric",
         )
 
     def check_latency(self, quantized: ov.Model, policy: Policy, stages: Stages) -> LatencyCheck | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nncf_mcq.config.budget import BopsBudget, Budget, LatencyBudget, WeightSizeBudget
 from nncf_mcq.config.paths import BUDGET_PATH
 from nncf_mcq.errors import BudgetError
+from nncf_mcq.ir.assemble import layer_bytes
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import FLOAT32_BITS, FLOAT_CHOICE, INT8_BITS, Policy
@@ -92,12 +93,14 @@ class CostModel:
         fixed_bytes: Measures the bytes of the .bin that are not packed weights: scales, biases, float constants,
             quantizer ranges. Called only for a budget in bytes. None: not known yet; constraints leave them out.
         latency: Times of the layers, for a budget of latency. None: not known; then no constraint comes of it.
+        zero_points: Whether the channels of a layer may have zero points of their own, which are stored too.
     """
 
     quantizable: QuantizableModel
     activation_bits: Mapping[str, int]
     fixed_bytes: Callable[[], int] | None
     latency: LatencyTable | None = None
+    zero_points: bool = False
 
     def average_bits(self, policy: Policy) -> float:
         """Mean width over all quantized weights, in bits."""
@@ -144,13 +147,21 @@ class CostModel:
             limit = size.ratio * total * FLOAT32_BITS
             yield Constraint(f"{path}.ratio", "of the FP32 size", bits, 0.0, limit, float(total * FLOAT32_BITS))
         if size.bytes is not None:
-            in_bytes = {
-                name: {width: float(-(-value // 8)) for width, value in costs.items()} for name, costs in bits.items()
-            }
+            in_bytes = {name: self._packed_bytes(name, widths) for name, widths in choices.items()}
             fixed, note = 0.0, ", without scales, biases and float constants"
             if self.fixed_bytes is not None:
                 fixed, note = float(self.fixed_bytes()), ""
             yield Constraint(f"{path}.bytes", "bytes of the .bin", in_bytes, fixed, size.bytes, note=note)
+
+    def _packed_bytes(self, group: str, widths: Sequence[int]) -> dict[int, float]:
+        """Bytes of a group's weights by bit-width; as many for 4 as for 3 bits where few weights take more at 3."""
+        members = self.quantizable.groups.get(group)
+        found, largest = {}, 0
+        for width in sorted(widths):
+            if members is not None:
+                largest = max(largest, layer_bytes(members[0], width, zero_points=self.zero_points))
+            found[width] = float(largest)
+        return found
 
     @staticmethod
     def _latency_constraint(

@@ -13,7 +13,7 @@ from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.scopes import match_scope, suggestions
 from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.policy import SUPPORTED_BITS, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, SUPPORTED_BITS, Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer, PrecisionResult, PrecisionTask
 
 # JSON has no tuples: a list of two is one.
@@ -22,7 +22,10 @@ Pair = Annotated[tuple[Bits, str], Field(strict=False)]
 
 @PRECISION_INITIALIZERS.register
 class ManualPrecision(PrecisionInitializer):
-    """Bits given by the user, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json."""
+    """Bits given by the user, in NNCF's `bitwidth_per_scope` form, or those of an earlier run's policy.json.
+
+    A layer that cannot have them gets the next larger ones that it can have.
+    """
 
     class Parameters(PrecisionInitializer.Parameters):
         """See the fields."""
@@ -73,6 +76,9 @@ class ManualPrecision(PrecisionInitializer):
                 raise ConfigError(
                     f"{PRECISION_PATH}.bitwidth_per_scope", found, f"equal bits: these layers share {group}'s weights"
                 )
+            if weight_bits[group] != FLOAT_CHOICE:
+                (bits,) = task.quantizable.weight_bits(group, [weight_bits[group]])
+                weight_bits |= {member.name: bits for member in members}
         for names in task.quantizable.unified_scales:
             if len({activation_bits[name] for name in names}) > 1:
                 shared = {name: activation_bits[name] for name in names}

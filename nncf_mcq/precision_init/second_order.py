@@ -50,7 +50,7 @@ def second_order_sensitivities(
         weights = weight_matrices(first, operations[first.name])
         smallest = math.inf
         found[group] = {}
-        for bits in table.bits:
+        for bits in sorted(table.entries[first.name]):
             change = torch.from_numpy(table[first.name, bits].values) - weights
             smallest = min(smallest, 0.5 * float((curvature[first.name] * change.square()).sum()))
             found[group][bits] = smallest

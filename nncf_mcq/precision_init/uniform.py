@@ -10,7 +10,7 @@ from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitia
 
 @PRECISION_INITIALIZERS.register
 class UniformPrecision(PrecisionInitializer):
-    """Gives every layer the same bit-width."""
+    """Gives every layer the same bit-width, or the next one that it can have."""
 
     class Parameters(PrecisionInitializer.Parameters):
         """`bits`: the width of all weights."""
@@ -29,4 +29,7 @@ class UniformPrecision(PrecisionInitializer):
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
         """The uniform policy."""
-        return PrecisionResult(task.policy(dict.fromkeys(task.quantizable.groups, self.parameters.bits)))
+        quantizable, bits = task.quantizable, self.parameters.bits
+        return PrecisionResult(
+            task.policy({name: quantizable.weight_bits(name, [bits])[0] for name in quantizable.groups})
+        )

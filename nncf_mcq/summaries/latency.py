@@ -95,8 +95,8 @@ def latency_table(report: LatencyReport) -> Table:
     for table in report.tables:
         shown.add_column(table.key.precision, justify="right")
         shown.add_column("conversions", justify="right")
-    for name, members in report.quantizable.groups.items():
-        cells = []
+    for name in first.layers:
+        members, cells = report.quantizable.groups[name], []
         for table in report.tables:
             layer = table.layers[name]
             cells += [f"{layer.int8_ms + layer.extra_ms:.3f}", f"{table.alone(name) - layer.extra_ms:.3f}"]

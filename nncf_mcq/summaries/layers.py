@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.model.layers import QuantizableModel
-from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS, Policy
 from nncf_mcq.precision_init.costs import CostModel
 
 
@@ -41,6 +42,27 @@ def layer_table(quantizable: QuantizableModel) -> Table:
     return table
 
 
+def float_table(quantizable: QuantizableModel) -> Table | None:
+    """The weights that stay in floating point, and why; None where there are none.
+
+    Args:
+        quantizable: The model.
+    """
+    policy = Policy({layer.name: INT8_BITS for layer in quantizable.layers})
+    found = find_float_weights(quantizable.model, quantizable, policy)
+    if not found:
+        return None
+    table = Table(title="In floating point", title_justify="left")
+    table.add_column("operation", overflow="fold", ratio=2)
+    table.add_column("kind", no_wrap=True)
+    for heading in ("weights", "size %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=2)
+    for item in found:
+        table.add_row(item.name, item.kind, f"{item.weights:,}", f"{100 * item.share:.2f}", item.reason)
+    return table
+
+
 def budget_table(quantizable: QuantizableModel, compression: CompressionConfig) -> Table:
     """The smallest and the largest value of each budget, with all layers at one width.
 
@@ -57,19 +79,18 @@ def budget_table(quantizable: QuantizableModel, compression: CompressionConfig) 
     table.add_column("budget")
     for width, inputs in ((low, widths[0]), (high, widths[-1])):
         table.add_column(f"all at {width} bits{activations.format(inputs)}", justify="right")
-    table.add_row("weight_size.average_bits", str(low), str(high))
-    table.add_row("weight_size.ratio", f"{low / 32:.4f}", f"{high / 32:.4f}")
-    table.add_row("bytes of the packed weights", *(f"{weights * w // 8:,}" for w in (low, high)))
     costs = CostModel(quantizable, {point.name: widths[-1] for point in quantizable.activation_points}, None)
-    bops = [
-        costs.bops(
-            Policy(
-                {layer.name: width for layer in quantizable.layers},
-                {point.name: inputs for point in quantizable.activation_points},
-            )
+    policies = [
+        Policy(
+            {layer.name: quantizable.weight_bits(layer.group, [width])[0] for layer in quantizable.layers},
+            {point.name: inputs for point in quantizable.activation_points},
         )
         for width, inputs in ((low, widths[0]), (high, widths[-1]))
     ]
+    average_bits, bops = ([cost(policy) for policy in policies] for cost in (costs.average_bits, costs.bops))
+    table.add_row("weight_size.average_bits", *(f"{value:.4g}" for value in average_bits))
+    table.add_row("weight_size.ratio", *(f"{value / FLOAT32_BITS:.4f}" for value in average_bits))
+    table.add_row("bytes of the packed weights", *(f"{int(weights * value / 8):,}" for value in average_bits))
     table.add_row("bops.total", *(f"{value:.4g}" for value in bops))
     table.add_row("bops.ratio", *(f"{value / at_int8:.4f}" for value in bops))
     return table

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nncf_mcq.config.output_files import MODEL_FILE, LatencyReport
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LatencyReport, LayerResult
 from nncf_mcq.metrics.names import SHARES, metric_name
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
 _APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
+_LISTED = 5
+"""Names in a line, and lines of a list."""
 
 
 def result_table(result: QuantizationResult) -> Table:
@@ -38,8 +40,10 @@ def result_table(result: QuantizationResult) -> Table:
     table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller" if ratio else "")
     table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
     table.add_row("bits per weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
-    integer = sum(layer.is_integer for layer in result.layers)
-    table.add_row("layers on int8 kernels", "", f"{integer} of {len(result.layers)}", "verified in the saved file")
+    # An embedding is looked up, not computed.
+    layers = [layer for layer in result.layers if layer.kind != "embedding"]
+    integer = sum(layer.is_integer for layer in layers)
+    table.add_row("layers on int8 kernels", "", f"{integer} of {len(layers)}", "verified in the saved file")
     return table
 
 
@@ -50,6 +54,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         result: After `save`.
         output: The folder.
     """
+    yield from _float_lines(result)
+    yield from _layer_lines(result.layers)
     search = result.search
     if search.dataset.remark:
         yield f"note: {search.dataset.remark}"
@@ -76,6 +82,46 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
+
+
+def _float_lines(result: QuantizationResult) -> Iterator[str]:
+    """The weights that stay in floating point, and why."""
+    if not result.float_weights:
+        return
+    share = sum(item.share for item in result.float_weights)
+    yield f"in floating point: {_share(share)} of the weights, counted above with the bits that they are stored in"
+    for item in result.float_weights[:_LISTED]:
+        yield f"  {item.name} ({_kind(item.kind)}, {_share(item.share)}, {item.bits} bits): {item.reason}"
+    if len(result.float_weights) > _LISTED:
+        yield f"  and {len(result.float_weights) - _LISTED} more, see {RESULT_FILE}"
+
+
+def _layer_lines(layers: Sequence[LayerResult]) -> Iterator[str]:
+    """The layers that OpenVINO has no int8 kernel for, and those that could not have the bits of others."""
+    without_kernel = [layer for layer in layers if layer.needs_float_kernel]
+    for kind in dict.fromkeys(layer.kind for layer in without_kernel):
+        names = [layer.name for layer in without_kernel if layer.kind == kind]
+        yield (
+            f"only the weights are quantized, for want of an int8 kernel: {_names(names)} ({_kind(kind)}); "
+            "NNCF's INT8 computes them in floating point too"
+        )
+    for layer in layers:
+        if layer.allowed_bits is not None and layer.bits is not None:
+            allowed = ", ".join(map(str, layer.allowed_bits))
+            yield f"{layer.name} has {layer.bits} bits: of an {_kind(layer.kind)} only {allowed} are supported"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _kind(kind: str | None) -> str:
+    return (kind or "").replace("_", " ")
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %" if value >= 0.001 else "less than 0.1 %"
 
 
 def _metric(name: str, value: float | None) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance, shrink_cross_covariance
 from nncf_mcq.calibration.statistics import MAXIMUM_COLUMNS, LayerStatistics
-from nncf_mcq.calibration.unfolding import unfolder
+from nncf_mcq.calibration.unfolding import layer_input, unfolder
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.batching import why_not_together
 from nncf_mcq.model.inference import compile_model, with_batch
@@ -70,8 +70,8 @@ def requantize_sequentially(
     """Quantizes the layers in topological order, each to yield the float output from the quantized inputs that it gets.
 
     The weights that a layer is rounded to are first moved by the regression of the float inputs on the quantized ones;
-    without it the energy of the signal is lost layer by layer. Layers that share their weights, and those whose
-    covariance would be too large to keep, stay as they are in the table.
+    without it the energy of the signal is lost layer by layer. Layers that share their weights, embeddings, batches of
+    matrices, and those whose covariance would be too large to keep, stay as they are in the table.
 
     Args:
         quantizable: The float model and its layers.
@@ -114,12 +114,18 @@ def requantize_sequentially(
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:
             is_quantized = policy.weight_bits[layer.name] != FLOAT_CHOICE
-            if is_quantized and layer.name not in shared and layer.columns <= MAXIMUM_COLUMNS:
+            if is_quantized and layer.name not in shared and _is_observed(layer):
                 shift = observe_shift(layer, float_model, build(table), images, pool, threads, batch_size)
                 (entry,) = pool.map(quantize, [(layer, shift)])
                 table = table.with_entries({layer.name: entry})
             progress()
     return table
+
+
+def _is_observed(layer: QuantizableLayer) -> bool:
+    """Whether the inputs of a layer can be compared image by image, and their covariance can be kept."""
+    is_batch = layer.kind == "matmul" and layer.groups > 1
+    return layer.kind != "embedding" and not is_batch and layer.columns <= MAXIMUM_COLUMNS
 
 
 def regressed_weights(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
@@ -254,8 +260,9 @@ def shared_batch_size(quantizable: QuantizableModel, images: AnySamples, threads
         return 1
     copy = quantizable.model.clone()
     operations = operations_by_name(copy)
-    inputs = {operations[layer.name].input_value(layer.data_port) for layer in quantizable.layers}
-    observed = ov.Model([ov.opset13.result(value) for value in inputs], copy.get_parameters(), "observed")
+    inputs = {layer_input(operations[layer.name], layer) for layer in quantizable.layers}
+    results = [ov.opset13.result(value) for value in inputs if value is not None]
+    observed = ov.Model(results, copy.get_parameters(), "observed")
     try:
         with_batch(observed, size)
     except QuantizationError:
@@ -273,7 +280,8 @@ def _pieces(samples: Samples) -> list[Samples]:
 def _until(model: ov.Model, layer: QuantizableLayer, batch_size: int, threads: int) -> ov.CompiledModel:
     """The network up to the input of a layer, for batches."""
     copy = model.clone()
-    value = operations_by_name(copy)[layer.name].input_value(layer.data_port)
+    value = layer_input(operations_by_name(copy)[layer.name], layer)
+    assert value is not None
     part = ov.Model([ov.opset13.result(value)], copy.get_parameters(), "part")
     return compile_model(with_batch(part, batch_size), threads)
 

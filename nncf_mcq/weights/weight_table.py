@@ -34,7 +34,7 @@ class WeightTable:
     @property
     def bits(self) -> tuple[int, ...]:
         """The widths that every layer has."""
-        return tuple(sorted(next(iter(self.entries.values()))))
+        return tuple(sorted(set.intersection(*map(set, self.entries.values()))))
 
     def errors(self, name: str) -> dict[int, float]:
         """Relative error of a layer's output by width."""
@@ -70,7 +70,8 @@ def build_weight_table(
         quantizable: The float model and its layers.
         statistics: Moments of each layer's input.
         scheme: How they are quantized.
-        bits: Widths to build, or the width of each layer. A layer whose width is `FLOAT_CHOICE` gets no entry.
+        bits: Widths to build, of each layer those that it can have, or the width of each layer. A layer whose width is
+            `FLOAT_CHOICE` gets no entry.
         fisher: Fisher information of each layer's weights, for the rules that need it.
         threads: Layers built at a time.
         progress: Called after each layer.
@@ -89,7 +90,8 @@ def build_weight_table(
             fisher=None if fisher is None else fisher[first.name],
         )
         built: dict[str, dict[int, QuantizedWeight]] = {member.name: {} for member in members}
-        for width in [bits[first.name]] if isinstance(bits, Mapping) else sorted(set(bits)):
+        widths = (bits[first.name],) if isinstance(bits, Mapping) else quantizable.weight_bits(first.group, bits)
+        for width in widths:
             entry = quantizer.quantize(width)
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.

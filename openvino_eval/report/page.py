@@ -6,13 +6,13 @@ import base64
 import functools
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from nncf_mcq.config import LayerResult
+from nncf_mcq.config import FloatWeight, LayerResult
 from nncf_mcq.utils import write_text_atomically
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
@@ -44,7 +44,7 @@ from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
 from openvino_eval.run_result import Run
 
 # In the result for other tools; in the table they would push out what a reader looks for.
-_HIDDEN_COLUMNS = ("group", "size_share", "mac_share")
+_HIDDEN_COLUMNS = ("group", "size_share", "mac_share", "integer_kernel")
 _TEXT_COLUMNS = ("name", "kind", "bits", "rule", "runtime_precision", "float_cause")
 _OPEN_RUNS = 2
 """Sections of so many runs are open when the page is; the others open on demand, and in print."""
@@ -176,13 +176,24 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, obje
         "rows": [layer.model_dump() for layer in result.layers],
         "config": run.config,
         "details": {
-            heading: list(flatten(values))
-            for heading, values in (("Search", result.search.to_dict()), ("Timing", result.timing.to_dict()))
-            if values
+            heading: lines
+            for heading, lines in (
+                ("Weights in floating point", list(_float_weights(result.float_weights))),
+                ("Search", list(flatten(result.search.to_dict()))),
+                ("Timing", list(flatten(result.timing.to_dict()))),
+            )
+            if lines
         },
         # Names of packages, which no heading should rewrite.
         "versions": list(result.versions.items()),
     }
+
+
+def _float_weights(weights: Sequence[FloatWeight]) -> Iterator[tuple[str, str]]:
+    """Name, and what there is to say of it."""
+    for item in weights:
+        size = f"{format_percent(item.share)} of the weights, {item.bits} bits each"
+        yield item.name, f"{item.kind.replace('_', ' ')}, {size}: {item.reason}"
 
 
 def _single_rule(layers: tuple[LayerResult, ...]) -> str:

@@ -15,6 +15,7 @@ from openvino import opset13 as opset
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.int8_forms import use_int8_forms
+from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.policy import INT8_PRECISIONS
 from tests.models import convolution, make_model, operation_types, random_constant, random_images
@@ -124,6 +125,32 @@ def test_an_adaptive_pool_is_that_of_torch(size: int, result: int) -> None:
         assert "AdaptiveMaxPool" not in {node.get_type_name() for node in model.get_ops()}
     expected = torch.nn.functional.adaptive_max_pool2d(torch.from_numpy(image), result).numpy()
     np.testing.assert_array_equal(outputs(model, image), expected)
+
+
+@pytest.mark.parametrize(
+    ("constant", "data", "transpose_a", "transpose_b"),
+    [
+        ((6, 5), (1, 5, 4), False, False),
+        ((5, 6), (1, 5, 4), True, False),
+        ((6, 5), (1, 2, 4, 5), False, True),
+        ((3, 5, 6), (1, 3, 4, 5), True, True),
+    ],
+)
+def test_a_matmul_with_a_constant_on_the_left(
+    constant: tuple[int, ...], data: tuple[int, ...], transpose_a: bool, transpose_b: bool
+) -> None:
+    """A layer as others, with a scale for each output channel; NNCF's form of it does not run in int8."""
+    weights = random_constant(*constant)
+    model = make_model(
+        lambda image: opset.relu(opset.matmul(weights, opset.relu(image), transpose_a, transpose_b, name="layer")), data
+    )
+    image = random_images(1, data)
+    changed = use_int8_forms(model.clone())
+    np.testing.assert_allclose(outputs(changed, image), outputs(model, image), rtol=1e-5, atol=1e-5)
+    (layer,) = find_layers(changed).layers
+    assert (layer.name, layer.kind, layer.columns) == ("layer", "matmul", 5)
+    quantized = nncf.quantize(changed, nncf.Dataset([image]), subset_size=1)
+    assert set(runtime_precisions(compile_model(quantized, 1), quantized).values()) <= INT8_PRECISIONS
 
 
 def test_names_are_kept() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,16 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, QuantizationError
-from nncf_mcq.model.layers import find_layers
+from nncf_mcq.model.layers import find_layers, layer_weight
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.policy import FLOAT_CHOICE
 from tests.models import (
     SAMPLE_SIZE,
     concat_model,
     convolution,
     convolution_model,
+    embedding_model,
     make_model,
     matmul_model,
     operation_types,
@@ -25,6 +28,7 @@ from tests.models import (
     small_network,
     weights_of,
 )
+from tests.recurrent import GATES, INPUTS, STATES, STEPS, recurrent_model
 
 CONVOLUTIONS: list[tuple[Sequence[int], Sequence[int], dict[str, Any], tuple[str, int, int, int]]] = [
     ((1, 3, 9, 7), (5, 3, 3, 3), {}, ("convolution", 1, 5, 27)),
@@ -36,6 +40,16 @@ CONVOLUTIONS: list[tuple[Sequence[int], Sequence[int], dict[str, Any], tuple[str
     ((1, 4, 9, 7), (4, 1, 1, 3, 3), {"grouped": True, "pad": 1}, ("depthwise_convolution", 4, 1, 9)),
     ((1, 4, 9, 7), (4, 2, 1, 3, 3), {"grouped": True}, ("depthwise_convolution", 4, 2, 9)),
     ((1, 4, 9, 7), (2, 3, 2, 3, 3), {"grouped": True, "stride": 2}, ("grouped_convolution", 2, 3, 18)),
+    ((1, 2, 5, 6, 7), (3, 2, 3, 1, 2), {"stride": 2, "pad": 1}, ("convolution", 1, 3, 12)),
+    ((1, 4, 5, 6, 7), (2, 3, 2, 3, 3, 3), {"grouped": True}, ("grouped_convolution", 2, 3, 54)),
+    ((1, 4, 5, 6, 7), (4, 1, 1, 3, 3, 3), {"grouped": True, "pad": 1}, ("depthwise_convolution", 4, 1, 27)),
+]
+TRANSPOSED: list[tuple[Sequence[int], Sequence[int], tuple[str, int, int, int]]] = [
+    ((1, 3, 5), (3, 4, 3), ("transposed_convolution", 1, 4, 9)),
+    ((1, 3, 5, 4), (3, 4, 3, 2), ("transposed_convolution", 1, 4, 18)),
+    ((1, 3, 5, 4, 3), (3, 4, 3, 2, 1), ("transposed_convolution", 1, 4, 18)),
+    ((1, 6, 5, 4), (2, 3, 4, 3, 2), ("grouped_transposed_convolution", 2, 4, 18)),
+    ((1, 6, 5, 4), (6, 1, 2, 3, 2), ("depthwise_transposed_convolution", 6, 2, 6)),
 ]
 MATMULS: list[tuple[Sequence[int], Sequence[int], dict[str, bool], tuple[int, int, bool]]] = [
     ((1, 6), (4, 6), {"transpose_b": True}, (4, 6, False)),
@@ -44,6 +58,13 @@ MATMULS: list[tuple[Sequence[int], Sequence[int], dict[str, bool], tuple[int, in
     ((1, 5, 6), (6, 4), {}, (4, 6, True)),
     ((1, 6, 5), (6, 4), {"transpose_a": True}, (4, 6, True)),
     ((1, 2, 5, 6), (6, 4), {}, (4, 6, True)),
+    ((1, 5, 6), (1, 6, 4), {}, (4, 6, True)),
+    ((1, 5, 6), (1, 1, 4, 6), {"transpose_b": True}, (4, 6, False)),
+]
+BATCHES: list[tuple[Sequence[int], Sequence[int], bool]] = [
+    ((1, 3, 5, 6), (3, 6, 4), False),
+    ((1, 5, 6), (3, 4, 6), True),
+    ((1, 2, 3, 5, 6), (2, 1, 6, 4), False),
 ]
 
 
@@ -75,8 +96,94 @@ def test_a_matmul_is_described_by_its_matrix_and_macs(
     assert layer.output_channels == model.output(0).shape[-1]
 
 
+def transposed_model(shape: Sequence[int], weight_shape: Sequence[int]) -> ov.Model:
+    spatial = len(shape) - 2
+    grouped = len(weight_shape) > len(shape)
+    make = opset.group_convolution_backprop_data if grouped else opset.convolution_backprop_data
+    sizes = ([2] * spatial, None, [1] * spatial, [0] * spatial, [1] * spatial)
+    return make_model(lambda data: make(data, random_constant(*weight_shape), *sizes, name="layer"), shape)
+
+
+@pytest.mark.parametrize(("shape", "weight_shape", "expected"), TRANSPOSED)
+def test_a_transposed_convolution_is_described_by_its_matrices_and_macs(
+    shape: Sequence[int], weight_shape: Sequence[int], expected: tuple[str, int, int, int]
+) -> None:
+    model = transposed_model(shape, weight_shape)
+    (layer,) = find_layers(model).layers
+    assert (layer.kind, layer.groups, layer.rows, layer.columns) == expected
+    assert (layer.transposed, layer.output_channels) == (True, model.output(0).shape[1])
+    # Each weight is multiplied by each position of the input.
+    assert layer.macs == math.prod(weight_shape) * math.prod(shape[2:])
+    # Grouped ones are computed in floating point: their input is not quantized.
+    assert layer.integer_kernel == (layer.kind == "transposed_convolution")
+    assert layer.activation_quantizers == (("image",) if layer.integer_kernel else ())
+    assert [point.name for point in find_layers(model).activation_points] == list(layer.activation_quantizers)
+
+
+@pytest.mark.parametrize(("shape", "weight_shape", "transpose_b"), BATCHES)
+def test_a_batch_of_matrices_is_one_layer(shape: Sequence[int], weight_shape: Sequence[int], transpose_b: bool) -> None:
+    model = matmul_model(shape, weight_shape, transpose_b=transpose_b)
+    (layer,) = find_layers(model).layers
+    assert (layer.kind, layer.groups, layer.rows, layer.columns) == ("matmul", math.prod(weight_shape[:-2]), 4, 6)
+    assert layer.macs == math.prod(model.output(0).shape) * layer.columns
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_recurrent_operation_is_one_layer_with_both_of_its_weights(kind: str, direction: str) -> None:
+    model = recurrent_model(kind, direction)
+    quantizable = find_layers(model)
+    (layer,) = quantizable.layers
+    directions, gates = (2 if direction == "bidirectional" else 1), GATES[kind] * STATES
+    assert (layer.kind, layer.groups, layer.rows, layer.columns) == (kind, directions, gates, INPUTS + STATES)
+    assert layer.macs == directions * gates * (INPUTS + STATES) * STEPS
+    operation = operations_by_name(model)["layer"]
+    parts = layer.split(layer_weight(layer, operation))
+    for port, part in zip(layer.weight_ports, parts, strict=True):
+        np.testing.assert_array_equal(part, constant_value(operation, port))
+    # The initial states are not quantized, although NNCF would do it: it costs the int8 kernel.
+    assert [point.name for point in quantizable.activation_points] == ["image"] == list(layer.activation_quantizers)
+
+
+def test_an_embedding_can_have_eight_bits_only() -> None:
+    (layer,) = find_layers(embedding_model()).layers
+    assert (layer.kind, layer.groups, layer.rows, layer.columns, layer.macs) == ("embedding", 1, 7, 5, 0)
+    assert (layer.allowed_bits, layer.integer_kernel) == ((8,), False)
+
+
+def test_bit_widths_that_a_layer_cannot_have_are_no_choice() -> None:
+    quantizable = find_layers(embedding_model(layer="last"))
+    assert quantizable.choices([2, 4], [8]) == {"embedding": (8,), "last": (2, 4)}
+    assert quantizable.choices([8, 4], [8], with_float=True) == {"embedding": (8,), "last": (4, 8, FLOAT_CHOICE)}
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (
+            lambda data: opset.matmul(random_constant(6, 10), data, False, False, name="layer"),
+            "on the left of a MatMul",
+        ),
+        (lambda data: opset.matmul(opset.relu(data), random_constant(5), False, False, name="layer"), "a vector has"),
+    ],
+)
+def test_what_nncf_would_quantize_and_stays_float_is_named(build: Callable[[ov.Node], ov.Node], reason: str) -> None:
+    def with_layer(data: ov.Node) -> ov.Node:
+        values = opset.matmul(data, random_constant(5, 5), False, False, name="first")
+        return build(values)
+
+    found = find_layers(make_model(with_layer, (1, 10, 5))).unsupported
+    assert list(found) == ["layer"]
+    assert reason in found["layer"]
+
+
 ALL_MODELS = [convolution_model(shape, weights, **options) for shape, weights, options, _ in CONVOLUTIONS]
 ALL_MODELS += [matmul_model(shape, weights, **options) for shape, weights, options, _ in MATMULS]
+
+
+ALL_MODELS += [transposed_model(shape, weights) for shape, weights, _ in TRANSPOSED]
+ALL_MODELS += [matmul_model(shape, weights, transpose_b=transpose_b) for shape, weights, transpose_b in BATCHES]
+ALL_MODELS += [recurrent_model("lstm", "bidirectional"), embedding_model()]
 
 
 @pytest.mark.parametrize("model", ALL_MODELS)
@@ -199,8 +306,3 @@ def test_the_model_is_not_edited(build: Any) -> None:
     before = operation_types(model), weights_of(model)
     find_layers(model)
     assert (operation_types(model), weights_of(model)) == before
-
-
-def test_a_convolution_over_three_dimensions_stays_in_float() -> None:
-    with pytest.raises(QuantizationError, match="no Convolution or MatMul"):
-        find_layers(convolution_model((1, 2, 5, 5, 5), (3, 2, 3, 3, 3), pad=1))

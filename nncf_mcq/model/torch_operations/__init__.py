@@ -8,14 +8,14 @@ from __future__ import annotations
 import openvino as ov
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.model.torch_operations import elementwise, interpolation, matrices, shapes, windows
+from nncf_mcq.model.torch_operations import elementwise, interpolation, matrices, recurrent, shapes, windows
 from nncf_mcq.model.torch_operations.base import Builder, Function
 
 __all__ = ["Function", "to_function"]
 
 _BUILDERS: dict[str, Builder] = {
     name: build
-    for family in (elementwise, windows, matrices, shapes, interpolation)
+    for family in (elementwise, windows, matrices, shapes, interpolation, recurrent)
     for name, build in family.BUILDERS.items()
 }
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nncf_mcq.model.nodes import spatial_pads
+from nncf_mcq.model.nodes import spatial_pads, transposed_pads_begin
 from nncf_mcq.model.torch_operations.base import Builder, Function, interleaved, unsupported
 
-_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
-_MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d}
-_AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d}
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_MAX_POOLS: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def _convolution(operation: ov.Node) -> Function:
@@ -32,6 +33,32 @@ def _convolution(operation: ov.Node) -> Function:
             value = F.pad(value, outer)
         groups = len(weight) if grouped else 1
         return convolve(value, weight.flatten(0, 1) if grouped else weight, None, strides, padding, dilations, groups)
+
+    return function
+
+
+def _transposed_convolution(operation: ov.Node) -> Function:
+    """The full output, of which a part is cut out."""
+    grouped = operation.get_type_name() == "GroupConvolutionBackpropData"
+    kernel = list(operation.get_input_shape(1)[3 if grouped else 2 :])
+    attributes = operation.get_attributes()
+    convolve = _of_dimensions(operation, _TRANSPOSED, len(kernel))
+    strides, dilations = list(attributes["strides"]), list(attributes["dilations"])
+    begin = transposed_pads_begin(operation, kernel, strides, dilations)
+    sizes, results = operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:]
+    end = [
+        (size - 1) * stride + (width - 1) * dilation + 1 - cut - result
+        for size, result, width, stride, dilation, cut in zip(
+            sizes, results, kernel, strides, dilations, begin, strict=True
+        )
+    ]
+    # Output padding is what is cut off less than there is.
+    outer = interleaved([-cut for cut in begin], [-cut for cut in end])
+
+    def function(value: Tensor, weight: Tensor, *_: Tensor) -> Tensor:
+        groups = len(weight) if grouped else 1
+        weight = weight.flatten(0, 1) if grouped else weight
+        return F.pad(convolve(value, weight, None, strides, 0, 0, groups, dilations), outer)
 
     return function
 
@@ -75,7 +102,7 @@ def _of_dimensions(
     operation: ov.Node, functions: dict[int, Callable[..., Tensor]], count: int
 ) -> Callable[..., Tensor]:
     if count not in functions:
-        raise unsupported(operation, "spatial dimensions", count, "1, 2")
+        raise unsupported(operation, "spatial dimensions", count, ", ".join(map(str, functions)))
     return functions[count]
 
 
@@ -95,6 +122,8 @@ def _with_overhang(
 BUILDERS: dict[str, Builder] = {
     "AvgPool": _average_pool,
     "Convolution": _convolution,
+    "ConvolutionBackpropData": _transposed_convolution,
     "GroupConvolution": _convolution,
+    "GroupConvolutionBackpropData": _transposed_convolution,
     "MaxPool": _max_pool,
 }

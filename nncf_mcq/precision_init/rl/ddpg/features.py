@@ -47,15 +47,15 @@ def group_features(quantizable: QuantizableModel, groups: Sequence[str]) -> NDAr
 
 def _describe(layer: QuantizableLayer, operation: ov.Node | None) -> list[float]:
     stride, kernel, positions = 0, 1, 1
-    if layer.kind != "matmul":
+    if layer.is_convolution:
         kernel = layer.weight_shape[-1]
     if operation is not None:
         shape = tuple(operation.get_input_shape(layer.data_port))
-        if layer.kind == "matmul":
-            positions = math.prod(shape[1:-1])
-        else:
+        if layer.is_convolution:
             stride = operation.get_attributes()["strides"][-1]
             positions = math.prod(shape[2:])
+        else:
+            positions = math.prod(shape[1:-1])
     return [
         float(layer.kind == "depthwise_convolution"),
         _input_channels(layer),
@@ -68,8 +68,6 @@ def _describe(layer: QuantizableLayer, operation: ov.Node | None) -> list[float]
 
 
 def _input_channels(layer: QuantizableLayer) -> int:
-    if layer.kind == "matmul":
+    if not layer.is_convolution:
         return layer.columns
-    if layer.kind == "convolution":
-        return layer.weight_shape[1]
-    return layer.weight_shape[0] * layer.weight_shape[2]
+    return layer.groups * layer.columns // math.prod(layer.weight_shape[len(layer.channel_axes) + 1 :])
