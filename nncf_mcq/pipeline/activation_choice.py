@@ -12,7 +12,7 @@ from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.range_init.activation.automatic import AutomaticActivationRange
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
@@ -34,7 +34,7 @@ def choose_activation_rule(
 ) -> NamedParameters | None:
     """Finds a candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves.
 
-    The weights are those of the table at its largest bit-width, the same for all candidates.
+    The weights are those of the table at the largest bit-width of each layer, the same for all candidates.
 
     Args:
         calibrated: The model with the statistics of all calibration images.
@@ -54,9 +54,8 @@ def choose_activation_rule(
     if INT8_BITS not in calibrated.activations.config.widths or len(parameters.candidates) < 2:
         return None
     halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
-    bits = max(width for width in table.bits if width != FLOAT_CHOICE)
     policy = Policy(
-        {layer.name: bits for layer in calibrated.quantizable.layers},
+        {layer.name: max(table.errors(layer.name)) for layer in calibrated.quantizable.layers},
         {point.name: INT8_BITS for point in calibrated.quantizable.activation_points},
     )
     with stages.stage("activation ranges", len(halves) * len(parameters.candidates)) as advance:
