@@ -253,7 +253,7 @@ def test_search_images_and_score_are_the_callers() -> None:
     result = quantize_small(PRECISIONS["ilp"], search_dataset=as_dataset(search), score=score)
     assert result.search.score == 1.5
     assert result.search.images == 3
-    np.testing.assert_allclose(seen[0], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seen[-1], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "items"), [(1, 12), (5, 3)])

@@ -36,8 +36,8 @@ class Recorder(SilentProgress):
         (
             "score",
             "detection_divergence",
-            "one for the outputs of this model (outputs of shape (16, 10) and a reference of shape (16, 10), needed: ",
-            ["precision search"],
+            "one for the outputs of this model (outputs of shape (8, 10) and a reference of shape (8, 10), needed: ",
+            ["activation ranges"],
         ),
     ],
 )

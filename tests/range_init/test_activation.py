@@ -14,6 +14,7 @@ from nncf_mcq.policy import Policy
 from nncf_mcq.range_init.activation import (
     ActivationRangeInitializer,
     ActivationRangeTask,
+    AutomaticActivationRange,
     MaxActivationRange,
     MeanMaxActivationRange,
     MovingMaxActivationRange,
@@ -26,7 +27,7 @@ from nncf_mcq.range_init.activation.base import asymmetric_grid
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import small_calibrated_model
 
-NAMES = ["max", "mean_max", "moving_max", "percentile", "mse"]
+NAMES = ["max", "mean_max", "moving_max", "percentile", "mse", "automatic"]
 every_rule = pytest.mark.parametrize("name", NAMES)
 
 
@@ -76,10 +77,12 @@ def test_the_rules_are_named_in_the_json() -> None:
         MovingMaxActivationRange,
         PercentileActivationRange,
         MseActivationRange,
+        AutomaticActivationRange,
     )
     assert [type(create(name)) for name in NAMES] == list(kinds)
     assert sorted(NAMES) == list(ACTIVATION_RANGE_INITIALIZERS)
-    assert load_config({}).compression.activations.range == MseActivationRange.Parameters()
+    assert load_config({}).compression.activations.range == AutomaticActivationRange.Parameters()
+    assert [rule.type for rule in AutomaticActivationRange.Parameters().candidates] == ["mse", "max", "mean_max"]
     assert create("mse").parameters == MseActivationRange.Parameters(candidates=64, smallest_ratio=0.1)
     assert create("moving_max").parameters == MovingMaxActivationRange.Parameters(momentum=0.9)
     assert create("percentile").parameters == PercentileActivationRange.Parameters(percentile=99.99)

@@ -13,6 +13,7 @@ SECTIONS: list[Section] = [
     {"type": "moving_max", "momentum": 0.5},
     {"type": "mse", "candidates": 16},
     {"type": "percentile"},
+    {"type": "automatic", "candidates": ["percentile", "max"]},
 ]
 
 
