@@ -22,12 +22,14 @@ from nncf_mcq.model.nodes import constant_value, operations_by_name
 from tests.models import (
     SAMPLE_SIZE,
     convolution_model,
+    embedding_model,
     matmul_model,
     random_images,
     run,
     shared_weights_model,
     small_network,
 )
+from tests.recurrent import INPUTS, STATES, STEPS, recurrent_model
 
 
 def collect(quantizable: QuantizableModel, images: NDArray[np.float32]) -> ModelStatistics:
@@ -245,6 +247,36 @@ def test_layers_that_share_weights_share_the_average_covariance_and_keep_their_m
         np.testing.assert_allclose(statistics[name].mean, columns.mean(axis=2), rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(covariance[0], pooled, rtol=1e-3, atol=1e-3 * pooled.max())
         np.testing.assert_allclose(statistics[name].variance[0], np.diagonal(pooled), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_range_of_a_recurrent_layers_input_covers_its_states(kind: str) -> None:
+    """Its int8 kernel has them on one grid: that of inputs that are never negative would cut off half the states."""
+    model = recurrent_model(kind, relu=True)
+    images = random_images(4, (1, STEPS, INPUTS)) * 0.1
+    states = run(model, images, threads=1, batch_size=1).reshape(4, -1)
+    found = collect(find_layers(model), images).activations["relu"]
+    assert states.min() < 0
+    np.testing.assert_allclose(found.minima[:, 0], states.min(axis=1), rtol=1e-5)
+    largest = np.maximum(states.max(axis=1), images.reshape(4, -1).max(axis=1))
+    np.testing.assert_allclose(found.maxima[:, 0], largest, rtol=1e-5)
+
+
+def test_the_moments_of_a_recurrent_layer_are_those_of_inputs_and_states() -> None:
+    model = recurrent_model("lstm", "reverse")
+    images = random_images(4, (1, STEPS, INPUTS))
+    states = run(model, images, threads=1, batch_size=1)
+    # Of each step those of the step after it; the last one begins with zeros.
+    before = np.concatenate([states[:, 1:], np.zeros_like(states[:, :1])], axis=1)
+    columns = np.concatenate([images, before], axis=2).reshape(-1, INPUTS + STATES).T[None].astype(np.float64)
+    assert_moments(collect(find_layers(model), images), columns, len(images))
+
+
+def test_each_value_of_an_embedding_counts_the_same() -> None:
+    numbers = np.zeros((2, 6), np.float32)
+    found = collect(find_layers(embedding_model(layer="last")), numbers).layers["embedding"]
+    assert (found.mean.shape, found.covariance) == ((1, 5), None)
+    assert bool((found.mean == 0).all()) and bool((found.variance == 1).all())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

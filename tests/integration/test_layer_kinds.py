@@ -154,6 +154,7 @@ def test_at_low_bits_the_same_layers_run_in_int8(kind: str, bits: int, tmp_path:
     packed = sum((layer.weights or 0) * (layer.bits or 0) / 8 for layer in result.layers)
     channels = sum(max(layer.weight_shape or (0,)) * 4 for layer in result.layers)
     assert (tmp_path / "model.bin").stat().st_size < packed + 3 * channels + 1000
+    assert error(model, tmp_path / "model.xml") < {3: 0.15, 5: 0.02}[bits]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+import torch
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, QuantizationError
+from nncf_mcq.model.algorithm import find_placement
 from nncf_mcq.model.layers import find_layers, layer_weight
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.nodes import constant_value, operations_by_name
@@ -143,6 +145,15 @@ def test_a_recurrent_operation_is_one_layer_with_both_of_its_weights(kind: str, 
         np.testing.assert_array_equal(part, constant_value(operation, port))
     # The initial states are not quantized, although NNCF would do it: it costs the int8 kernel.
     assert [point.name for point in quantizable.activation_points] == ["image"] == list(layer.activation_quantizers)
+
+
+def test_initial_states_that_are_computed_are_not_quantized() -> None:
+    """PyTorch makes zeros of the size of the batch: NNCF puts a quantizer behind them."""
+    model = to_openvino(torch.nn.LSTM(4, 3, batch_first=True), (1, 6, 4))
+    (image,) = model.get_parameters()
+    placed = [point.name for point in find_placement(model).activations]
+    assert len(placed) > 1
+    assert [point.name for point in find_layers(model).activation_points] == [image.get_friendly_name()]
 
 
 def test_an_embedding_can_have_eight_bits_only() -> None:
