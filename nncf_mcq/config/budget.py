@@ -13,7 +13,7 @@ class WeightSizeBudget(Parameters):
     """Limit on the size of the weights; exactly one of the three."""
 
     average_bits: PositiveFloat | None = None
-    """Mean bit-width over all weights of the quantizable layers."""
+    """Mean bit-width over all weights of the quantizable layers; what stays in floating point is not counted."""
     bytes: PositiveInt | None = None
     """Size of the whole .bin file, scales, biases and float constants included, in bytes."""
     ratio: PositiveFloat | None = None
