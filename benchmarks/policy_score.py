@@ -76,19 +76,18 @@ def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed
     """
     tasks = {}
     for count in dict.fromkeys(counts):
-        which = np.arange(count) % len(preparation.images)
-        chosen = {
-            "images": preparation.images[which],
-            "reference": tuple(output[which] for output in preparation.reference),
-        }
-        tasks[count] = dataclasses.replace(preparation, **chosen).task()
+        folds = []
+        for fold in preparation.folds:
+            which = np.arange(count // len(preparation.folds)) % len(fold.images)
+            reference = tuple(output[which] for output in fold.reference)
+            folds.append(dataclasses.replace(fold, images=fold.images[which], reference=reference))
+        tasks[count] = dataclasses.replace(preparation, folds=tuple(folds)).task()
     random = np.random.default_rng(seed)
     seconds: dict[int, list[float]] = {count: [] for count in tasks}
     # One more than asked for: the first one finds nothing in the caches.
     for turn in range(policies + 1):
-        bits = {
-            group: int(random.choice(preparation.table.bits)) for group in preparation.search_model.quantizable.groups
-        }
+        widths, groups = preparation.folds[0].table.bits, preparation.calibrated.quantizable.groups
+        bits = {group: int(random.choice(widths)) for group in groups}
         for count, task in tasks.items():
             policy = task.policy(bits)
             start = time.perf_counter()

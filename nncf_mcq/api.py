@@ -133,9 +133,7 @@ def quantize(
         config=settings,
         metrics=metrics,
         layers=describe_layers(calibrated.quantizable, policy, final.table),
-        search=search_report(
-            initializer.parameters.type, found, task, search_score, len(prepared.images), final, latency
-        ),
+        search=search_report(initializer.parameters.type, found, task, search_score, prepared.images, final, latency),
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),

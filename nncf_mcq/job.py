@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import nncf
 import numpy as np
@@ -26,7 +27,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
-from nncf_mcq.metrics.scores import Score, get_score
+from nncf_mcq.metrics.scores import ImageScore, Score, get_score
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
@@ -34,6 +35,9 @@ from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
+
+Outputs: TypeAlias = NDArray[np.float32]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -231,15 +235,19 @@ class Job:
 
 def _named_score(name: str) -> Score:
     function = get_score(name)
+    values = function.values if isinstance(function, ImageScore) else None
 
-    @functools.wraps(function)
-    def score(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-        try:
-            return function(outputs, reference)
-        except ValueError as error:
-            raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
+    def checked(found: Callable[[Outputs, Outputs], Result]) -> Callable[[Outputs, Outputs], Result]:
+        @functools.wraps(found)
+        def call(outputs: Outputs, reference: Outputs) -> Result:
+            try:
+                return found(outputs, reference)
+            except ValueError as error:
+                raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
 
-    return score
+        return call
+
+    return checked(function) if values is None else ImageScore(checked(values))
 
 
 def parse_overrides(items: Sequence[str]) -> dict[str, object]:

@@ -193,15 +193,17 @@ class Comparison:
             policies: Names to bits by module, for AutoQ's simulation to score as well.
         """
         config, prepared = self.job.config, self.preparation
+        # AutoQ knows one set of images to calibrate on, and one to score on.
+        fold = prepared.folds[0]
         arguments = {**config.model_arguments, **({"weights": "DEFAULT"} if config.pretrained else {})}
         shape = tuple(prepared.calibrated.quantizable.model.input(0).get_shape())
         return AutoqTask(
             model=config.model or "",
             model_arguments=arguments,
             sample_size=shape,
-            calibration=prepared.search_model.calibration.arrays[0],
-            search=prepared.images.arrays[0],
-            reference=prepared.reference,
+            calibration=fold.calibrated.calibration.arrays[0],
+            search=fold.images.arrays[0],
+            reference=fold.reference[0],
             report=self._report[0],
             average_bits=self.average_bits,
             evaluations=self.evaluations,
@@ -307,8 +309,8 @@ class Comparison:
             "average_bits": self.average_bits,
             "evaluations": self.evaluations,
             "seed": self.seed,
-            "calibration_images": len(prepared.search_model.calibration),
-            "search_images": len(prepared.images),
+            "calibration_images": len(prepared.folds[0].calibrated.calibration),
+            "search_images": prepared.images,
             "report_images": len(self._report[0]),
             "threads": self.job.config.runtime.threads,
             "autoq_threads": autoq.threads,
@@ -330,9 +332,9 @@ class Comparison:
 
     @cached_property
     def _final_table(self) -> Any:
-        calibrated, search_model = self.preparation.calibrated, self.preparation.search_model
-        if search_model is calibrated:
-            return self.preparation.table
+        calibrated, fold = self.preparation.calibrated, self.preparation.folds[0]
+        if fold.calibrated is calibrated:
+            return fold.table
         return calibrated.weight_table(sorted({*self.bits, *BITS}), self._stages)
 
     @cached_property

@@ -135,14 +135,28 @@ def to_logits(probabilities: Outputs) -> Outputs:
 
 
 def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
-    """Mean KL divergence of distributions over the classes, in nats, computed in float64.
+    """Mean of `kl_divergences`: at least 0, infinite where an output is NaN or positive infinity.
+
+    Args:
+        outputs: Logits (N, classes), or the probabilities that a network with a softmax at its end yields.
+        reference: The same of the float model, finite.
+
+    Raises:
+        ValueError: The shapes do not fit, or the reference is not finite.
+    """
+    return float(kl_divergences(outputs, reference).mean())
+
+
+def kl_divergences(outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float64]:
+    """KL divergence of the distributions over the classes of each image, in nats, computed in float64.
 
     Args:
         outputs: Logits (N, classes), or the probabilities that a network with a softmax at its end yields.
         reference: The same of the float model, finite.
 
     Returns:
-        At least 0; 0 where the distributions are equal; infinite where an output is NaN or positive infinity.
+        (N,) at least 0; 0 where the distributions are equal; infinite for images with an output that is NaN or positive
+        infinity.
 
     Raises:
         ValueError: The shapes do not fit, or the reference is not finite.
@@ -150,8 +164,9 @@ def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
     _check_pair(outputs, reference)
     if not np.isfinite(reference).all():
         raise ValueError("the reference outputs are not finite")
-    if not (outputs < np.inf).all():
-        return float("inf")
+    is_valid = (outputs < np.inf).all(axis=1)
+    if not is_valid.all():
+        outputs = np.where(is_valid[:, None], outputs, reference)
     if are_probabilities(reference):
         outputs, reference = to_logits(outputs), to_logits(reference)
     reference_logarithms = log_softmax(reference.astype(np.float64), axis=1)
@@ -160,7 +175,7 @@ def kl_divergence(outputs: Outputs, reference: Outputs) -> float:
     # Where the reference probability underflows to 0, the term is 0, also against an infinite logarithm.
     differences = np.where(probabilities > 0, reference_logarithms - logarithms, 0.0)
     # Rounding may leave the sum a little below the true minimum of 0.
-    return float(np.maximum((probabilities * differences).sum(axis=1), 0.0).mean())
+    return np.where(is_valid, np.maximum((probabilities * differences).sum(axis=1), 0.0), np.inf)
 
 
 def _top(outputs: Outputs, targets: Targets, count: int) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.metrics import is_classifier
-from nncf_mcq.metrics.scores import SCORES, Score
+from nncf_mcq.metrics.scores import SCORES, Score, image_values
 from nncf_mcq.model.outputs import ModelOutput
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.utils.json_values import JsonObject
@@ -76,6 +76,22 @@ class OutputScores:
             for score, found, expected in zip(self.scores, outputs, reference, strict=True)
             if score.weight > 0
         }
+
+    def values(self, outputs: Arrays, reference: Arrays) -> NDArray[np.float64]:
+        """(N,) values of the images, of which the sum is the mean.
+
+        Args:
+            outputs: (N, ...) for each output.
+            reference: The float model's.
+        """
+        found = [
+            score.weight * image_values(score.function, *_aligned(values, expected))
+            for score, values, expected in zip(self.scores, outputs, reference, strict=True)
+            if score.weight > 0
+        ]
+        samples = min(map(len, found))
+        total: NDArray[np.float64] = np.sum([_of_samples(values, samples) for values in found], axis=0)
+        return total
 
     def to_dict(self) -> JsonObject:
         """JSON values: name of each output to its score and weight."""
@@ -151,6 +167,14 @@ def _detector(reference: NDArray[np.float32]) -> str | None:
 
 def _are_detections(boxes: NDArray[np.float32], probabilities: NDArray[np.float32]) -> bool:
     return bool(boxes.max() > _PIXELS and probabilities.min() >= 0 and probabilities.max() <= 1)
+
+
+def _of_samples(values: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
+    """One value for each sample: an output may have several rows of it, e.g. of a model for a batch of 4."""
+    if len(values) % samples:
+        return np.full(samples, values.mean())
+    means: NDArray[np.float64] = values.reshape(samples, -1).mean(axis=1)
+    return means
 
 
 def _aligned(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.detection import BOX_VALUES
-from nncf_mcq.metrics.metrics import kl_divergence, to_logits
+from nncf_mcq.metrics.metrics import kl_divergences, to_logits
 from nncf_mcq.utils.named_functions import NamedFunctions
 
 Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
@@ -20,37 +21,88 @@ SCORES: NamedFunctions[Score] = NamedFunctions("score")
 
 _LEAST_PROBABILITY = 1e-7
 
+_JACKKNIFE_GROUPS = 32
+
 register_score = SCORES.register
 get_score = SCORES.find
 
 
-register_score("kl")(kl_divergence)
+class ImageScore:
+    """A distance that is the mean of one value for each image, so that its error can be told.
+
+    Args:
+        values: From one output (N, ...) and the float model's to the values (N,).
+    """
+
+    def __init__(self, values: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]) -> None:
+        self.values = values
+        functools.update_wrapper(self, values)
+
+    def __call__(self, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+        """The mean over the images."""
+        return float(self.values(outputs, reference).mean())
+
+
+def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """One value for each image, of which a score is the mean.
+
+    Of a score that is no mean over images, e.g. one of the caller's own, these are the pseudovalues of the
+    delete-a-group jackknife, moved so that their mean is the score.
+
+    Args:
+        score: The distance.
+        outputs: (N, ...) of one output.
+        reference: The float model's.
+
+    Returns:
+        (N,).
+
+    Source: Tukey, "Bias and confidence in not-quite large samples", Annals of Mathematical Statistics 29, 1958.
+    """
+    if isinstance(score, ImageScore):
+        return score.values(outputs, reference)
+    total, images = score(outputs, reference), len(reference)
+    groups = np.arange(images) % min(images, _JACKKNIFE_GROUPS)
+    count = int(groups.max()) + 1 if images else 0
+    if count < 2 or not np.isfinite(total):
+        return np.full(images, total, dtype=np.float64)
+    without = np.array([score(outputs[groups != group], reference[groups != group]) for group in range(count)])
+    pseudovalues: NDArray[np.float64] = (count * total - (count - 1) * without)[groups]
+    pseudovalues += total - pseudovalues.mean()
+    return pseudovalues
+
+
+register_score("kl")(ImageScore(kl_divergences))
 
 
 @register_score("distribution_divergence")
-def distribution_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def distribution_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """KL divergence of distributions over the second dimension, averaged over all others, in nats.
 
     Args:
         outputs: (N, classes, ...): probabilities.
         reference: The float model's.
     """
-    return kl_divergence(_rows(to_logits(outputs)), _rows(to_logits(reference)))
+    divergences = kl_divergences(_rows(to_logits(outputs)), _rows(to_logits(reference)))
+    return _means(divergences.reshape(len(outputs), -1))
 
 
 @register_score("map_divergence")
-def map_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def map_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """KL divergence of the classes of each pixel, averaged over the pixels, in nats.
 
     Args:
         outputs: (N, classes, ...): logits, as of a segmentation.
         reference: The float model's.
     """
-    return kl_divergence(_rows(outputs), _rows(reference))
+    return _means(kl_divergences(_rows(outputs), _rows(reference)).reshape(len(outputs), -1))
 
 
 @register_score("bernoulli_divergence")
-def bernoulli_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def bernoulli_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """KL divergence of independent probabilities of yes, summed over the second dimension and averaged over all others.
 
     Args:
@@ -58,34 +110,38 @@ def bernoulli_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
         reference: The float model's.
 
     Returns:
-        In nats; infinite where an output is not a number.
+        (N,) in nats; infinite where an output is not a number.
     """
-    if np.isnan(outputs).any():
-        return float("inf")
     divergence = _bernoulli_divergence(outputs, reference)
-    return float(divergence.sum(axis=1).mean() if divergence.ndim > 1 else divergence.mean())
+    divergence = np.where(np.isnan(outputs), np.inf, divergence)
+    return _means(divergence.sum(axis=1) if divergence.ndim > 1 else divergence)
 
 
 @register_score("disagreement")
-def disagreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def disagreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """Share of values, 0 to 1, that differ: for outputs of whole numbers, e.g. classes."""
-    return float(np.mean(outputs != reference)) if outputs.size else 0.0
+    if not outputs.size:
+        return np.zeros(len(outputs))
+    return _means((outputs != reference).astype(np.float64))
 
 
 @register_score("squared_error")
-def squared_error(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Sum of the squared differences relative to that of the squared float outputs."""
-    difference = np.square(outputs.astype(np.float64) - reference).sum()
-    return float(difference / max(np.square(reference.astype(np.float64)).sum(), 1e-20))
+@ImageScore
+def squared_error(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of the squared differences relative to that of the squared float outputs of an average image."""
+    difference = _sums(np.square(outputs.astype(np.float64) - reference))
+    return difference / max(float(_sums(np.square(reference.astype(np.float64))).mean()), 1e-20)
 
 
 @register_score("detection_divergence")
-def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """How far a detector's answers are from those of the float detector, weighed by what counts for its precision.
 
     Most of a detector's boxes hold nothing, and where they lie does not matter. For each box this is the KL divergence
     of its objectness, and, weighed by the float objectness, those of its classes and the share of its area that
-    the two boxes do not have in common (one minus their overlap). Summed over the boxes, averaged over the images.
+    the two boxes do not have in common (one minus their overlap). Summed over the boxes.
 
     Args:
         outputs: (N, boxes, 5 + classes): centre x, y, width and height, then the probability of an object, and of each
@@ -93,7 +149,7 @@ def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
         reference: The float model's.
 
     Returns:
-        At least 0; infinite where an output is not a number.
+        (N,) at least 0; infinite where an output is not a number.
 
     Raises:
         ValueError: The outputs are not those of a detector.
@@ -103,26 +159,25 @@ def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
             f"outputs of shape {outputs.shape} and a reference of shape {reference.shape}, needed: both (N, boxes, "
             f"{BOX_VALUES} + classes)"
         )
-    if np.isnan(outputs).any():
-        return float("inf")
-    total = 0.0
+    values = np.empty(len(reference))
     # Image by image: in float64, all of them at once would take several times the memory of the outputs.
-    for found, expected in zip(outputs, reference, strict=True):
+    for index, (found, expected) in enumerate(zip(outputs, reference, strict=True)):
         objectness = expected[:, BOX_VALUES - 1].astype(np.float64)
         classes = _bernoulli_divergence(found[:, BOX_VALUES:], expected[:, BOX_VALUES:]).sum(axis=1)
         apart = 1.0 - _overlap(found[:, : BOX_VALUES - 1], expected[:, : BOX_VALUES - 1])
-        total += float(
-            (_bernoulli_divergence(found[:, BOX_VALUES - 1], objectness) + objectness * (classes + apart)).sum()
-        )
-    return total / len(reference)
+        values[index] = (
+            _bernoulli_divergence(found[:, BOX_VALUES - 1], objectness) + objectness * (classes + apart)
+        ).sum()
+    return _infinite_where_nan(values, outputs)
 
 
 @register_score("box_class_divergence")
-def box_class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+@ImageScore
+def box_class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distance of the outputs of detectors without an objectness.
 
     For each box it is the KL divergence of its classes and, weighed by its largest float class probability, the share
-    of its area that the two boxes do not have in common. Summed over the boxes, averaged over the images.
+    of its area that the two boxes do not have in common. Summed over the boxes.
 
     Args:
         outputs: (N, 4 + classes, boxes): centre x, y, width and height, then the probability of each class, as YOLOv8
@@ -130,7 +185,7 @@ def box_class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
         reference: The float model's.
 
     Returns:
-        At least 0; infinite where an output is not a number.
+        (N,) at least 0; infinite where an output is not a number.
 
     Raises:
         ValueError: The outputs are not those of such a detector.
@@ -140,15 +195,14 @@ def box_class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
             f"outputs of shape {outputs.shape} and a reference of shape {reference.shape}, needed: both "
             f"(N, {BOX_VALUES - 1} + classes, boxes)"
         )
-    if np.isnan(outputs).any():
-        return float("inf")
-    total = 0.0
-    for found, expected in zip(outputs.transpose(0, 2, 1), reference.transpose(0, 2, 1), strict=True):
+    values = np.empty(len(reference))
+    pairs = zip(outputs.transpose(0, 2, 1), reference.transpose(0, 2, 1), strict=True)
+    for index, (found, expected) in enumerate(pairs):
         confidence = expected[:, BOX_VALUES - 1 :].max(axis=1).astype(np.float64)
         classes = _bernoulli_divergence(found[:, BOX_VALUES - 1 :], expected[:, BOX_VALUES - 1 :]).sum(axis=1)
         apart = 1.0 - _overlap(found[:, : BOX_VALUES - 1], expected[:, : BOX_VALUES - 1])
-        total += float((classes + confidence * apart).sum())
-    return total / len(reference)
+        values[index] = (classes + confidence * apart).sum()
+    return _infinite_where_nan(values, outputs)
 
 
 def _bernoulli_divergence(found: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -157,6 +211,24 @@ def _bernoulli_divergence(found: NDArray[np.floating], expected: NDArray[np.floa
     yes, wanted = (np.clip(values.astype(np.float64), *limits) for values in (found, expected))
     divergence: NDArray[np.float64] = wanted * np.log(wanted / yes) + (1 - wanted) * np.log((1 - wanted) / (1 - yes))
     return divergence
+
+
+def _means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, ...) -> (N,)."""
+    means: NDArray[np.float64] = values.reshape(len(values), -1).mean(axis=1)
+    return means
+
+
+def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, ...) -> (N,)."""
+    sums: NDArray[np.float64] = values.reshape(len(values), -1).sum(axis=1)
+    return sums
+
+
+def _infinite_where_nan(values: NDArray[np.float64], outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values (N,) of outputs (N, ...), infinite for the images of which an output is not a number."""
+    is_nan = np.isnan(outputs).reshape(len(outputs), -1).any(axis=1)
+    return np.where(is_nan, np.inf, values)
 
 
 def _rows(values: NDArray[Any]) -> NDArray[Any]:

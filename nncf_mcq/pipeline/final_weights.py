@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nncf_mcq.config.output_files import FinalWeightsReport
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
+from nncf_mcq.precision_init.estimate import mean_score
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
@@ -58,12 +59,13 @@ def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluat
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
     """
-    table, search_model, calibrated = prepared.table, prepared.search_model, prepared.calibrated
+    fold, calibrated = prepared.folds[0], prepared.calibrated
+    table, search_model = fold.table, fold.calibrated
     found = FinalWeights(table)
     if prepared.sequential:
-        table_score = evaluator.score(policy)
+        table_score = mean_score(evaluator.fold_values(policy))
         tried = search_model.requantize_sequentially(policy, table, stages)
-        sequential_score = evaluator.score_model(search_model.build(policy, tried))
+        sequential_score = mean_score(evaluator.score_model(search_model.build(policy, tried)))
         found = FinalWeights(table, table_score, sequential_score)
         if found.sequential:
             found = dataclasses.replace(found, table=tried)

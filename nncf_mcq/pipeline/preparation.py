@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import nncf
+import numpy as np
 import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
@@ -20,10 +21,11 @@ from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import AnySamples, Arrays, Samples, as_samples
 from nncf_mcq.pipeline.activation_choice import choose_activation_rule
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, PolicyKey
+from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
-from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.precision_init.estimate import ImageScores
+from nncf_mcq.precision_init.evaluator import Evaluator, Fold
 from nncf_mcq.precision_init.second_order import second_order_sensitivities
 from nncf_mcq.precision_init.study import StudyStorage, Subject
 from nncf_mcq.precision_init.study.subject import images_digest, model_digest
@@ -33,6 +35,30 @@ from nncf_mcq.weights.weight_table import WeightTable
 
 _logger = logging.getLogger(__name__)
 
+_PURPOSES = (" for search", " for search, other half")
+"""Appended to the names of the stages of each fold."""
+
+
+@dataclass(frozen=True)
+class SearchFold:
+    """One part of a search: weights, and images that they were not made from.
+
+    Attributes:
+        calibrated: The model with the statistics that the weights are made from.
+        table: Its weight table.
+        images: Samples that policies are scored on.
+        reference: (N, ...) for each output of the float model on them.
+    """
+
+    calibrated: CalibratedModel
+    table: WeightTable
+    images: Samples = field(repr=False)
+    reference: Arrays = field(repr=False)
+
+    def build(self, policy: Policy) -> ov.Model:
+        """The model of a policy, in the form that is compiled fastest."""
+        return self.calibrated.build(policy, self.table, packed=False)
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -40,11 +66,8 @@ class Preparation:
 
     Attributes:
         calibrated: The model with the statistics of all calibration images: the final weights are made from it.
-        search_model: The calibrated model of the search: `calibrated` itself, or that of one half of the calibration
-            images.
-        table: The weight table of the search.
-        images: Samples that policies are scored on.
-        reference: (N, ...) for each output of the float model on them.
+        folds: Of the search: one with separate search images, or with two halves of the calibration images, of which
+            each is scored with the weights made from the other.
         score: Distance of all outputs from the reference.
         costs: Costs of policies.
         sequential: Whether the sequential pass is worth trying on the policy found.
@@ -53,10 +76,7 @@ class Preparation:
     """
 
     calibrated: CalibratedModel
-    search_model: CalibratedModel
-    table: WeightTable
-    images: Samples = field(repr=False)
-    reference: Arrays = field(repr=False)
+    folds: tuple[SearchFold, ...]
     score: OutputScores
     costs: CostModel
     sequential: bool
@@ -64,14 +84,19 @@ class Preparation:
     settings: JsonObject = field(default_factory=dict, repr=False)
 
     @property
+    def images(self) -> int:
+        """Number of images that a policy is scored on."""
+        return sum(len(fold.images) for fold in self.folds)
+
+    @property
     def subject(self) -> Subject:
         """Identity of the search: the model, the images and the settings."""
-        quantizable = self.search_model.quantizable
+        quantizable = self.calibrated.quantizable
         return Subject(
             model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
             images_digest(
                 array
-                for samples in (self.calibrated.calibration, self.search_model.calibration, self.images)
+                for samples in (self.calibrated.calibration, *(fold.images for fold in self.folds))
                 for array in samples.arrays
             ),
             self.settings,
@@ -82,7 +107,7 @@ class Preparation:
         stages: Stages | None = None,
         *,
         threads: int | None = None,
-        shared_scores: MutableMapping[PolicyKey, float] | None = None,
+        shared_scores: MutableMapping[PolicyKey, ImageScores] | None = None,
         storage: StudyStorage | None = None,
     ) -> PrecisionTask:
         """A task whose evaluator has scored nothing yet, or what a storage holds.
@@ -96,12 +121,11 @@ class Preparation:
         Raises:
             ConfigError: The storage holds a search of another subject, or a worker finds none to join.
         """
-        quantizable = self.search_model.quantizable
+        first, quantizable = self.folds[0], self.calibrated.quantizable
+        choices = self.calibrated.choices
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
-            lambda policy: self.search_model.build(policy, self.table, packed=False),
-            self.images,
-            self.reference,
+            [Fold(fold.build, fold.images, fold.reference) for fold in self.folds],
             self.score,
             threads=threads or self.runtime.threads,
             batch_size=self.runtime.batch_size,
@@ -111,15 +135,14 @@ class Preparation:
         )
         task = PrecisionTask(
             quantizable=quantizable,
-            choices=self.search_model.choices,
+            choices=choices,
             activation_bits=self.calibrated.activations.config.largest,
-            errors={group: self.table.errors(group) | {FLOAT_CHOICE: 0.0} for group in quantizable.groups}
-            | self.search_model.activations.relative_errors(self.search_model.choices),
+            errors=_mean_errors([_errors(fold) for fold in self.folds]),
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
             second_order=lambda kind, progress: second_order_sensitivities(
-                quantizable, self.table, self.search_model.curvature.of(kind, progress)
+                quantizable, first.table, first.calibrated.curvature.of(kind, progress)
             ),
         )
         return task if stages is None else dataclasses.replace(task, progress=stages.report)
@@ -145,8 +168,8 @@ def prepare(
         runtime: How models are run.
         initializer: Says which widths the table must hold and whether policies are scored, and finds mistakes early.
         stages: Reports the progress.
-        search_dataset: Inputs that policies are scored on; by default one half of the calibration images, where
-            anything is scored at all.
+        search_dataset: Inputs that policies are scored on; by default each half of the calibration images with the
+            weights made from the other half, where anything is scored at all.
         score: Distance of each output from the float model's; defaults that suit each output.
 
     Raises:
@@ -156,42 +179,60 @@ def prepare(
     """
     calibration = as_samples(calibration)
     calibrated = CalibratedModel.prepare(model, calibration, compression, runtime.threads, stages, initializer.check)
-    search_model, images = calibrated, calibration
     bits = initializer.required_bits(tuple(compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
     sequential = compression.correction.sequential and min(bits) < INT8_BITS
+    parts = [(calibrated, calibration)]
     if search_dataset is not None:
-        images = collect_images(search_dataset, None, model)
+        parts = [(calibrated, collect_images(search_dataset, None, model))]
     elif len(calibration) == 1:
         # Nothing can be held out to tell whether the sequential pass wins.
         sequential = False
     elif initializer.searches or sequential:
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
-        half = len(calibration) // 2
-        images = calibration[half:]
-        search_model = calibrated.observe(calibration[:half], stages, " for search")
-    table = search_model.weight_table(bits, stages)
+        # What is decided once, between two sets of weights, needs no second fold.
+        half, folds = len(calibration) // 2, 2 if initializer.searches else 1
+        halves = [calibration[:half], calibration[half:]]
+        parts = [
+            (calibrated.observe(halves[index], stages, purpose), halves[1 - index])
+            for index, purpose in enumerate(_PURPOSES[:folds])
+        ]
+    tables = [part.weight_table(bits, stages) for part, _ in parts]
     with stages.stage("float reference"):
-        runtime = _with_batch_size(model, images, runtime)
+        runtime = _with_batch_size(model, parts[0][1], runtime)
         run = functools.partial(ModelRunner.compile, threads=runtime.threads, batch_size=runtime.batch_size)
-        reference = run(model)(images.arrays)
-        scores = choose_scores(describe_outputs(model), reference, score)
-    rule = choose_activation_rule(calibrated, table, scores, run, stages)
-    is_one = search_model is calibrated
-    calibrated = calibrated.with_activation_rule(rule)
-    search_model = calibrated if is_one else search_model.with_activation_rule(rule)
+        float_runner = run(model)
+        references = [float_runner(images.arrays) for _, images in parts]
+        scores = choose_scores(describe_outputs(model), references[0], score)
+    rule = choose_activation_rule(calibrated, tables[0], scores, run, stages)
+    final = calibrated.with_activation_rule(rule)
+    made = [final if part is calibrated else part.with_activation_rule(rule) for part, _ in parts]
     return Preparation(
-        calibrated=calibrated,
-        search_model=search_model,
-        table=table,
-        images=images,
-        reference=reference,
-        costs=search_model.costs(table),
+        calibrated=final,
+        folds=tuple(
+            SearchFold(part, table, images, reference)
+            for part, table, (_, images), reference in zip(made, tables, parts, references, strict=True)
+        ),
+        costs=made[0].costs(tables[0]),
         sequential=sequential,
         runtime=runtime,
         score=scores,
         settings=_settings(compression, scores),
     )
+
+
+def _errors(fold: SearchFold) -> dict[str, dict[int, float]]:
+    """Group name and width to the relative error in a fold, of weights and activations."""
+    calibrated = fold.calibrated
+    weights = {group: fold.table.errors(group) | {FLOAT_CHOICE: 0.0} for group in calibrated.quantizable.groups}
+    return weights | calibrated.activations.relative_errors(calibrated.choices)
+
+
+def _mean_errors(folds: Sequence[Mapping[str, Mapping[int, float]]]) -> dict[str, dict[int, float]]:
+    return {
+        group: {bits: float(np.mean([fold[group][bits] for fold in folds])) for bits in widths}
+        for group, widths in folds[0].items()
+    }
 
 
 def _with_batch_size(model: ov.Model, images: Samples, runtime: RuntimeConfig) -> RuntimeConfig:

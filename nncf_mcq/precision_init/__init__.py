@@ -3,6 +3,7 @@
 from nncf_mcq.config.budget import BudgetedParameters
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
+from nncf_mcq.precision_init.estimate import ImageScores, from_text, mean_score, to_text
 from nncf_mcq.precision_init.greedy import GreedyPrecision
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
@@ -17,6 +18,7 @@ __all__ = [
     "Constraint",
     "GreedyPrecision",
     "IlpPrecision",
+    "ImageScores",
     "ManualPrecision",
     "OptunaPrecision",
     "PrecisionInitializer",
@@ -28,4 +30,7 @@ __all__ = [
     "SearchProblem",
     "UniformPrecision",
     "count_sensitivity_passes",
+    "from_text",
+    "mean_score",
+    "to_text",
 ]

@@ -5,35 +5,55 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import openvino as ov
 
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
-from nncf_mcq.model.samples import AnySamples, Arrays, as_samples
+from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.policy import Policy, PolicyKey
+from nncf_mcq.precision_init.estimate import ImageScores, mean_score
 
 
 class ScoreMemo(Protocol):
     """Scores that outlive the process, and that several processes may share; called from several threads."""
 
-    def refresh(self) -> Iterable[tuple[PolicyKey, float]]:
+    def refresh(self) -> Iterable[tuple[PolicyKey, ImageScores]]:
         """Scores that any process wrote since the last call."""
 
-    def put(self, policy: Policy, score: float) -> None:
-        """Writes a score."""
+    def put(self, policy: Policy, values: ImageScores) -> None:
+        """Writes the scores of a policy's images."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Images that policies are scored on, with weights that were not made from them.
+
+    Attributes:
+        build: Makes the model of a policy.
+        images: The samples.
+        reference: (N, ...) for each output of the float model on them.
+    """
+
+    build: Callable[[Policy], ov.Model] = field(repr=False)
+    images: Samples = field(repr=False)
+    reference: Arrays = field(repr=False)
 
 
 class Evaluator:
     """Scores policies, each unique one once.
 
+    A score is the mean over all images of all folds: with two folds, the weights made from each half of the images are
+    scored on the other half (cross-fitting), so that no image is lost to either end. The values of the images are kept:
+    they tell how far two policies can be told apart.
+
     Args:
-        build: Makes the model of a policy.
-        images: The search samples.
-        reference: (N, ...) for each output of the float model on them.
+        folds: Images with the weights that are scored on them.
         score: Distance of all outputs from the reference, lower is better.
         threads: Inference threads; policies are scored side by side, one thread each.
         batch_size: Samples per inference, a number that changes no output.
@@ -41,33 +61,34 @@ class Evaluator:
             for one of them takes no time, but counts as an evaluation.
         memo: Where scores are kept as soon as they are known. Those that it holds count, and are not run again.
         random_order: Score many policies in random order: processes that share a memo then share the work.
+
+    Source: cross-fitting: Schick, "On asymptotically efficient estimation in semiparametric models", Annals of
+    Statistics 14(3), 1986.
     """
 
     def __init__(
         self,
-        build: Callable[[Policy], ov.Model],
-        images: AnySamples,
-        reference: Arrays,
+        folds: Sequence[Fold],
         score: OutputScores,
         *,
         threads: int,
         batch_size: int,
-        shared_scores: MutableMapping[PolicyKey, float] | None = None,
+        shared_scores: MutableMapping[PolicyKey, ImageScores] | None = None,
         memo: ScoreMemo | None = None,
         random_order: bool = False,
     ) -> None:
-        self._build = build
-        self._images = as_samples(images)
-        self._reference = reference
+        self._folds = tuple(folds)
         self._threads = threads
         self._batch_size = batch_size
         self._score = score
         self._shared_scores = {} if shared_scores is None else shared_scores
+        self._values: dict[PolicyKey, ImageScores] = {}
         self._scores: dict[PolicyKey, float] = {}
         self._memo = memo
         self._random_order = random_order
         self._lock = threading.Lock()
         self._own = 0
+        self.images = sum(len(fold.images) for fold in self._folds)
         self.refresh()
         self._resumed = len(self._scores)
 
@@ -75,6 +96,11 @@ class Evaluator:
     def evaluations(self) -> int:
         """Unique policies scored so far: the cost of a search."""
         return len(self._scores)
+
+    @property
+    def image_passes(self) -> int:
+        """Images that went through quantized models for these scores: the cost of a search in inferences."""
+        return self.evaluations * self.images
 
     @property
     def origins(self) -> dict[str, int]:
@@ -85,9 +111,10 @@ class Evaluator:
     def refresh(self) -> None:
         """Reads what other processes have scored since."""
         if self._memo is not None:
-            for key, score in self._memo.refresh():
+            for key, values in self._memo.refresh():
                 # The first score of a policy stays: scores of two machines may differ in the last digits.
-                self._scores.setdefault(key, score)
+                self._values.setdefault(key, values)
+                self._scores.setdefault(key, mean_score(values))
 
     def is_scored(self, policy: Policy) -> bool:
         """Whether scoring the policy would cost nothing."""
@@ -97,6 +124,10 @@ class Evaluator:
         """The score of a policy that has one."""
         return self._scores.get(policy.key)
 
+    def known_values(self, policy: Policy) -> ImageScores | None:
+        """The values of the images of a policy that has a score, in the order of the folds."""
+        return self._values.get(policy.key)
+
     def scores_from(self, index: int) -> list[tuple[PolicyKey, float]]:
         """The scores in their order, from that evaluation on; not to be asked while `score_many` runs."""
         return list(itertools.islice(self._scores.items(), index, None))
@@ -105,9 +136,19 @@ class Evaluator:
         """Distance of the policy's model from the float model on the search images; lower is better."""
         return self._score_once(policy, self._threads)
 
-    def score_model(self, model: ov.Model) -> float:
-        """Distance of any model from the float model on the search images; not counted as an evaluation."""
-        return self._distance(model, self._threads)
+    def values(self, policy: Policy) -> ImageScores:
+        """The values of the images, of which the score is the mean; counted as `score`."""
+        self.score(policy)
+        return self._values[policy.key]
+
+    def score_model(self, model: ov.Model, fold: int = 0) -> ImageScores:
+        """Values of a fold's images for any model; not counted as an evaluation."""
+        return self._run_model(model, self._folds[fold], self._threads)
+
+    def fold_values(self, policy: Policy, fold: int = 0) -> ImageScores:
+        """Values of a fold's images for a policy; counted as `score`."""
+        first = sum(len(other.images) for other in self._folds[:fold])
+        return self.values(policy)[first : first + len(self._folds[fold].images)]
 
     def score_many(self, policies: list[Policy], progress: Callable[[], None] = lambda: None) -> list[float]:
         """Scores of several policies; compiling one overlaps with running another."""
@@ -131,21 +172,32 @@ class Evaluator:
             self._keep(policy, self._run(policy, threads))
         return self._scores[policy.key]
 
-    def _keep(self, policy: Policy, score: float) -> None:
+    def _keep(self, policy: Policy, values: ImageScores) -> None:
         with self._lock:
             if policy.key in self._scores:
                 return
-            self._scores[policy.key] = score
+            self._values[policy.key] = values
+            self._scores[policy.key] = mean_score(values)
             self._own += 1
         if self._memo is not None:
-            self._memo.put(policy, score)
+            self._memo.put(policy, values)
 
-    def _run(self, policy: Policy, threads: int) -> float:
+    def _run(self, policy: Policy, threads: int) -> ImageScores:
         key = policy.key
         if key not in self._shared_scores:
-            self._shared_scores[key] = self._distance(self._build(policy), threads)
+            self._shared_scores[key] = self._run_folds(policy, threads)
         return self._shared_scores[key]
 
-    def _distance(self, model: ov.Model, threads: int) -> float:
+    def _run_folds(self, policy: Policy, threads: int) -> ImageScores:
+        """Values of all images. Folds run side by side where there are threads for that."""
+        if threads == 1 or len(self._folds) == 1:
+            return np.concatenate([self._run_model(fold.build(policy), fold, threads) for fold in self._folds])
+        each = max(threads // len(self._folds), 1)
+        with ThreadPoolExecutor(len(self._folds)) as pool:
+            return np.concatenate(
+                list(pool.map(lambda fold: self._run_model(fold.build(policy), fold, each), self._folds))
+            )
+
+    def _run_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        return self._score(runner(self._images.arrays), self._reference)
+        return self._score.values(runner(fold.images.arrays), fold.reference).astype(np.float32)

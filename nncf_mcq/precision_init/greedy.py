@@ -8,8 +8,8 @@ from typing import Literal
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import Repair, SearchSpace
-from nncf_mcq.precision_init.sensitivity import Sensitivities
 from nncf_mcq.precision_init.separable import SeparablePrecision
+from nncf_mcq.precision_init.shrinkage import Sensitivities
 
 
 @PRECISION_INITIALIZERS.register

@@ -12,8 +12,8 @@ from scipy.sparse import lil_array
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
-from nncf_mcq.precision_init.sensitivity import Sensitivities
 from nncf_mcq.precision_init.separable import SeparablePrecision
+from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.utils.native_output import quiet_output
 
 _TIGHTENINGS = 20

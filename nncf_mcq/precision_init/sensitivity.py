@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionTask
-
-Sensitivities = Mapping[str, Mapping[int, float]]
-"""Group name and width to the score that the width adds to the network whose other layers have the largest width."""
+from nncf_mcq.precision_init.estimate import Difference, paired_difference
+from nncf_mcq.precision_init.shrinkage import Sensitivities, shrink_sensitivities
 
 
 def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = None) -> Sensitivities:
     """Scores the network once per group and width, all other groups at the largest width.
 
-    At many bits a single group changes the score less than the scoring images can tell. There the score at the next
-    smaller measured width is scaled by the error of the layer's output, or of the activation, which is known exactly.
+    What the images tell of a single group is noisy: `shrink_sensitivities` draws it towards what the errors of the
+    layer's output, or of the activation, predict.
 
     What a layer gains in floating point, with its input not quantized either, is always measured: by leaving it alone
     float in the network whose layers have the largest width. Its widths lose that much.
 
     Args:
         task: The model, the widths and the evaluator.
-        measured_widths: How many of the smallest widths are scored; the others are scaled. None scores all but the
+        measured_widths: How many of the smallest widths are scored; the others are predicted. None scores all but the
             largest.
 
     Returns:
@@ -38,7 +36,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
     trials = [(group, width) for group, widths in measured.items() for width in widths]
     policies = [task.policy({**uniform, group: width}) for group, width in trials]
     total = len(policies) + 1
-    base = task.evaluator.score(task.policy(uniform))
+    task.evaluator.score(task.policy(uniform))
     done = 1 + sum(task.evaluator.is_scored(policy) for policy in policies)
     task.progress(done, total)
 
@@ -47,16 +45,23 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
         done += 1
         task.progress(done, total)
 
-    scores = task.evaluator.score_many(policies, advance)
-    found: dict[str, dict[int, float]] = {group: {} for group in task.choices}
-    for (group, width), score in zip(trials, scores, strict=True):
-        found[group][width] = max(base - score, 0.0) if width == FLOAT_CHOICE else max(score - base, 0.0)
-    for group, widths in task.choices.items():
-        gain = found[group].pop(FLOAT_CHOICE, 0.0)
-        _complete(found[group], _quantized(widths), task.errors[group])
-        if FLOAT_CHOICE in widths:
-            found[group] = {width: loss + gain for width, loss in found[group].items()} | {FLOAT_CHOICE: 0.0}
-    return found
+    task.evaluator.score_many(policies, advance)
+    reference = task.evaluator.values(task.policy(uniform))
+    found: dict[str, dict[int, Difference]] = {group: {} for group in task.choices}
+    for (group, width), policy in zip(trials, policies, strict=True):
+        found[group][width] = paired_difference(task.evaluator.values(policy), reference)
+    gains = {
+        group: max(-values.pop(FLOAT_CHOICE).mean, 0.0) for group, values in found.items() if FLOAT_CHOICE in values
+    }
+    widths = {group: _quantized(choices) for group, choices in task.choices.items()}
+    sensitivities = shrink_sensitivities(
+        found, {group: _above_widest(task.errors[group], widths[group]) for group in found}
+    )
+    for group, gain in gains.items():
+        sensitivities[group] = {width: loss + gain for width, loss in sensitivities[group].items()} | {
+            FLOAT_CHOICE: 0.0
+        }
+    return sensitivities
 
 
 def to_dict(sensitivities: Sensitivities) -> dict[str, dict[str, float]]:
@@ -80,15 +85,6 @@ def _quantized(widths: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(width for width in widths if width != FLOAT_CHOICE)
 
 
-def _complete(scores: dict[int, float], widths: Sequence[int], errors: Mapping[int, float]) -> None:
-    """Scales the score of the widest measured width to the wider ones, and takes noise out of what must fall.
-
-    Scores are relative to the largest width, and so are the errors that they are scaled by.
-    """
-    base = errors[widths[-1]]
-    scores.setdefault(widths[0], 0.0)
-    for narrower, wider in itertools.pairwise(widths):
-        if wider not in scores:
-            share = (errors[wider] - base) / max(errors[narrower] - base, 1e-20)
-            scores[wider] = scores[narrower] * max(share, 0.0)
-        scores[wider] = min(scores[wider], scores[narrower])
+def _above_widest(errors: Mapping[int, float], widths: Sequence[int]) -> dict[int, float]:
+    """Bit-width to the relative error above that of the largest one: what sensitivities are measured against."""
+    return {width: max(errors[width] - errors[widths[-1]], 0.0) for width in widths}

@@ -15,7 +15,8 @@ from nncf_mcq.model.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint, CostModel
-from nncf_mcq.precision_init.sensitivity import Sensitivities, measure_sensitivities, to_dict
+from nncf_mcq.precision_init.sensitivity import measure_sensitivities, to_dict
+from nncf_mcq.precision_init.shrinkage import Sensitivities
 
 
 class SeparablePrecision(PrecisionInitializer):

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.metrics.scores import ImageScore, image_values
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.policy import PolicyKey
 from nncf_mcq.precision_init import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
+from nncf_mcq.precision_init.estimate import ImageScores
 from nncf_mcq.testing.networks import IMAGES, images, small_config, small_network
 from nncf_mcq.testing.registration import Section
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -85,7 +87,9 @@ def watched_search(section: Section, space: Space) -> WatchedSearch:
     needed = tuple(sorted({*space.weight_bits, *initializer.required_bits(space.weight_bits)}))
     prepared, known = _prepared(space, needed)
     scores = CountedScores(known)
-    task = dataclasses.replace(prepared, score=scores.counting(prepared.score)).task(shared_scores=scores)
+    task = dataclasses.replace(prepared, score=scores.counting(prepared.score, len(prepared.folds))).task(
+        shared_scores=scores
+    )
     search = WatchedSearch(initializer, task, scores)
     search.task = dataclasses.replace(task, progress=lambda done, total: search.progress.append((done, total)))
     return search
@@ -102,7 +106,7 @@ def finished_search(section: Section, space: Space) -> WatchedSearch:
     return _finished_search(json.dumps(section, sort_keys=True), space, registered)
 
 
-class CountedScores(MutableMapping[PolicyKey, float]):
+class CountedScores(MutableMapping[PolicyKey, ImageScores]):
     """Scores that searches in the same space share, so that no model runs twice; counts what one search asks for.
 
     Attributes:
@@ -110,36 +114,39 @@ class CountedScores(MutableMapping[PolicyKey, float]):
         uncounted: How many models were scored that are no policy's.
     """
 
-    def __init__(self, known: dict[PolicyKey, float]) -> None:
+    def __init__(self, known: dict[PolicyKey, ImageScores]) -> None:
         self._known = known
+        self._folds = 1
         self.reads = 0
         self.uncounted = 0
 
-    def counting(self, scores: OutputScores) -> OutputScores:
+    def counting(self, scores: OutputScores, folds: int) -> OutputScores:
         """The same score, which counts its calls.
 
         Args:
             scores: Of a model with one output.
+            folds: How often a policy asks for it.
         """
         (only,) = scores.scores
+        self._folds = folds
 
-        def count(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+        def count(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
             self.uncounted += 1
-            return only.function(outputs, reference)
+            return image_values(only.function, outputs, reference)
 
-        return OutputScores([dataclasses.replace(only, function=count)])
+        return OutputScores([dataclasses.replace(only, function=ImageScore(count))])
 
     def __contains__(self, key: object) -> bool:
         return key in self._known
 
-    def __getitem__(self, key: PolicyKey) -> float:
+    def __getitem__(self, key: PolicyKey) -> ImageScores:
         score = self._known[key]
         self.reads += 1
         return score
 
-    def __setitem__(self, key: PolicyKey, score: float) -> None:
-        # That one was a policy's.
-        self.uncounted -= 1
+    def __setitem__(self, key: PolicyKey, score: ImageScores) -> None:
+        # Those were a policy's.
+        self.uncounted -= self._folds
         self._known[key] = score
 
     def __delitem__(self, key: PolicyKey) -> None:
@@ -169,7 +176,7 @@ class _EveryWidth(PrecisionInitializer):
 
 
 @functools.cache
-def _prepared(space: Space, bits: tuple[int, ...]) -> tuple[Preparation, dict[PolicyKey, float]]:
+def _prepared(space: Space, bits: tuple[int, ...]) -> tuple[Preparation, dict[PolicyKey, ImageScores]]:
     """Start of the searches in a space, and the scores that they share."""
     config = small_config(weight_bits=space.weight_bits, activation_bits=space.activation_bits)
     stages = Stages(SilentProgress())

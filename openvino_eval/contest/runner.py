@@ -150,8 +150,9 @@ class ContestRunner:
     def _final_table(self) -> WeightTable:
         """Weights of every layer and width from all calibration images; one table serves all policies."""
         calibrated = self.preparation.calibrated
-        if self.preparation.search_model is calibrated:
-            return self.preparation.table
+        fold = self.preparation.folds[0]
+        if fold.calibrated is calibrated:
+            return fold.table
         return calibrated.weight_table(self.job.config.compression.weights.bits, self._stages)
 
     def _task(self, progress: Callable[[int, int], None]) -> PrecisionTask:

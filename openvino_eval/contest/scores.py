@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from nncf_mcq import PolicyKey
+from nncf_mcq.precision_init import ImageScores, from_text, mean_score, to_text
 from openvino_eval.errors import EvaluationError
 
 SCORES_FILE: Final = "scores.jsonl"
@@ -28,8 +29,8 @@ _BASE = 36
 """Of the digits of widths: a float layer counts 16 bits."""
 
 
-class ScoreFile(MutableMapping[PolicyKey, float]):
-    """Policies and their scores, one line each; a line that a killed process left unfinished is ignored.
+class ScoreFile(MutableMapping[PolicyKey, ImageScores]):
+    """Policies and the scores of their images, one line each; a line that a killed process left unfinished is ignored.
 
     The first line says what the scores are of. Widths are written as digits in the order of the sorted names. The time
     from asking for an unknown policy to its score is kept with it, so one policy is asked for at a time.
@@ -51,7 +52,7 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
         self._lock = FileLock(f"{path}.lock")
         self._layers = sorted(layers)
         self._activations = sorted(activations)
-        self._scores: dict[PolicyKey, float] = {}
+        self._scores: dict[PolicyKey, ImageScores] = {}
         self._seconds: dict[PolicyKey, float] = {}
         self._read_bytes = 0
         self._asked = 0.0
@@ -91,10 +92,10 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
         self._asked = time.perf_counter()
         return key in self._scores
 
-    def __getitem__(self, key: PolicyKey) -> float:
+    def __getitem__(self, key: PolicyKey) -> ImageScores:
         return self._scores[key]
 
-    def __setitem__(self, key: PolicyKey, score: float) -> None:
+    def __setitem__(self, key: PolicyKey, score: ImageScores) -> None:
         seconds = time.perf_counter() - self._asked
         self.computed_seconds += seconds
         with self._lock, self._open() as stream:
@@ -107,7 +108,8 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
                 {
                     "weights": "".join(np.base_repr(bits, _BASE) for _, bits in key[0]),
                     "activations": "".join(str(bits) for _, bits in key[1]),
-                    "score": score,
+                    "score": mean_score(score),
+                    "images": to_text(score),
                     "seconds": round(seconds, 4),
                 },
             )
@@ -123,13 +125,13 @@ class ScoreFile(MutableMapping[PolicyKey, float]):
         return len(self._scores)
 
     def _take(self, line: object) -> None:
-        if not isinstance(line, dict) or "score" not in line:
+        if not isinstance(line, dict) or "images" not in line:
             return
         key = (
             tuple(zip(self._layers, (int(digit, _BASE) for digit in line["weights"]), strict=True)),
             tuple(zip(self._activations, map(int, line["activations"]), strict=True)),
         )
-        self._scores.setdefault(key, line["score"])
+        self._scores.setdefault(key, from_text(line["images"]))
         self._seconds.setdefault(key, line["seconds"])
 
     def _open(self) -> IO[bytes]:

@@ -22,12 +22,8 @@ from nncf_mcq.precision_init.search.processes import mixed_seed, process_number,
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.precision_init.search.study import run_search
-from nncf_mcq.precision_init.sensitivity import (
-    Sensitivities,
-    count_sensitivity_passes,
-    measure_sensitivities,
-    to_dict,
-)
+from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes, measure_sensitivities, to_dict
+from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.precision_init.study import quiet_optuna
 from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.json_values import JsonObject

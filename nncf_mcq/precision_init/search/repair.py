@@ -10,7 +10,7 @@ from nncf_mcq.errors import BudgetError
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
-from nncf_mcq.precision_init.sensitivity import Sensitivities
+from nncf_mcq.precision_init.shrinkage import Sensitivities
 
 
 def predicted_losses(task: PrecisionTask, sensitivities: Sensitivities | None = None) -> Sensitivities:
