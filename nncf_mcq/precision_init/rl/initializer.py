@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import optuna
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.rl.ddpg.algorithm import DdpgSampler
@@ -29,6 +29,11 @@ class RlPrecision(SearchInitializer):
         agent: Literal["planning", "ddpg"] = Field(
             default="planning",
             description="Agent. planning: model-based, from sensitivities and scores. ddpg: that of HAQ and AutoQ.",
+        )
+        patience: PositiveInt | None = Field(
+            default=30,
+            description="Number of trials without a gain of half a percent after which the search ends; null: it uses "
+            "all evaluations.",
         )
 
     parameters: Parameters

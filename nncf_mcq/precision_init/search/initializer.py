@@ -20,6 +20,7 @@ from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import solve
 from nncf_mcq.precision_init.search.processes import mixed_seed, process_number, settle_trials
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
+from nncf_mcq.precision_init.search.selection import select_policy
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.precision_init.search.study import run_search
 from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes, measure_sensitivities, to_dict
@@ -59,6 +60,7 @@ class SearchProblem:
 class SearchInitializer(PrecisionInitializer):
     """The best of the policies that a sampler proposes, each repaired to keep the budget.
 
+    The warm start, where there is one, is left only for a policy that is better by a paired test, see `select_policy`.
     A subclass makes the sampler.
     """
 
@@ -68,7 +70,7 @@ class SearchInitializer(PrecisionInitializer):
         evaluations: PositiveInt = Field(
             default=200, description="Number of unique policies scored in total, including those of the sensitivities."
         )
-        may_change: ClassVar[frozenset[str]] = frozenset({"evaluations"})
+        may_change: ClassVar[frozenset[str]] = frozenset({"evaluations", "patience"})
 
         seed: int = Field(default=0, ge=0, lt=2**32, description="Random seed; equal seeds find equal policies.")
         warm_start: Literal["ilp", "none"] = Field(
@@ -76,9 +78,14 @@ class SearchInitializer(PrecisionInitializer):
             description="Start. ilp: measure sensitivities first and start from the policy that ilp would find.",
         )
         measured_widths: PositiveInt | None = Field(
-            default=1,
+            default=2,
             description="Number of the smallest bit-widths scored for each layer by the warm start; null scores all. "
             "The search learns about the others.",
+        )
+        patience: PositiveInt | None = Field(
+            default=None,
+            description="Number of trials without a gain of half a percent after which the search ends; null: it uses "
+            "all evaluations.",
         )
 
     parameters: Parameters
@@ -116,14 +123,24 @@ class SearchInitializer(PrecisionInitializer):
             if start is not None and (task.stored is None or task.stored.mode != "join"):
                 with uninterrupted():
                     self._enqueue(study, task, space, start)
-            outcome = run_search(task, study, space, repair, evaluations=parameters.evaluations, seed=seed)
+            outcome = run_search(
+                task,
+                study,
+                space,
+                repair,
+                evaluations=parameters.evaluations,
+                seed=seed,
+                patience=parameters.patience,
+            )
         assert outcome.best is not None
         details = self.describe()
         start_score = None if start is None else task.evaluator.known_score(task.policy(start))
         details["warm_start_score"] = None if start_score is None or math.isnan(start_score) else start_score
         if sensitivities is not None:
             details["sensitivities"] = to_dict(sensitivities)
-        return PrecisionResult(outcome.best, details | outcome.to_dict())
+        start_policy = None if start is None else task.policy(start)
+        selection = select_policy(task, outcome.best, start_policy, task.evaluator.evaluations - spent)
+        return PrecisionResult(selection.policy, details | outcome.to_dict() | selection.to_dict())
 
     @staticmethod
     def _open_study(task: PrecisionTask) -> optuna.Study:

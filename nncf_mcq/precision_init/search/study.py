@@ -21,10 +21,13 @@ from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.torch_threads import one_torch_thread
 
-__all__ = ["POLICY_ATTRIBUTE", "REPEATS_IN_A_ROW", "SearchOutcome", "run_search"]
+__all__ = ["NEGLIGIBLE", "POLICY_ATTRIBUTE", "REPEATS_IN_A_ROW", "SearchOutcome", "run_search", "trials_without_gain"]
 
 REPEATS_IN_A_ROW = 3
 """So many proposals that repeat a scored policy are told their known score; then a random policy takes the turn."""
+
+NEGLIGIBLE = 0.005
+"""Share of the best score: less is within the error of any score."""
 
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class SearchOutcome:
         repeated: Proposals of this process whose policy had a score already.
         repaired: Proposals of this process that exceeded a limit.
         random: Random policies taken by this process because the sampler repeated itself.
+        ended_early: Whether it ended for lack of progress.
         interrupted: Whether Ctrl-C ended the search.
         sampler_seconds: Time spent in ask, suggest and tell.
         scoring_seconds: Time spent in the evaluator.
@@ -53,6 +57,7 @@ class SearchOutcome:
     repeated: int = 0
     repaired: int = 0
     random: int = 0
+    ended_early: bool = False
     interrupted: bool = False
     sampler_seconds: float = 0.0
     scoring_seconds: float = 0.0
@@ -64,6 +69,7 @@ class SearchOutcome:
             "repeated": self.repeated,
             "repaired": self.repaired,
             "random": self.random,
+            "ended_early": self.ended_early,
             "interrupted": self.interrupted,
             "curve": [[evaluations, score] for evaluations, score in self.curve],
             "seconds": {"sampler": round(self.sampler_seconds, 3), "scoring": round(self.scoring_seconds, 3)},
@@ -71,7 +77,14 @@ class SearchOutcome:
 
 
 def run_search(
-    task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, *, evaluations: int, seed: int
+    task: PrecisionTask,
+    study: optuna.Study,
+    space: SearchSpace,
+    repair: Repair,
+    *,
+    evaluations: int,
+    seed: int,
+    patience: int | None = None,
 ) -> SearchOutcome:
     """Searches until the evaluator has scored so many unique policies, or no feasible policy is left.
 
@@ -85,6 +98,8 @@ def run_search(
         repair: Makes proposals feasible.
         evaluations: Unique scored policies at which the search ends.
         seed: Of the random policies that take a sampler's turn.
+        patience: Trials without a gain that counts after which the search ends, see `trials_without_gain`; None for no
+            such end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, and nothing feasible was scored yet; later Ctrl-C returns what was found.
@@ -94,7 +109,7 @@ def run_search(
     try:
         # Samplers that use PyTorch do many small operations.
         with one_torch_thread():
-            search.run(evaluations)
+            search.run(evaluations, patience)
     except KeyboardInterrupt:
         search.take_scores()
         if search.outcome.best is None:
@@ -110,6 +125,17 @@ def run_search(
     return search.outcome
 
 
+def trials_without_gain(study: optuna.Study) -> int:
+    """Finished trials since the best score last fell by `NEGLIGIBLE` of itself: a function of the trials alone."""
+    best, since = math.inf, 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.value is not None and trial.value < best - NEGLIGIBLE * abs(best if math.isfinite(best) else 0.0):
+            best, since = trial.value, 0
+        else:
+            since += 1
+    return since
+
+
 class _Search:
     def __init__(self, task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, seed: int) -> None:
         self._task = task
@@ -119,11 +145,14 @@ class _Search:
         self._looked_at = 0
         self.outcome = SearchOutcome(study)
 
-    def run(self, evaluations: int) -> None:
+    def run(self, evaluations: int, patience: int | None) -> None:
         evaluator = self._task.evaluator
         in_a_row = 0
         self.take_scores()
         while evaluator.evaluations < evaluations:
+            if patience is not None and trials_without_gain(self.outcome.study) >= patience:
+                self.outcome.ended_early = True
+                return
             if in_a_row < REPEATS_IN_A_ROW:
                 in_a_row = 0 if self._proposed_trial() else in_a_row + 1
             elif self._random_trial():
