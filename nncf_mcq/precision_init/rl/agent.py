@@ -21,7 +21,7 @@ TEMPERATURES = (0.0, 0.003, 0.01, 0.03)
 """Of the episodes, in shares of the best score so far."""
 HIGHER_TEMPERATURES = (0.1, 0.3, 1.0, 10.0, 100.0)
 """One after the other where nothing new is imagined, as in a small network."""
-MOST_TRIALS = 400
+MOST_TRIALS = 160
 """The model learns from no more than the best ones: its time grows with the cube."""
 _REFIT = 8
 _FAR = -20.0
