@@ -16,7 +16,7 @@ from openvino import opset13 as opset
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.metrics.output_scores import choose_scores
-from nncf_mcq.metrics.scores import Score
+from nncf_mcq.metrics.scores import ImageScore, Score
 from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
@@ -271,6 +271,11 @@ def make_evaluator(
     scores = choose_scores(describe_outputs(float_model), reference, score)
     fold = Fold(build or (lambda policy: calibrated.build(policy, table)), Samples([images]), reference)
     return Evaluator([fold], scores, threads=threads, batch_size=4, shared_scores=shared_scores, memo=memo)
+
+
+def called_once(function: Score) -> ImageScore:
+    """A score that is called once for a policy, its value that of every image: without the calls of the jackknife."""
+    return ImageScore(lambda outputs, reference: np.full(len(reference), function(outputs, reference)))
 
 
 def make_task(
