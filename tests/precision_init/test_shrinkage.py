@@ -98,3 +98,8 @@ def test_noisy_sensitivities_come_closer_to_the_truth() -> None:
             before.append((max(measured[bits].mean, 0.0) / truth[bits] - 1) ** 2)
             after.append((found[bits] / truth[bits] - 1) ** 2)
     assert np.sqrt(np.mean(after)) < 0.5 * np.sqrt(np.mean(before))
+
+
+def test_what_was_measured_badly_does_not_move_the_factor() -> None:
+    measured = {"a": {2: Difference(0.4, 0.001), 3: Difference(0.8, 80.0)}}
+    assert shrink_sensitivities(measured, {"a": ERRORS})["a"][4] == pytest.approx(0.02, rel=0.01)
