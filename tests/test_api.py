@@ -253,9 +253,9 @@ def test_search_images_and_score_are_the_callers() -> None:
     result = quantize_small(PRECISIONS["ilp"], search_dataset=as_dataset(search), score=score)
     assert result.search.score == 1.5
     assert result.search.images == 3
-    # The last calls are the jackknife's.
-    largest = max(seen, key=len)
-    np.testing.assert_allclose(largest, outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
+    # The last calls are the jackknife's, without some of the images.
+    whole = [values for values in seen if len(values) == len(search)]
+    np.testing.assert_allclose(whole[-1], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "items"), [(1, 12), (5, 3)])
