@@ -77,8 +77,10 @@ def measure(preparation: Preparation, counts: Sequence[int], policies: int, seed
     tasks = {}
     for count in dict.fromkeys(counts):
         folds = []
-        for fold in preparation.folds:
-            which = np.arange(count // len(preparation.folds)) % len(fold.images)
+        for fold, part in zip(preparation.folds, np.array_split(np.arange(count), len(preparation.folds)), strict=True):
+            if not len(part):
+                continue
+            which = part % len(fold.images)
             reference = tuple(output[which] for output in fold.reference)
             folds.append(dataclasses.replace(fold, images=fold.images[which], reference=reference))
         tasks[count] = dataclasses.replace(preparation, folds=tuple(folds)).task()

@@ -66,9 +66,9 @@ def quantize(
             read. Default: uniform 8 bits.
         example_input: Tensor, or tuple or dictionary of tensors, to trace a torch module with; zeros of
             `input_info.sample_size` by default.
-        search_dataset: Inputs that policies are scored on. By default a search scores on one half of the calibration
-            images, with weights rounded for the other half, and so does the choice whether the final weights come from
-            the sequential pass; the final weights are rounded for all of them.
+        search_dataset: Inputs that policies are scored on. By default a search scores on all calibration images: the
+            weights rounded for each half of them on the other half. The choice whether the final weights come from the
+            sequential pass is made on one of the halves; the final weights are rounded for all images.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
         evaluate: Metrics of the caller's own, for the result; a `Report` runs the models itself.
         score: Distance of an output (N, ...) from the float model's, lower is better: one function for every output, or

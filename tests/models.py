@@ -16,17 +16,18 @@ from openvino import opset13 as opset
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.metrics.output_scores import choose_scores
-from nncf_mcq.metrics.scores import Score
+from nncf_mcq.metrics.scores import ImageScore, Score
 from nncf_mcq.model.algorithm import ActivationPoint
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
-from nncf_mcq.model.samples import AnySamples, as_samples
+from nncf_mcq.model.samples import AnySamples, Samples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init import PrecisionResult, PrecisionTask
-from nncf_mcq.precision_init.evaluator import Evaluator
+from nncf_mcq.precision_init.estimate import ImageScores
+from nncf_mcq.precision_init.evaluator import Evaluator, Fold
 from nncf_mcq.precision_init.study import StudyMemo, StudyStorage, Subject
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
@@ -259,7 +260,7 @@ def make_evaluator(
     *,
     threads: int = 1,
     build: Callable[[Policy], ov.Model] | None = None,
-    shared_scores: dict[PolicyKey, float] | None = None,
+    shared_scores: dict[PolicyKey, ImageScores] | None = None,
     memo: StudyMemo | None = None,
 ) -> Evaluator:
     """Scores policies of the small network, whose weight table holds 2, 4 and 8 bits."""
@@ -268,10 +269,13 @@ def make_evaluator(
     float_model = calibrated.quantizable.model
     reference = ModelRunner.compile(float_model, 1, batch_size=4)([images])
     scores = choose_scores(describe_outputs(float_model), reference, score)
-    build = build or (lambda policy: calibrated.build(policy, table))
-    return Evaluator(
-        build, images, reference, scores, threads=threads, batch_size=4, shared_scores=shared_scores, memo=memo
-    )
+    fold = Fold(build or (lambda policy: calibrated.build(policy, table)), Samples([images]), reference)
+    return Evaluator([fold], scores, threads=threads, batch_size=4, shared_scores=shared_scores, memo=memo)
+
+
+def called_once(function: Score) -> ImageScore:
+    """A score that is called once for a policy, its value that of every image: without the calls of the jackknife."""
+    return ImageScore(lambda outputs, reference: np.full(len(reference), function(outputs, reference)))
 
 
 def make_task(

@@ -121,7 +121,7 @@ def test_the_result_file_tells_what_was_done(tmp_path: Path) -> None:
     # Each of four layers at 2 bits, the network at 8 bits, and the policy that was found.
     assert data["search"]["method"] == "ilp"
     assert data["search"]["evaluations"] in (5, 6)
-    assert data["search"]["images"] == len(IMAGES) // 2
+    assert data["search"]["images"] == len(IMAGES)
     assert {"statistics", "weight table", "precision search"} <= set(data["timing"]["seconds"])
     assert all(seconds >= 0 for seconds in data["timing"]["seconds"].values())
     assert data["versions"]["openvino"]
@@ -253,7 +253,9 @@ def test_search_images_and_score_are_the_callers() -> None:
     result = quantize_small(PRECISIONS["ilp"], search_dataset=as_dataset(search), score=score)
     assert result.search.score == 1.5
     assert result.search.images == 3
-    np.testing.assert_allclose(seen[-1], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
+    # The last calls are the jackknife's, without some of the images.
+    whole = [values for values in seen if len(values) == len(search)]
+    np.testing.assert_allclose(whole[-1], outputs(result.float_model, search), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "items"), [(1, 12), (5, 3)])
@@ -317,7 +319,8 @@ def test_progress_is_reported_stage_by_stage() -> None:
     recorder = Recorder()
     quantize_small(PRECISIONS["ilp"], progress=recorder)
     assert recorder.updates["statistics"] == [(count, 12) for count in range(1, 13)]
-    assert recorder.updates["statistics for search"] == [(count, 6) for count in range(1, 7)]
+    for half in ("statistics for search", "statistics for search, other half"):
+        assert recorder.updates[half] == [(count, 6) for count in range(1, 7)]
     assert recorder.updates["weight table"] == [(count, 4) for count in range(1, 5)]
     assert recorder.updates["precision search"][-1] == (5, 5)
     assert recorder.stages[1::2] == [f"{stage} is done" for stage in recorder.stages[::2]]

@@ -77,7 +77,7 @@ class SplitParameters(DatasetParameters):
         Field(
             default="calibration",
             description="Number of images, other than those for calibration, that policies are scored on; "
-            "'calibration' holds out one half of the calibration images while searching.",
+            "'calibration' scores the weights made from each half of the calibration images on the other half.",
         )
     )
     report: Annotated[Literal["rest"] | Count, _one_message("'rest' or a positive number of images")] = Field(

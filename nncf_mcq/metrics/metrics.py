@@ -164,7 +164,7 @@ def kl_divergences(outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float
     _check_pair(outputs, reference)
     if not np.isfinite(reference).all():
         raise ValueError("the reference outputs are not finite")
-    is_valid = (outputs < np.inf).all(axis=1)
+    is_valid = np.all(outputs < np.inf, axis=1)
     if not is_valid.all():
         outputs = np.where(is_valid[:, None], outputs, reference)
     if are_probabilities(reference):

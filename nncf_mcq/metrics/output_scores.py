@@ -77,19 +77,19 @@ class OutputScores:
             if score.weight > 0
         }
 
-    def values(self, outputs: Arrays, reference: Arrays) -> NDArray[np.float64]:
-        """(N,) values of the images, of which the sum is the mean.
+    def values(self, outputs: Arrays, reference: Arrays, samples: int) -> NDArray[np.float64]:
+        """(N,) values of the samples, of which the sum of the distances is the mean.
 
         Args:
-            outputs: (N, ...) for each output.
+            outputs: (N, ...) for each output; or, of a model that folds others into its batch, a multiple of N.
             reference: The float model's.
+            samples: N.
         """
         found = [
             score.weight * image_values(score.function, *_aligned(values, expected))
             for score, values, expected in zip(self.scores, outputs, reference, strict=True)
             if score.weight > 0
         ]
-        samples = min(map(len, found))
         total: NDArray[np.float64] = np.sum([_of_samples(values, samples) for values in found], axis=0)
         return total
 

@@ -69,6 +69,8 @@ def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[
     if count < 2 or not np.isfinite(total):
         return np.full(images, total, dtype=np.float64)
     without = np.array([score(outputs[groups != group], reference[groups != group]) for group in range(count)])
+    if not np.isfinite(without).all():
+        return np.full(images, total, dtype=np.float64)
     pseudovalues: NDArray[np.float64] = (count * total - (count - 1) * without)[groups]
     pseudovalues += total - pseudovalues.mean()
     return pseudovalues

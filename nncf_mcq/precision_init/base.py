@@ -111,7 +111,7 @@ class PrecisionInitializer(Configurable, ABC):
     parameters: Parameters
 
     searches: ClassVar[bool] = True
-    """True if it scores policies: images are then held out for that."""
+    """True if it scores policies: on images that the weights scored were not made from."""
 
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""

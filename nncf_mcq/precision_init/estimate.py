@@ -39,12 +39,14 @@ def paired_difference(first: ImageScores, second: ImageScores) -> Difference:
         second: Values of the same images.
 
     Returns:
-        The error is infinite where there are fewer than two images.
+        The error is infinite where there are fewer than two images, and not a number where a value is not finite.
     """
-    difference = first.astype(np.float64) - second
-    count = len(difference)
-    error = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
-    return Difference(float(difference.mean()), error)
+    # Images that are infinitely far by both policies make the difference not a number.
+    with np.errstate(invalid="ignore"):
+        difference = first.astype(np.float64) - second
+        count = len(difference)
+        error = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
+        return Difference(float(difference.mean()), error)
 
 
 def to_text(values: ImageScores) -> str:

@@ -200,4 +200,5 @@ class Evaluator:
 
     def _run_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        return self._score.values(runner(fold.images.arrays), fold.reference).astype(np.float32)
+        outputs = runner(fold.images.arrays)
+        return self._score.values(outputs, fold.reference, len(fold.images)).astype(np.float32)

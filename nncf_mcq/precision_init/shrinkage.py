@@ -59,7 +59,7 @@ def _factor(values: Mapping[int, Difference], errors: Mapping[int, float]) -> fl
     """The factor of a group's errors, the weighted mean in logarithms; None where nothing tells it."""
     total = weights = 0.0
     for width, value in values.items():
-        if value.mean > 0 and errors[width] > 0:
+        if 0 < value.mean < np.inf and errors[width] > 0:
             relative = value.error / value.mean if np.isfinite(value.error) else 1.0
             weight = 1 / (relative**2 + _FIT_SPREAD)
             total += weight * float(np.log(value.mean / errors[width]))
@@ -68,9 +68,9 @@ def _factor(values: Mapping[int, Difference], errors: Mapping[int, float]) -> fl
 
 
 def _posterior(value: Difference | None, predicted: float) -> float:
-    if value is None or np.isnan(value.mean):
+    if value is None or np.isnan(value.mean) or value.mean == -np.inf:
         return predicted
-    if np.isinf(value.mean):
+    if value.mean == np.inf:
         return value.mean
     if not np.isfinite(value.error):
         # A single image: its value is all there is.

@@ -166,7 +166,7 @@ class SplitDatasetTestCase(DatasetTestCase):
     def test_search_may_be_the_calibration(
         self, section: Section, base_directory: Path, model: ModelSource | None
     ) -> None:
-        """It is the same object then: the search holds out one half of it."""
+        """It is the same object then: the search scores the weights of each half on the other."""
         splits = self._split(section, base_directory, model, calibration=2, search="calibration", report=2)
         assert splits.search is splits.calibration
         self.test_the_report_has_no_image_of_the_other_parts(splits)

@@ -19,7 +19,7 @@ from nncf_mcq.result import QuantizationResult
 SAMPLE_SIZE = (1, 3, 8, 8)
 CLASSES = 5
 IMAGES = 8
-"""Images for calibration; a search scores on one half of them."""
+"""Images for calibration; a search scores the weights of each half of them on the other half."""
 
 
 @functools.cache

@@ -270,7 +270,7 @@ def test_the_task_has_the_images_and_the_budget(prepared: Comparison) -> None:
     assert task.model.endswith("tiny.py:create")
     assert Path(task.model.partition(":")[0]).is_absolute()
     assert (len(task.calibration), len(task.search), len(task.report)) == (16, 16, 32)
-    assert task.search is prepared.preparation.images.arrays[0]
+    assert task.search is prepared.preparation.folds[0].images.arrays[0]
     assert task.sample_size == (1, 1, 28, 28)
 
 

@@ -7,7 +7,7 @@ from nncf_mcq.config.schema import RuntimeConfig
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.samples import Samples
-from nncf_mcq.pipeline.preparation import Preparation
+from nncf_mcq.pipeline.preparation import Preparation, SearchFold
 from tests.models import random_images, run, small_calibrated_model
 
 
@@ -18,10 +18,11 @@ def test_policies_are_scored_on_each_number_of_images() -> None:
     reference = (run(model, images, threads=1, batch_size=3),)
     score = choose_scores(describe_outputs(model), reference)
     runtime = RuntimeConfig(threads=1, batch_size=4)
-    costs = calibrated.costs(table)
-    preparation = Preparation(calibrated, calibrated, table, Samples(images), reference, score, costs, False, runtime)
-    seconds = policy_score.measure(preparation, [2, 7, 2], 4)
-    assert list(seconds) == [2, 7]
+    fold = SearchFold(calibrated, table, Samples(images), reference)
+    preparation = Preparation(calibrated, (fold, fold), score, calibrated.costs(table), False, runtime)
+    assert preparation.images == 6
+    seconds = policy_score.measure(preparation, [1, 2, 7, 2], 4)
+    assert list(seconds) == [1, 2, 7]
     assert all(len(values) == 4 and min(values) > 0 for values in seconds.values())
 
 

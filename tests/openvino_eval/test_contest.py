@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nncf_mcq import PRECISION_INITIALIZERS, Policy, load_config
 from nncf_mcq.policy import FLOAT_CHOICE, PolicyKey
-from nncf_mcq.precision_init import OptunaPrecision, PrecisionResult, PrecisionTask, SearchInitializer
+from nncf_mcq.precision_init import ImageScores, OptunaPrecision, PrecisionResult, PrecisionTask, SearchInitializer
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.cli import main
@@ -29,6 +30,8 @@ from tests.openvino_eval.contests import (
 METHODS = "ilp,tpe,random"
 ARMS = ("warm", "cold")
 NAMES = {"ilp-0"} | {f"{method}-{arm}-{seed}" for method in ("tpe", "random") for arm in ARMS for seed in "01"}
+HALF = np.array([0.1, 0.9], np.float32)
+QUARTER = np.array([0.2, 0.3], np.float32)
 TIMES = {"own_seconds", "scoring_seconds"}
 
 
@@ -139,7 +142,7 @@ def test_a_repeated_run_takes_every_score_from_the_file(
     before = found(finished)
     seconds = load_records(finished)["tpe-warm-0"].scoring_seconds
     (finished / "runs" / "tpe-warm-0.json").unlink()
-    monkeypatch.setattr(Evaluator, "_distance", None)
+    monkeypatch.setattr(Evaluator, "_run_folds", None)
     assert contest(config, finished) == 0
     assert found(finished) == before
     record = load_records(finished)["tpe-warm-0"]
@@ -157,7 +160,7 @@ def test_an_interrupted_contest_goes_on(
     keep = ScoreFile.__setitem__
     computed = []
 
-    def interrupt(self: ScoreFile, key: PolicyKey, score: float) -> None:
+    def interrupt(self: ScoreFile, key: PolicyKey, score: ImageScores) -> None:
         keep(self, key, score)
         computed.append(key)
         # In the second run: the first takes 8 policies.
@@ -263,10 +266,10 @@ def test_options_of_a_contest_need_methods(
 def test_scores_of_float_layers_come_back(tmp_path: Path) -> None:
     key = Policy({"a": 2, "b": FLOAT_CHOICE, "c": 8}, {"x": 8}).key
     arguments = (tmp_path / "scores.jsonl", {"model": "m"}, "abc", "x")
-    ScoreFile(*arguments)[key] = 0.5
+    ScoreFile(*arguments)[key] = HALF
     found = ScoreFile(*arguments)
     assert key in found
-    assert found[key] == 0.5
+    np.testing.assert_array_equal(found[key], HALF)
 
 
 def test_the_first_score_of_a_policy_counts_for_every_process(tmp_path: Path) -> None:
@@ -274,20 +277,22 @@ def test_the_first_score_of_a_policy_counts_for_every_process(tmp_path: Path) ->
     arguments = (tmp_path / "scores.jsonl", {"model": "m"}, "a", "x")
     first, second = ScoreFile(*arguments), ScoreFile(*arguments)
     assert key not in second
-    first[key] = 0.5
-    second[key] = 0.25
+    first[key] = HALF
+    second[key] = QUARTER
     third = ScoreFile(*arguments)
     assert key in third
-    assert first[key] == second[key] == third[key] == 0.5
+    for scores in (first, second, third):
+        np.testing.assert_array_equal(scores[key], HALF)
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
 
 
 def test_what_a_killed_process_left_unfinished_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     keys = [Policy({"a": bits}, {"x": 8}).key for bits in (2, 3)]
-    ScoreFile(path, {"model": "m"}, "a", "x")[keys[0]] = 0.5
+    ScoreFile(path, {"model": "m"}, "a", "x")[keys[0]] = HALF
     with path.open("ab") as stream:
         stream.write(b'{"weights": "3", "act')
-    ScoreFile(path, {"model": "m"}, "a", "x")[keys[1]] = 0.25
+    ScoreFile(path, {"model": "m"}, "a", "x")[keys[1]] = QUARTER
     found = ScoreFile(path, {"model": "m"}, "a", "x")
-    assert [(key in found, found[key]) for key in keys] == [(True, 0.5), (True, 0.25)]
+    assert all(key in found for key in keys)
+    np.testing.assert_array_equal([found[key] for key in keys], [HALF, QUARTER])

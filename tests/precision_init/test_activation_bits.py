@@ -130,16 +130,13 @@ def test_a_budget_of_the_size_alone_leaves_activations_at_the_largest_width() ->
 
 def test_the_policy_of_a_choice_leads_back_to_it() -> None:
     quantizable = model_of_four_layers()
-    evaluator = Evaluator(
-        lambda policy: quantizable.model, np.zeros((1, 1), np.float32), (), OutputScores([]), threads=1, batch_size=1
-    )
     task = PrecisionTask(
         quantizable=quantizable,
         choices=quantizable.choices((2, 8), WIDTHS),
         activation_bits=8,
         errors={},
         costs=costs_of(quantizable),
-        evaluator=evaluator,
+        evaluator=Evaluator([], OutputScores([]), threads=1, batch_size=1),
     )
     for values in itertools.product(*task.choices.values()):
         choice = dict(zip(task.choices, values, strict=True))

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import openvino as ov
 import pytest
 from numpy.typing import NDArray
+from openvino import opset13 as opset
 
 from nncf_mcq import Policy
-from nncf_mcq.metrics.output_scores import default_score
-from nncf_mcq.model.outputs import ModelOutput
+from nncf_mcq.metrics.output_scores import choose_scores, default_score
+from nncf_mcq.metrics.scores import squared_error
+from nncf_mcq.model.outputs import ModelOutput, describe_outputs
+from nncf_mcq.model.runner import ModelRunner
+from nncf_mcq.model.samples import Samples
 from nncf_mcq.policy import PolicyKey
-from tests.models import make_evaluator, make_task, small_calibrated_model
+from nncf_mcq.precision_init.estimate import ImageScores, mean_score
+from nncf_mcq.precision_init.evaluator import Evaluator, Fold
+from nncf_mcq.precision_init.study import StudyStorage, Subject
+from tests.models import make_evaluator, make_model, make_task, random_images, small_calibrated_model
 
 TASK = make_task()
 GROUPS = list(TASK.quantizable.groups)
@@ -49,12 +59,12 @@ def test_what_another_search_scored_is_not_run_again_but_counts() -> None:
         calibrated, table = small_calibrated_model()
         return calibrated.build(policy, table)
 
-    shared_scores: dict[PolicyKey, float] = {}
+    shared_scores: dict[PolicyKey, ImageScores] = {}
     first, second = (make_evaluator(build=build, shared_scores=shared_scores) for _ in range(2))
     score = first.score(uniform(4))
     assert (second.score(uniform(4)), len(built)) == (score, 1)
     assert (first.evaluations, second.evaluations) == (1, 1)
-    assert shared_scores == {uniform(4).key: score}
+    assert {key: mean_score(values) for key, values in shared_scores.items()} == {uniform(4).key: score}
 
 
 def test_other_activation_bits_are_another_policy() -> None:
@@ -90,7 +100,9 @@ def test_a_score_of_the_callers_own_sees_outputs_and_reference() -> None:
         return 7.0
 
     assert make_evaluator(score).score(uniform(8)) == 7.0
-    ((outputs, reference),) = seen
+    # The others are the jackknife's, each without an image.
+    (outputs, reference), *others = seen
+    assert [len(outputs) for outputs, _ in others] == [5] * 6
     assert outputs.shape == reference.shape == (6, 5)
     np.testing.assert_allclose(outputs, reference, atol=0.2 * np.abs(reference).max())
 
@@ -114,3 +126,74 @@ def test_the_default_score_of_a_map_is_the_relative_squared_error() -> None:
     reference = np.full((2, 1, 2, 2), 2.0, dtype=np.float32)
     assert default_score(OUTPUT, reference)(reference * 1.5, reference) == pytest.approx(0.25)
     assert np.isfinite(default_score(OUTPUT, np.zeros_like(reference))(reference, np.zeros_like(reference)))
+
+
+def test_the_score_is_the_mean_over_the_images_of_all_folds_each_with_its_own_weights() -> None:
+    calibrated, table = small_calibrated_model()
+    model = calibrated.quantizable.model
+    images = [random_images(count, seed=count) for count in (5, 3)]
+    references = [ModelRunner.compile(model, 1, batch_size=4)([part]) for part in images]
+    built: list[list[Policy]] = [[], []]
+
+    def builder(index: int) -> Callable[[Policy], ov.Model]:
+        def build(policy: Policy) -> ov.Model:
+            built[index].append(policy)
+            # The second fold's weights are others: two bits fewer.
+            bits = {name: bits if index == 0 else bits // 2 for name, bits in policy.weight_bits.items()}
+            return calibrated.build(Policy(bits, policy.activation_bits), table)
+
+        return build
+
+    folds = [Fold(builder(index), Samples([part]), references[index]) for index, part in enumerate(images)]
+    scores = choose_scores(describe_outputs(model), references[0], None)
+    for threads in (1, 2):
+        evaluator = Evaluator(folds, scores, threads=threads, batch_size=4)
+        policy = uniform(4)
+        values = evaluator.values(policy)
+        alone = [
+            Evaluator([Fold(fold.build, fold.images, fold.reference)], scores, threads=1, batch_size=4).values(policy)
+            for fold in folds
+        ]
+        np.testing.assert_allclose(values, np.concatenate(alone), rtol=1e-4, atol=1e-7)
+        assert evaluator.score(policy) == mean_score(values) == evaluator.known_score(policy)
+        assert alone[1].mean() > 2 * alone[0].mean()
+        np.testing.assert_array_equal(evaluator.fold_values(policy), values[:5])
+        np.testing.assert_array_equal(evaluator.fold_values(policy, 1), values[5:])
+        int4 = calibrated.build(policy, table)
+        np.testing.assert_allclose(evaluator.score_model(int4, 0), alone[0], rtol=1e-4, atol=1e-7)
+        assert len(evaluator.score_model(int4, 1)) == 3
+        assert (evaluator.images, evaluator.evaluations, evaluator.image_passes) == (8, 1, 8)
+        evaluator.score(uniform(8))
+        assert evaluator.image_passes == 16
+        assert evaluator.known_values(uniform(2)) is None
+    assert len(built[0]) == len(built[1]) == 2 * (2 + 1)
+
+
+def test_a_resumed_search_has_the_same_values(tmp_path: Path) -> None:
+    subject = Subject("model", "images", {})
+    first = make_evaluator(memo=StudyStorage(tmp_path / "study.journal").start(subject).memo)
+    policies = [uniform(bits) for bits in (2, 4, 8)]
+    first.score_many(policies)
+
+    def fail(policy: Policy) -> ov.Model:
+        raise AssertionError
+
+    memo = StudyStorage(tmp_path / "study.journal", mode="resume").start(subject).memo
+    second = make_evaluator(memo=memo, build=fail)
+    for policy in policies:
+        assert second.values(policy).dtype == np.float32
+        np.testing.assert_array_equal(second.values(policy), first.values(policy))
+        assert second.score(policy) == first.score(policy)
+    assert len(second.values(policies[0])) == 6
+
+
+def test_a_model_of_several_rows_has_one_value_for_each_sample() -> None:
+    model = make_model(lambda data: opset.multiply(data, np.float32(1.5)), (2, 4))
+    images = Samples([np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)])
+    reference = (images.arrays[0].reshape(6, 4),)
+    scores = choose_scores((OUTPUT,), reference, squared_error)
+    evaluator = Evaluator([Fold(lambda policy: model, images, reference)] * 2, scores, threads=1, batch_size=1)
+    policy = Policy({"layer": 4})
+    assert len(evaluator.values(policy)) == 6
+    assert evaluator.score(policy) == pytest.approx(0.25)
+    assert mean_score(evaluator.fold_values(policy)) == pytest.approx(0.25)

@@ -12,7 +12,7 @@ from nncf_mcq import BudgetError
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import IlpPrecision, solve
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities
-from tests.models import details_of, make_task
+from tests.models import called_once, details_of, make_task
 
 Costs = Mapping[str, Mapping[int, float]]
 
@@ -110,7 +110,7 @@ def test_sensitivities_fall_with_the_bits_and_count_as_evaluations(measured: int
 def test_sensitivities_fall_with_the_bits_whatever_the_scores_say() -> None:
     calls = itertools.count()
     # Every policy scores worse than the one before, and more bits are scored after fewer.
-    task = make_task(score=lambda outputs, reference: float(next(calls)))
+    task = make_task(score=called_once(lambda outputs, reference: float(next(calls))))
     for values in measure_sensitivities(task).values():
         ordered = [values[bits] for bits in (2, 4, 8)]
         assert ordered == sorted(ordered, reverse=True)

@@ -17,6 +17,7 @@ from nncf_mcq import BudgetError, ConfigError
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.precision_init.estimate import ImageScores
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.search import Repair, SearchSpace, predicted_losses, quiet_optuna, run_search
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName, make_sampler
@@ -144,19 +145,18 @@ def synthetic_task(groups: int, evaluate: Callable[[NDArray[np.int64]], float]) 
     """A task whose scores are a function of the groups' bits; no model is run."""
 
     class Synthetic(Evaluator):
-        def _run(self, policy: nncf_mcq.Policy, threads: int) -> float:
-            return evaluate(np.array(list(policy.weight_bits.values())))
+        def _run(self, policy: nncf_mcq.Policy, threads: int) -> ImageScores:
+            return np.array([evaluate(np.array(list(policy.weight_bits.values())))], np.float32)
 
     bits = (2, 3, 4, 5, 6, 7, 8)
     quantizable = countable_model([layer(f"layer{index}", 100 + 37 * index) for index in range(groups)])
-    none = np.zeros((1, 1), np.float32)
     return PrecisionTask(
         quantizable=quantizable,
         choices=quantizable.choices(bits, (8,)),
         activation_bits=8,
         errors={name: {width: 4.0**-width for width in bits} for name in quantizable.groups},
         costs=CostModel(quantizable, {}, lambda: 0),
-        evaluator=Synthetic(lambda policy: quantizable.model, none, (), OutputScores([]), threads=1, batch_size=1),
+        evaluator=Synthetic([], OutputScores([]), threads=1, batch_size=1),
     )
 
 

@@ -19,13 +19,14 @@ from optuna.trial import TrialState
 import nncf_mcq
 from nncf_mcq import ConfigError
 from nncf_mcq.config.schema import read_json
-from nncf_mcq.metrics.metrics import kl_divergence
+from nncf_mcq.metrics.metrics import kl_divergence, kl_divergences
+from nncf_mcq.metrics.scores import ImageScore
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName
 from nncf_mcq.precision_init.study import StoredSearch, StudyStorage
-from tests.models import as_dataset, details_of, make_task, random_images, small_config, small_network
+from tests.models import as_dataset, called_once, details_of, make_task, random_images, small_config, small_network
 
 Array = NDArray[np.float32]
 SIZE = {"weight_size": {"average_bits": 4}}
@@ -36,19 +37,20 @@ class Killed(BaseException):
     """Ends a search where it stands, as far as that can be had within a process."""
 
 
-class Counting:
+class Counting(ImageScore):
     """The default score; counts the calls, and raises at the given one."""
 
     def __init__(self, last: int | None = None, error: type[BaseException] = Killed) -> None:
+        super().__init__(self._count)
         self.calls = 0
         self._last = last
         self._error = error
 
-    def __call__(self, outputs: Array, reference: Array) -> float:
+    def _count(self, outputs: Array, reference: Array) -> NDArray[np.float64]:
         if self.calls == self._last:
             raise self._error
         self.calls += 1
-        return kl_divergence(outputs, reference)
+        return kl_divergences(outputs, reference)
 
 
 def find(task: PrecisionTask, **parameters: Any) -> PrecisionResult:
@@ -193,7 +195,7 @@ def test_a_trial_says_whose_it_is_and_what_it_scores_before_the_score_is_known()
         seen.extend(study_of(task).trials[-1:])
         return kl_divergence(outputs, reference)
 
-    task = make_task(score=score, storage=StudyStorage(storage))
+    task = make_task(score=called_once(score), storage=StudyStorage(storage))
     find(task, warm_start="none", evaluations=2)
     for trial in seen:
         assert trial.state == TrialState.RUNNING
@@ -222,7 +224,7 @@ def test_a_warm_start_without_a_number_is_not_tried_again(tmp_path: Path) -> Non
             nothing = first and next(calls) == SENSITIVITIES
             return math.nan if nothing else kl_divergence(outputs, reference)
 
-        result = find(resume(path, score), evaluations=evaluations)
+        result = find(resume(path, called_once(score)), evaluations=evaluations)
         assert result.details["warm_start_score"] is None
     assert sum("fixed_params" in trial.system_attrs for trial in study_of(resume(path)).trials) == 1
 

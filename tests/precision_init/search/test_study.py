@@ -4,7 +4,6 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from optuna.trial import TrialState
 
 from nncf_mcq import QuantizationError
 from nncf_mcq.config.budget import Budget
+from nncf_mcq.metrics.scores import ImageScore
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.search import (
@@ -26,7 +26,7 @@ from nncf_mcq.precision_init.search import (
     run_search,
 )
 from nncf_mcq.precision_init.search.study import REPEATS_IN_A_ROW
-from tests.models import TABLE_BITS, make_task
+from tests.models import TABLE_BITS, called_once, make_task
 
 Array = NDArray[np.float32]
 
@@ -68,10 +68,10 @@ def feasible_policies(task: PrecisionTask, average_bits: float) -> int:
     return sum(all(constraint.is_met(choice) for constraint in constraints) for choice in choices)
 
 
-def counting() -> Callable[[Array, Array], float]:
+def counting() -> ImageScore:
     """Every policy scores better than the one before."""
     calls = itertools.count()
-    return lambda outputs, reference: 100.0 - next(calls)
+    return called_once(lambda outputs, reference: 100.0 - next(calls))
 
 
 def test_the_best_trial_is_found_and_trials_hold_the_scored_policies() -> None:
@@ -139,7 +139,7 @@ def test_a_search_ends_when_every_feasible_policy_is_scored(average_bits: float)
     assert task.evaluator.evaluations == feasible_policies(task, average_bits) == len(outcome.curve)
 
 
-def interrupting(after: int) -> Callable[[Array, Array], float]:
+def interrupting(after: int) -> ImageScore:
     calls = itertools.count()
 
     def score(outputs: Array, reference: Array) -> float:
@@ -148,7 +148,7 @@ def interrupting(after: int) -> Callable[[Array, Array], float]:
             raise KeyboardInterrupt
         return float(10 + (count - 2) ** 2)
 
-    return score
+    return called_once(score)
 
 
 def test_an_interrupted_search_returns_the_best_so_far(caplog: pytest.LogCaptureFixture) -> None:
@@ -177,7 +177,7 @@ def test_an_error_while_scoring_is_passed_on() -> None:
 
 def test_scores_that_are_not_numbers_are_failed_trials_and_never_the_best() -> None:
     calls = itertools.count()
-    outcome = search(make_task(score=lambda outputs, reference: math.nan if next(calls) != 3 else 2.0), 6)
+    outcome = search(make_task(score=called_once(lambda outputs, reference: math.nan if next(calls) != 3 else 2.0)), 6)
     states = [trial.state for trial in outcome.study.get_trials(deepcopy=False)]
     assert states.count(TrialState.COMPLETE) == 1
     assert outcome.score == 2.0

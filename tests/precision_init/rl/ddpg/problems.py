@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.precision_init import PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.search import SearchProblem, SearchSpace
-from tests.models import countable_model, layer, make_model
+from tests.models import countable_model, layer
 
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 
@@ -22,10 +20,7 @@ FINE_WIDTHS = range(2, 10**6)
 def counted_problem(groups: int = 6, trials: int = 60, bits: Sequence[int] = WIDTHS) -> SearchProblem:
     """Layers of rising size and no budget."""
     quantizable = countable_model([layer(f"layer{index}", 100 + 37 * index) for index in range(groups)])
-    none = np.zeros((1, 1), np.float32)
-    evaluator = Evaluator(
-        lambda policy: make_model(lambda data: data, (1, 1)), none, (), OutputScores([]), threads=1, batch_size=1
-    )
+    evaluator = Evaluator([], OutputScores([]), threads=1, batch_size=1)
     task = PrecisionTask(
         quantizable=quantizable,
         choices=quantizable.choices(bits, (8,)),
