@@ -23,7 +23,7 @@ from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 from nncf_mcq.utils.torch_threads import TorchPool
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
-from nncf_mcq.weights.moments import bias_shift, energy_gain, output_error, output_variance
+from nncf_mcq.weights.moments import OutputMoments, bias_shift, energy_gain
 from nncf_mcq.weights.rounding import round_to_nearest
 from nncf_mcq.weights.weight_table import WeightTable
 
@@ -116,16 +116,14 @@ def _round_again(
         levels = round_to_nearest(weights, stacked)
     else:
         levels = adaround(weights, grid, statistics.covariance, iterations=iterations)[None]
-    variance = output_variance(weights, statistics)
-    gain = energy_gain(stacked.values(levels), variance, statistics, config.per_channel)
+    moments = OutputMoments.measure(weights, stacked.values(levels), statistics)
+    gain = energy_gain(moments, moments.variance, config.per_channel)
     stacked = dataclasses.replace(stacked, scale=stacked.scale * gain)
-    values = stacked.values(levels)
-    error = output_error(weights, values, statistics)
     found = dataclasses.replace(
         entry,
         levels=levels[0].to(torch.uint8).numpy(),
         zero_point=stacked.zero_point[0].to(torch.uint8).numpy(),
         scale=stacked.scale[0].numpy(),
-        relative_error=float(error.sum()) / max(float(variance.sum()), 1e-20),
+        relative_error=float(moments.scaled(gain).error.sum()) / max(float(moments.variance.sum()), 1e-20),
     )
-    return found, values[0]
+    return found, stacked.values(levels)[0]

@@ -145,7 +145,7 @@ class CorrectionConfig(Parameters):
         default="coordinate_descent",
         description="Rounding of the weights. nearest: to the nearest level. error_compensated: each rounding error is "
         "carried over to the weights not yet rounded, weighted by the layer's input second moments. "
-        "coordinate_descent: the same, then each level in turn becomes the best one, given the others.",
+        "coordinate_descent: the same, then, below 8 bits, each level in turn becomes the best one, given the others.",
     )
     sweeps: PositiveInt = Field(default=3, description="Number of passes of coordinate_descent over all levels.")
     bias: bool = Field(default=True, description="Shift the bias so that the mean of the layer's output is kept.")

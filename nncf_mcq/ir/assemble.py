@@ -74,11 +74,15 @@ def fixed_bytes(
         table: Their weights at every width.
         activation_bits: Width of each activation quantizer.
     """
-    smallest = {layer.name: min(table.entries[layer.name]) for layer in quantizable.layers}
+    smallest = {layer.name: min(table.entries[layer.name], default=FLOAT_CHOICE) for layer in quantizable.layers}
     model = build(Policy(smallest, activation_bits))
     packed = 0
     for group, members in quantizable.groups.items():
-        layer, entry = members[0], table[group, smallest[group]]
+        layer = members[0]
+        if smallest[group] == FLOAT_CHOICE:
+            packed += layer_bytes(layer, FLOAT_CHOICE)
+            continue
+        entry = table[group, smallest[group]]
         zero_points = entry.zero_point.reshape(layer.channel_shape())
         packed += layer_bytes(layer, entry.bits) + zero_point_bytes(zero_points, entry.bits)
     with TemporaryDirectory() as directory:

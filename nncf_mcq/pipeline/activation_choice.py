@@ -12,7 +12,7 @@ from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.range_init.activation.automatic import AutomaticActivationRange
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.weight_table import WeightTable
@@ -55,7 +55,7 @@ def choose_activation_rule(
         return None
     halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
     policy = Policy(
-        {layer.name: max(table.errors(layer.name)) for layer in calibrated.quantizable.layers},
+        {layer.name: max(table.errors(layer.name), default=FLOAT_CHOICE) for layer in calibrated.quantizable.layers},
         {point.name: INT8_BITS for point in calibrated.quantizable.activation_points},
     )
     with stages.stage("activation ranges", len(halves) * len(parameters.candidates)) as advance:

@@ -179,9 +179,12 @@ def prepare(
     """
     calibration = as_samples(calibration)
     calibrated = CalibratedModel.prepare(model, calibration, compression, runtime.threads, stages, initializer.check)
-    bits = initializer.required_bits(tuple(compression.weights.bits))
+    bits: Sequence[int] | Mapping[str, int] | None = initializer.known_bits(calibrated.quantizable)
+    if bits is None:
+        bits = initializer.required_bits(tuple(compression.weights.bits))
     # At 8 bits the pass has nothing to gain that would be worth its time.
-    sequential = compression.correction.sequential and min(bits) < INT8_BITS
+    smallest = min(bits.values() if isinstance(bits, Mapping) else bits, default=INT8_BITS)
+    sequential = compression.correction.sequential and smallest < INT8_BITS
     parts = [(calibrated, calibration)]
     if search_dataset is not None:
         parts = [(calibrated, collect_images(search_dataset, None, model))]

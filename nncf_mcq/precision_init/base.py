@@ -117,6 +117,17 @@ class PrecisionInitializer(Configurable, ABC):
         """Widths that the weight table must hold for this initializer; by default those that it may choose from."""
         return task_bits
 
+    def known_bits(self, quantizable: QuantizableModel) -> Mapping[str, int] | None:
+        """The bit-width of each layer where it is known without a search: the weight table then holds no other.
+
+        Args:
+            quantizable: The model and its layers.
+
+        Raises:
+            ConfigError: The configuration names layers that the model does not have.
+        """
+        return None
+
     def check(self, costs: CostModel, choices: Mapping[str, tuple[int, ...]]) -> None:
         """Finds mistakes that can be told from the layers alone, before anything is computed.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.scopes import match_scope, suggestions
 from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, SUPPORTED_BITS, Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer, PrecisionResult, PrecisionTask
 
@@ -44,6 +46,11 @@ class ManualPrecision(PrecisionInitializer):
 
     searches = False
 
+    @cached_property
+    def policy(self) -> Policy | None:
+        """The policy of the file, if there is one."""
+        return None if self.parameters.policy is None else Policy.from_file(Path(self.parameters.policy))
+
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """The widths that the pairs and the policy name."""
         named = {bits for bits, _ in self.parameters.bitwidth_per_scope} | {self.parameters.default_bits}
@@ -51,34 +58,38 @@ class ManualPrecision(PrecisionInitializer):
             named |= set(SUPPORTED_BITS)
         return tuple(sorted(named))
 
-    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
-        """Resolves the names.
+    def known_bits(self, quantizable: QuantizableModel) -> dict[str, int]:
+        """The bits of the weights, resolved.
 
         Raises:
             ConfigError: A name or pattern matches nothing, or layers that share their weights got different bits.
         """
-        weight_bits = {layer.name: self.parameters.default_bits for layer in task.quantizable.layers}
-        activation_bits = task.default_activation_bits()
-        if self.parameters.policy is not None:
-            known = Policy.from_file(Path(self.parameters.policy))
-            _update(weight_bits, known.weight_bits, f"{PRECISION_PATH}.policy")
-            _update(activation_bits, known.activation_bits, f"{PRECISION_PATH}.policy")
-        for key, pairs, target in (
-            ("bitwidth_per_scope", self.parameters.bitwidth_per_scope, weight_bits),
-            ("activation_bitwidth_per_scope", self.parameters.activation_bitwidth_per_scope, activation_bits),
-        ):
-            for index, (bits, scope) in enumerate(pairs):
-                for name in match_scope(scope, target, f"{PRECISION_PATH}.{key}[{index}][1]"):
-                    target[name] = bits
-        for group, members in task.quantizable.groups.items():
+        weight_bits = {layer.name: self.parameters.default_bits for layer in quantizable.layers}
+        if self.policy is not None:
+            _update(weight_bits, self.policy.weight_bits, f"{PRECISION_PATH}.policy")
+        _assign(weight_bits, self.parameters.bitwidth_per_scope, "bitwidth_per_scope")
+        for group, members in quantizable.groups.items():
             if len({weight_bits[member.name] for member in members}) > 1:
                 found = {member.name: weight_bits[member.name] for member in members}
                 raise ConfigError(
                     f"{PRECISION_PATH}.bitwidth_per_scope", found, f"equal bits: these layers share {group}'s weights"
                 )
             if weight_bits[group] != FLOAT_CHOICE:
-                (bits,) = task.quantizable.weight_bits(group, [weight_bits[group]])
+                (bits,) = quantizable.weight_bits(group, [weight_bits[group]])
                 weight_bits |= {member.name: bits for member in members}
+        return weight_bits
+
+    def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        """Resolves the names.
+
+        Raises:
+            ConfigError: A name or pattern matches nothing, or what shares its weights or its scale got different bits.
+        """
+        weight_bits = self.known_bits(task.quantizable)
+        activation_bits = task.default_activation_bits()
+        if self.policy is not None:
+            _update(activation_bits, self.policy.activation_bits, f"{PRECISION_PATH}.policy")
+        _assign(activation_bits, self.parameters.activation_bitwidth_per_scope, "activation_bitwidth_per_scope")
         for names in task.quantizable.unified_scales:
             if len({activation_bits[name] for name in names}) > 1:
                 shared = {name: activation_bits[name] for name in names}
@@ -86,6 +97,12 @@ class ManualPrecision(PrecisionInitializer):
                     f"{PRECISION_PATH}.activation_bitwidth_per_scope", shared, "equal bits: these share a scale"
                 )
         return PrecisionResult(Policy(weight_bits, activation_bits))
+
+
+def _assign(target: dict[str, int], pairs: Sequence[tuple[int, str]], key: str) -> None:
+    for index, (bits, scope) in enumerate(pairs):
+        for name in match_scope(scope, target, f"{PRECISION_PATH}.{key}[{index}][1]"):
+            target[name] = bits
 
 
 def _update(target: dict[str, int], source: Mapping[str, int], path: str) -> None:

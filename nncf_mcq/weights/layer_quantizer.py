@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,17 +13,20 @@ from numpy.typing import NDArray
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
+from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.range_init.base import RangeChoice, RangeTask
 from nncf_mcq.range_init.grid import Grid
 from nncf_mcq.weights.moments import (
+    OutputMoments,
+    apply_covariance,
     bias_shift,
     energy_gain,
-    output_error,
-    output_variance,
+    multiply,
     regression_gain,
 )
 from nncf_mcq.weights.rounding import (
     Compensation,
+    DampedMoments,
     damp,
     descend,
     prepare_compensation,
@@ -101,16 +105,26 @@ class LayerQuantizer:
         self.correction = scheme.correction
         self.range_initializer = scheme.ranges.for_layer(layer.name)
         self.fisher = fisher
-        self.float_variance = output_variance(weights, statistics)
+        self.product = apply_covariance(weights[None], statistics)[0]
+        self.float_variance = (self.product * weights).sum(dim=2).clamp_min_(0)
         self.variance = self.float_variance if variance is None else variance
         # A constant offset of the output costs nothing where the bias takes it off.
         self.moments = statistics.covariance if self.correction.bias else statistics.second_moment
-        self.compensation: Compensation | None = None
-        if self.correction.rounding != "nearest" and self.moments is not None:
-            self.compensation = prepare_compensation(self.moments)
-        self.damped: torch.Tensor | None = None
-        if self.correction.rounding == "coordinate_descent" and self.moments is not None:
-            self.damped = damp(self.moments)
+        self._rounded: tuple[Grid, tuple[Grid, torch.Tensor, OutputMoments]] | None = None
+
+    @cached_property
+    def compensation(self) -> Compensation | None:
+        """Factors of the input's moments; None where weights are rounded to the nearest level."""
+        if self.correction.rounding == "nearest" or self.moments is None:
+            return None
+        return prepare_compensation(self.moments)
+
+    @cached_property
+    def damped(self) -> DampedMoments | None:
+        """Moments for coordinate descent; None where levels stay as they were rounded."""
+        if self.correction.rounding != "coordinate_descent" or self.moments is None:
+            return None
+        return damp(self.moments)
 
     def quantize(self, bits: int) -> QuantizedWeight:
         """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
@@ -125,12 +139,14 @@ class LayerQuantizer:
                 fisher=self.fisher,
             )
         )
-        levels, grid = self._round(_stacked(choice.grid))
-        choice_error = self._error(levels, grid)
-        levels, grid = self._improve(levels, grid)
+        grid, levels, moments = self._round_choice(_stacked(choice.grid))
+        choice_error = moments.error
+        # At 8 bits no level is left that would be worth moving: what it gains is lost in the noise of the activations.
+        if bits < INT8_BITS:
+            grid, levels, moments = self._improve(grid, levels, moments)
         if self.correction.gain == "energy":
-            quantized = grid.values(levels)
-            grid = _scaled(grid, energy_gain(quantized, self.variance, self.statistics, self.per_channel))
+            gain = energy_gain(moments, self.variance, self.per_channel)
+            grid, moments = _scaled(grid, gain), moments.scaled(gain)
         total = max(float(self.float_variance.sum()), 1e-20)
         counts = torch.bincount(choice.rule.flatten(), minlength=len(choice.rules)).tolist()
         rule_errors = [] if choice.errors is None else (choice.errors.sum(dim=(1, 2)) / total).tolist()
@@ -141,7 +157,7 @@ class LayerQuantizer:
             zero_point=grid.zero_point[0].to(torch.uint8).numpy(),
             scale=scale,
             bias_shift=np.zeros(scale.shape, dtype=np.float32),
-            relative_error=float(self._error(levels, grid).sum()) / total,
+            relative_error=float(moments.error.sum()) / total,
             rule=choice.dominant_rule,
             rule_counts=dict(zip(choice.rules, counts, strict=True)),
             rule_errors=dict(zip(choice.rules, rule_errors, strict=True)) if rule_errors else {},
@@ -156,33 +172,91 @@ class LayerQuantizer:
         shift: NDArray[np.float32] = bias_shift(self.weights, torch.from_numpy(entry.values), statistics).numpy()
         return shift
 
-    def _round(self, grid: Grid) -> tuple[torch.Tensor, Grid]:
-        """Levels of each candidate, and the grid with the regression gain in its scale."""
+    def _round(self, grid: Grid) -> tuple[Grid, torch.Tensor, OutputMoments]:
+        """Rounds to candidates: their grids with the regression gain in the scale, levels, and the outputs' moments."""
         if self.compensation is None:
             levels = round_to_nearest(self.weights, grid)
+            difference = self.weights - grid.values(levels)
+            error = (apply_covariance(difference, self.statistics) * difference).sum(dim=3).clamp_min_(0)
+            cross = torch.einsum("kgrc,grc->kgr", difference, self.product)
+            moments = OutputMoments(self.float_variance, cross, error)
         else:
-            levels = round_with_compensation(self.weights, grid, self.compensation)
-        return levels, self._fitted(levels, grid)
+            levels, loss = round_with_compensation(self.weights, grid, self.compensation)
+            difference = self.weights - grid.values(levels)
+            moments = self._output_moments(difference, loss, self.compensation.damping)
+        fitted, moments = self._fitted(grid, moments)
+        return fitted, levels, moments
 
-    def _improve(self, levels: torch.Tensor, grid: Grid) -> tuple[torch.Tensor, Grid]:
+    def _round_choice(self, grid: Grid) -> tuple[Grid, torch.Tensor, OutputMoments]:
+        """The same for the ranges chosen; taken from the candidates rounded last where those hold all of them."""
+        if self._rounded is None:
+            return self._round(grid)
+        candidates, (fitted, levels, moments) = self._rounded
+        self._rounded = None
+        same = (candidates.scale == grid.scale) & (candidates.zero_point == grid.zero_point)
+        if not bool(same.any(dim=0).all()):
+            return self._round(grid)
+        index = same.to(torch.uint8).argmax(dim=0, keepdim=True)
+        scale, zero_point, cross, error = (
+            values.gather(0, index) for values in (fitted.scale, fitted.zero_point, moments.cross, moments.error)
+        )
+        levels = levels.gather(0, index[..., None].expand(*index.shape, levels.shape[3]))
+        return Grid(scale, zero_point, grid.low, grid.high), levels, OutputMoments(moments.variance, cross, error)
+
+    def _improve(
+        self, grid: Grid, levels: torch.Tensor, moments: OutputMoments
+    ) -> tuple[Grid, torch.Tensor, OutputMoments]:
         """Alternates between the best levels on the grid and the best scale for the levels."""
         if self.damped is None:
-            return levels, grid
+            return grid, levels, moments
+        matrices, damping = self.damped.matrices, self.damped.damping
+        difference = self.weights - grid.values(levels)
+        pull = multiply(difference, matrices)
         for _ in range(self.correction.sweeps):
-            levels = descend(self.weights, grid, levels, self.damped)
-            grid = self._fitted(levels, grid)
-        return levels, grid
+            levels, pull = descend(grid, levels, pull, matrices)
+            difference = self.weights - grid.values(levels)
+            moments = self._output_moments(difference, (pull * difference).sum(dim=3), damping)
+            fitted, moments = self._fitted(grid, moments)
+            # The quantized weights q became g q: their error w - q became g (w - q) - (g - 1) w.
+            gain = (fitted.scale / grid.scale)[..., None]
+            pull.mul_(gain).sub_((gain - 1) * self._pull_of_weights(damping))
+            grid = fitted
+        return grid, levels, moments
 
-    def _fitted(self, levels: torch.Tensor, grid: Grid) -> Grid:
+    def _fitted(self, grid: Grid, moments: OutputMoments) -> tuple[Grid, OutputMoments]:
+        """With the regression gain in the scale."""
         if self.correction.gain == "none":
-            return grid
-        return _scaled(grid, regression_gain(self.weights, grid.values(levels), self.statistics, self.per_channel))
+            return grid, moments
+        gain = regression_gain(moments, self.per_channel)
+        return _scaled(grid, gain), moments.scaled(gain)
 
-    def _error(self, levels: torch.Tensor, grid: Grid) -> torch.Tensor:
-        return output_error(self.weights, grid.values(levels), self.statistics)
+    def _output_moments(self, difference: torch.Tensor, loss: torch.Tensor, damping: torch.Tensor) -> OutputMoments:
+        """Moments of the output, from the error under the damped moments that weights were rounded with.
+
+        Args:
+            difference: (candidates, groups, rows, columns) float minus quantized weights.
+            loss: (candidates, groups, rows) their error.
+            damping: (groups,) in it.
+        """
+        error = loss - damping[:, None] * difference.square().sum(dim=3)
+        if not self.correction.bias:
+            # Of the second moment, which the rounding goes by, to the covariance.
+            error = error - torch.einsum("kgrc,gc->kgr", difference, self.statistics.mean).square()
+        cross = torch.einsum("kgrc,grc->kgr", difference, self.product)
+        return OutputMoments(self.float_variance, cross, error.clamp_min_(0))
+
+    def _pull_of_weights(self, damping: torch.Tensor) -> torch.Tensor:
+        """(groups, rows, columns) the weights times the damped moments."""
+        pull = self.product + damping[:, None, None] * self.weights
+        if not self.correction.bias:
+            mean = self.statistics.mean
+            pull += torch.einsum("grc,gc->gr", self.weights, mean)[..., None] * mean[:, None, :]
+        return pull
 
     def _output_error(self, grid: Grid) -> torch.Tensor:
-        return self._error(*self._round(grid))
+        found = self._round(grid)
+        self._rounded = grid, found
+        return found[2].error
 
     def _clip_range(self, choice: RangeChoice) -> ValueRange:
         shape = self.layer.channel_shape()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from nncf_mcq.calibration.statistics import LayerStatistics
@@ -24,44 +26,78 @@ def bias_shift(weights: torch.Tensor, quantized: torch.Tensor, statistics: Layer
     return torch.einsum("grc,gc->gr", weights - quantized, statistics.mean)
 
 
-def regression_gain(
-    weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics, per_channel: bool
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class OutputMoments:
+    """Second moments of a layer's float output `w x` and of the error `(w - q) x` that rounding leaves in it.
+
+    All that gains and errors need: once they are known, a scale changes without another product with the covariance.
+
+    Attributes:
+        variance: (groups, rows) of the float output.
+        cross: (candidates, groups, rows) covariance of the float output and the error.
+        error: (candidates, groups, rows) variance of the error.
+    """
+
+    variance: torch.Tensor
+    cross: torch.Tensor
+    error: torch.Tensor
+
+    @classmethod
+    def measure(cls, weights: torch.Tensor, quantized: torch.Tensor, statistics: LayerStatistics) -> OutputMoments:
+        """Those of quantized weights.
+
+        Args:
+            weights: (groups, rows, columns).
+            quantized: (candidates, groups, rows, columns).
+            statistics: Moments of the layer's input.
+        """
+        difference = weights - quantized
+        product = apply_covariance(difference, statistics)
+        error = (product * difference).sum(dim=3).clamp_min_(0)
+        return cls(output_variance(weights, statistics), (product * weights).sum(dim=3), error)
+
+    @property
+    def quantized(self) -> torch.Tensor:
+        """(candidates, groups, rows) variance of the quantized output."""
+        return (self.variance - 2 * self.cross + self.error).clamp_min_(0)
+
+    def scaled(self, gain: torch.Tensor) -> OutputMoments:
+        """Those of the quantized weights times a gain (candidates, groups, rows)."""
+        more = gain - 1
+        error = self.error - 2 * more * (self.cross - self.error) + more.square() * self.quantized
+        return OutputMoments(self.variance, self.cross - more * (self.variance - self.cross), error.clamp_min_(0))
+
+
+def regression_gain(moments: OutputMoments, per_channel: bool) -> torch.Tensor:
     """The factor on each quantized row that brings its output closest to the float output.
 
     The least-squares solution `w C q / q C q` with the input covariance C; the dequantization scale absorbs it.
 
     Args:
-        weights: (groups, rows, columns).
-        quantized: (candidates, groups, rows, columns).
-        statistics: Moments of the layer's input.
+        moments: Of the outputs.
         per_channel: One factor per row rather than one per candidate.
 
     Returns:
         (candidates, groups, rows); 1 where the quantized row has no output, never negative.
     """
-    product = apply_covariance(quantized, statistics)
-    numerator = (product * weights).sum(dim=3)
-    denominator = (product * quantized).sum(dim=3)
+    # Written so that two nearly equal numbers are not divided: gains of 8-bit weights are 1 to five digits.
+    numerator, denominator = moments.cross - moments.error, moments.quantized
     if not per_channel:
         numerator = numerator.sum(dim=(1, 2), keepdim=True).expand_as(numerator)
         denominator = denominator.sum(dim=(1, 2), keepdim=True).expand_as(denominator)
-    usable = (denominator > 1e-20) & (numerator > 0)
-    return torch.where(usable, numerator / denominator.clamp_min(1e-20), torch.ones_like(numerator))
+    usable = (denominator > 1e-20) & (numerator + denominator > 0)
+    return torch.where(usable, 1 + numerator / denominator.clamp_min(1e-20), torch.ones_like(numerator))
 
 
-def energy_gain(
-    quantized: torch.Tensor, variance: torch.Tensor, statistics: LayerStatistics, per_channel: bool
-) -> torch.Tensor:
+def energy_gain(moments: OutputMoments, variance: torch.Tensor, per_channel: bool) -> torch.Tensor:
     """The factor on each quantized row that gives its output the variance of the float output.
 
     The regression gain leaves the least error of a layer alone, but rounding noise then always costs variance, and the
     losses of successive layers multiply.
 
     Args:
-        quantized: (candidates, groups, rows, columns).
-        variance: (groups, rows) variance of the float output.
-        statistics: Moments of the layer's input.
+        moments: Of the outputs.
+        variance: (groups, rows) variance that the outputs should have.
         per_channel: One factor per row rather than one per candidate.
 
     Returns:
@@ -71,7 +107,7 @@ def energy_gain(
     Banner, Nahshan and Soudry, "Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment",
     NeurIPS 2019, there of the weights, here of the outputs.
     """
-    found = (apply_covariance(quantized, statistics) * quantized).sum(dim=3)
+    found = moments.quantized
     wanted = variance.expand_as(found)
     if not per_channel:
         found = found.sum(dim=(1, 2), keepdim=True).expand_as(found)
@@ -105,7 +141,12 @@ def apply_covariance(matrices: torch.Tensor, statistics: LayerStatistics) -> tor
     """(candidates, groups, rows, columns) times the covariance, or its diagonal where only that is known."""
     if statistics.covariance is None:
         return matrices * statistics.variance[None, :, None, :]
+    return multiply(matrices, statistics.covariance)
+
+
+def multiply(matrices: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+    """(candidates, groups, rows, columns) times the moments (groups, columns, columns)."""
     candidates, groups, rows, columns = matrices.shape
     flat = matrices.permute(1, 0, 2, 3).reshape(groups, candidates * rows, columns)
-    product = torch.bmm(flat, statistics.covariance)
+    product = torch.bmm(flat, moments)
     return product.reshape(groups, candidates, rows, columns).permute(1, 0, 2, 3)

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import nncf
+import numpy as np
 import pytest
 from openvino import opset13 as opset
 
-from nncf_mcq import ConfigError, Policy
+from nncf_mcq import ConfigError, Policy, quantize
 from nncf_mcq.model.algorithm import ActivationPoint
-from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.layers import QuantizableModel, find_layers
+from nncf_mcq.pipeline.preparation import prepare
+from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init import ManualPrecision, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.testing.networks import IMAGES, image_dataset, images, small_config, small_network
+from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import layer, make_evaluator, make_model
 
 PATH = "compression.initializer.precision"
@@ -122,3 +128,39 @@ def test_a_policy_file_of_another_model_is_an_error(policy_file: Path) -> None:
 def test_the_table_must_hold_the_widths_that_are_named(policy_file: Path) -> None:
     assert manual(bitwidth_per_scope=[(3, "head"), (5, "stem")], default_bits=7).required_bits((2, 4)) == (3, 5, 7)
     assert set(manual(policy=str(policy_file)).required_bits((4,))) >= {2, 3, 8}
+
+
+def test_each_layer_is_quantized_at_its_own_bit_width_only(policy_file: Path) -> None:
+    assert manual(policy=str(policy_file), default_bits=7).known_bits(QUANTIZABLE) == {
+        "stem/conv": 2,
+        "body/conv": 7,
+        "body/again": 7,
+        "head": 3,
+    }
+    config = small_config(precision={"type": "manual", "bitwidth_per_scope": [[4, "{re}."]]}, weight_bits=(4, 8))
+    prepared = functools.partial(
+        prepare, small_network(), images(IMAGES), config.compression, config.runtime, stages=Stages(SilentProgress())
+    )
+    layers = [item.name for item in prepared(manual()).calibrated.quantizable.layers]
+    (fold,) = prepared(manual(bitwidth_per_scope=[(4, layers[-1])])).folds
+    bits = dict.fromkeys(layers, 8) | {layers[-1]: 4}
+    assert {name: list(entries) for name, entries in fold.table.entries.items()} == {
+        name: [bits[name]] for name in layers
+    }
+    # What a table of all bit-widths holds is the same.
+    full = fold.calibrated.weight_table((4, 8), Stages(SilentProgress()))
+    for name in layers:
+        ours, theirs = fold.table[name, bits[name]], full[name, bits[name]]
+        for attribute in ("levels", "scale", "zero_point", "bias_shift"):
+            np.testing.assert_array_equal(getattr(ours, attribute), getattr(theirs, attribute))
+
+
+def test_layers_left_in_floating_point_have_no_entries(tmp_path: Path) -> None:
+    network = small_network()
+    layers = [item.name for item in find_layers(network).layers]
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(Policy({layers[0]: FLOAT_CHOICE}, {}).to_dict()))
+    config = small_config(precision={"type": "manual", "policy": str(file)}, activation_range="automatic")
+    result = quantize(network, image_dataset(IMAGES), config)
+    assert result.policy.weight_bits == dict.fromkeys(layers, 8) | {layers[0]: FLOAT_CHOICE}
+    assert result.save(tmp_path / "out").exists()

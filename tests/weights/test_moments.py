@@ -6,6 +6,7 @@ import torch
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.range_init.grid import grid_from_range
 from nncf_mcq.weights.moments import (
+    OutputMoments,
     apply_covariance,
     bias_shift,
     energy_gain,
@@ -63,7 +64,7 @@ def test_the_second_moment_is_that_of_the_data() -> None:
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_no_other_gain_leaves_less_error(statistics: LayerStatistics, per_channel: bool) -> None:
     candidates = torch.stack([quantized(2), quantized(3), quantized(4)])
-    gain = regression_gain(WEIGHTS, candidates, statistics, per_channel)
+    gain = regression_gain(OutputMoments.measure(WEIGHTS, candidates, statistics), per_channel)
     assert gain.shape == (3, GROUPS, ROWS)
 
     def error(factor: torch.Tensor) -> torch.Tensor:
@@ -81,10 +82,11 @@ def test_no_other_gain_leaves_less_error(statistics: LayerStatistics, per_channe
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_the_gain_is_one_where_there_is_no_output_and_never_negative(per_channel: bool) -> None:
     for candidate in (torch.zeros_like(WEIGHTS), -WEIGHTS):
-        gain = regression_gain(WEIGHTS, candidate[None], STATISTICS, per_channel)
+        gain = regression_gain(OutputMoments.measure(WEIGHTS, candidate[None], STATISTICS), per_channel)
         assert torch.equal(gain, torch.ones_like(gain))
     dead = LayerStatistics(torch.zeros(GROUPS, COLUMNS), None, torch.zeros(GROUPS, COLUMNS))
-    assert torch.equal(regression_gain(WEIGHTS, quantized()[None], dead, True), torch.ones(1, GROUPS, ROWS))
+    moments = OutputMoments.measure(WEIGHTS, quantized()[None], dead)
+    assert torch.equal(regression_gain(moments, True), torch.ones(1, GROUPS, ROWS))
 
 
 def test_the_covariance_is_applied_to_each_group_by_itself() -> None:
@@ -100,9 +102,10 @@ def test_the_covariance_is_applied_to_each_group_by_itself() -> None:
 def test_the_energy_gain_restores_the_variance_of_each_output(statistics: LayerStatistics) -> None:
     wanted = output_variance(WEIGHTS, statistics)
     shrunk = (quantized() * 0.8)[None]
-    gain = energy_gain(shrunk, wanted, statistics, per_channel=True)
+    moments = OutputMoments.measure(WEIGHTS, shrunk, statistics)
+    gain = energy_gain(moments, wanted, per_channel=True)
     torch.testing.assert_close(output_variance((shrunk * gain[..., None])[0], statistics), wanted, rtol=1e-4, atol=1e-6)
-    common = energy_gain(shrunk, wanted, statistics, per_channel=False)
+    common = energy_gain(moments, wanted, per_channel=False)
     assert common.unique().numel() == 1
     found = output_variance((shrunk * common[..., None])[0], statistics)
     torch.testing.assert_close(found.sum(), wanted.sum(), rtol=1e-4, atol=1e-6)
@@ -110,10 +113,28 @@ def test_the_energy_gain_restores_the_variance_of_each_output(statistics: LayerS
 
 def test_the_energy_gain_is_bounded_and_one_where_nothing_varies() -> None:
     wanted = output_variance(WEIGHTS, STATISTICS)
-    assert torch.equal(energy_gain(0 * quantized()[None], wanted, STATISTICS, True), torch.ones(1, GROUPS, ROWS))
-    assert torch.equal(energy_gain(quantized()[None], 0 * wanted, STATISTICS, True), torch.ones(1, GROUPS, ROWS))
-    assert torch.equal(energy_gain(9 * WEIGHTS[None], wanted, STATISTICS, True), torch.full((1, GROUPS, ROWS), 0.5))
-    assert torch.equal(energy_gain(WEIGHTS[None] / 9, wanted, STATISTICS, True), torch.full((1, GROUPS, ROWS), 2.0))
+
+    def gain(quantized: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return energy_gain(OutputMoments.measure(WEIGHTS, quantized[None], STATISTICS), wanted, True)
+
+    ones = torch.ones(1, GROUPS, ROWS)
+    assert torch.equal(gain(0 * WEIGHTS, wanted), ones)
+    assert torch.equal(gain(quantized(), 0 * wanted), ones)
+    assert torch.equal(gain(9 * WEIGHTS, wanted), 0.5 * ones)
+    assert torch.equal(gain(WEIGHTS / 9, wanted), 2 * ones)
+
+
+@pytest.mark.parametrize("statistics", [STATISTICS, only_variance(STATISTICS)], ids=["covariance", "variance"])
+@pytest.mark.parametrize("bits", [3, 8])
+def test_scaled_moments_are_those_of_the_scaled_weights(statistics: LayerStatistics, bits: int) -> None:
+    candidates = torch.stack([quantized(bits), 0.9 * quantized(bits)])
+    moments = OutputMoments.measure(WEIGHTS, candidates, statistics)
+    for gain in (torch.full((2, GROUPS, ROWS), 1.2), regression_gain(moments, True)):
+        found = moments.scaled(gain)
+        expected = OutputMoments.measure(WEIGHTS, candidates * gain[..., None], statistics)
+        for name in ("variance", "cross", "error", "quantized"):
+            values, others = getattr(found, name), getattr(expected, name)
+            torch.testing.assert_close(values, others, rtol=1e-3, atol=1e-6 * float(moments.variance.max()))
 
 
 def test_the_output_variance_is_that_of_the_outputs() -> None:

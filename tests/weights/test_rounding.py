@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nncf_mcq.range_init.grid import Grid, grid_from_range
-from nncf_mcq.weights.moments import output_error
+from nncf_mcq.weights.moments import multiply, output_error
 from nncf_mcq.weights.rounding import (
     Compensation,
     damp,
@@ -29,7 +29,10 @@ def stacked_grid(weights: torch.Tensor, bits: int = 3, ratios: tuple[float, ...]
 
 
 def one_group(compensation: Compensation, group: int) -> Compensation:
-    return Compensation(compensation.order[group : group + 1], compensation.factor[group : group + 1])
+    part = slice(group, group + 1)
+    return Compensation(
+        compensation.order[part], compensation.factor[part], compensation.diagonal[part], compensation.damping[part]
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -40,7 +43,7 @@ def test_compensation_lowers_the_output_error_on_correlated_inputs(bits: int) ->
         statistics = moments_of(correlated_data(2, 40, seed))
         assert statistics.covariance is not None
         grid = stacked_grid(weights, bits)
-        levels = round_with_compensation(weights, grid, prepare_compensation(statistics.covariance))
+        levels, _ = round_with_compensation(weights, grid, prepare_compensation(statistics.covariance))
         compensated += float(output_error(weights, grid.values(levels), statistics).sum())
         nearest += float(output_error(weights, grid.values(round_to_nearest(weights, grid)), statistics).sum())
     assert compensated < 0.7 * nearest
@@ -50,9 +53,8 @@ def test_compensation_is_rounding_to_nearest_where_inputs_do_not_correlate() -> 
     weights = random_weights(2, 5, 90)
     moments = torch.diag_embed(random_weights(2, 90, seed=1).abs() + 0.1)
     grid = stacked_grid(weights)
-    assert torch.equal(
-        round_with_compensation(weights, grid, prepare_compensation(moments)), round_to_nearest(weights, grid)
-    )
+    levels, _ = round_with_compensation(weights, grid, prepare_compensation(moments))
+    assert torch.equal(levels, round_to_nearest(weights, grid))
 
 
 def test_levels_equal_those_of_the_published_algorithm_without_blocks() -> None:
@@ -61,7 +63,7 @@ def test_levels_equal_those_of_the_published_algorithm_without_blocks() -> None:
     covariance = moments_of(correlated_data(1, columns, seed=5)).covariance
     assert covariance is not None
     grid = stacked_grid(weights)
-    found = round_with_compensation(weights, grid, prepare_compensation(covariance, damping=0.05))[0, 0].numpy()
+    found = round_with_compensation(weights, grid, prepare_compensation(covariance, damping=0.05))[0][0, 0].numpy()
 
     moments = covariance[0].double().numpy()
     order = np.argsort(-np.diag(moments), kind="stable")
@@ -79,12 +81,24 @@ def test_levels_equal_those_of_the_published_algorithm_without_blocks() -> None:
     assert (found == expected).mean() > 0.97
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_error_comes_with_the_levels(groups: int) -> None:
+    weights = random_weights(groups, 3, 150)
+    covariance = moments_of(correlated_data(groups, 150, seed=6)).covariance
+    assert covariance is not None
+    compensation = prepare_compensation(covariance)
+    grid = stacked_grid(weights, 3, (0.5, 1.0))
+    levels, loss = round_with_compensation(weights, grid, compensation)
+    damped = covariance + compensation.damping[:, None, None] * torch.eye(150)
+    torch.testing.assert_close(loss, quadratic_error(weights, grid, levels, damped), rtol=1e-3, atol=0)
+
+
 def test_levels_are_on_the_grid() -> None:
     weights = random_weights(2, 3, 70)
     covariance = moments_of(correlated_data(2, 70, seed=0)).covariance
     assert covariance is not None
     grid = stacked_grid(weights, 3, (0.4, 1.0))
-    levels = round_with_compensation(weights, grid, prepare_compensation(covariance))
+    levels, _ = round_with_compensation(weights, grid, prepare_compensation(covariance))
     assert levels.shape == (2, 2, 3, 70)
     assert torch.equal(levels, levels.round())
     assert levels.min() >= grid.low
@@ -97,10 +111,10 @@ def test_candidates_together_give_what_each_gives_alone() -> None:
     assert covariance is not None
     compensation = prepare_compensation(covariance)
     grid = stacked_grid(weights, 4, (0.5, 0.8, 1.0))
-    together = round_with_compensation(weights, grid, compensation)
+    together, _ = round_with_compensation(weights, grid, compensation)
     for index in range(3):
         single = Grid(grid.scale[index : index + 1], grid.zero_point[index : index + 1], grid.low, grid.high)
-        alone = round_with_compensation(weights, single, compensation)[0]
+        alone = round_with_compensation(weights, single, compensation)[0][0]
         assert (together[index] == alone).float().mean() > 0.99
 
 
@@ -110,11 +124,11 @@ def test_groups_do_not_see_each_other() -> None:
     assert covariance is not None
     compensation = prepare_compensation(covariance)
     grid = stacked_grid(weights)
-    together = round_with_compensation(weights, grid, compensation)
+    together, _ = round_with_compensation(weights, grid, compensation)
     for group in range(4):
         part = slice(group, group + 1)
         single = Grid(grid.scale[:, part], grid.zero_point[:, part], grid.low, grid.high)
-        alone = round_with_compensation(weights[part], single, one_group(compensation, group))
+        alone, _ = round_with_compensation(weights[part], single, one_group(compensation, group))
         assert torch.equal(together[:, part], alone)
         prepared = prepare_compensation(covariance[part])
         torch.testing.assert_close(prepared.factor[0], compensation.factor[group])
@@ -125,10 +139,10 @@ def test_the_order_of_the_columns_does_not_matter() -> None:
     covariance = moments_of(correlated_data(1, 30, seed=3)).covariance
     assert covariance is not None
     grid = stacked_grid(weights)
-    levels = round_with_compensation(weights, grid, prepare_compensation(covariance))
+    levels, _ = round_with_compensation(weights, grid, prepare_compensation(covariance))
     shuffle = torch.randperm(30, generator=torch.Generator().manual_seed(0))
     shuffled = covariance[:, shuffle][:, :, shuffle]
-    again = round_with_compensation(weights[:, :, shuffle], grid, prepare_compensation(shuffled))
+    again, _ = round_with_compensation(weights[:, :, shuffle], grid, prepare_compensation(shuffled))
     assert (again == levels[..., shuffle]).float().mean() > 0.99
     # A level stays with its weight: the two cannot differ by much.
     assert (grid.values(levels)[0] - weights).abs().median() < grid.scale.max()
@@ -144,16 +158,18 @@ def test_inputs_that_never_vary_are_rounded_to_nearest(dead: slice) -> None:
     compensation = prepare_compensation(covariance)
     assert bool(torch.isfinite(compensation.factor).all())
     grid = stacked_grid(weights)
-    levels = round_with_compensation(weights, grid, compensation)
+    levels, _ = round_with_compensation(weights, grid, compensation)
     assert torch.equal(levels[..., dead], round_to_nearest(weights, grid)[..., dead])
 
 
 def test_moments_that_are_not_definite_are_damped_until_they_are() -> None:
     indefinite = torch.tensor([[[1.0, 2.0], [2.0, 1.0]]])
-    factor = prepare_compensation(indefinite).factor[0].double()
-    damping = torch.linalg.inv(factor.T @ factor) - indefinite[0].double()
+    compensation = prepare_compensation(indefinite)
+    factor, diagonal = compensation.factor[0].double(), compensation.diagonal[0].double()
+    damping = factor @ diagonal.diag() @ factor.T - indefinite[0].double()
     torch.testing.assert_close(damping, damping[0, 0] * torch.eye(2, dtype=torch.float64), rtol=1e-4, atol=1e-4)
     assert damping[0, 0] > 1  # The smaller eigenvalue is -1.
+    torch.testing.assert_close(damping[0, 0].float(), compensation.damping[0])
 
 
 def best_levels(weights: torch.Tensor, grid: Grid, moments: torch.Tensor) -> torch.Tensor:
@@ -170,6 +186,18 @@ def quadratic_error(weights: torch.Tensor, grid: Grid, levels: torch.Tensor, mom
     return ((difference @ moments) * difference).sum(dim=3)
 
 
+def descended(
+    weights: torch.Tensor, grid: Grid, levels: torch.Tensor, moments: torch.Tensor, sweeps: int
+) -> torch.Tensor:
+    """Levels after some sweeps, and whether the pull that is carried on is theirs."""
+    pull = multiply(weights - grid.values(levels), moments)
+    for _ in range(sweeps):
+        levels, pull = descend(grid, levels, pull, moments)
+    expected = multiply(weights - grid.values(levels), moments)
+    torch.testing.assert_close(pull, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    return levels
+
+
 @pytest.mark.parametrize("columns", [5, 64, 150])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_descent_never_raises_the_error_of_any_row_and_ends_where_no_single_level_helps(
@@ -181,8 +209,7 @@ def test_descent_never_raises_the_error_of_any_row_and_ends_where_no_single_leve
     grid = stacked_grid(weights, 3, (0.6, 1.0))
     levels = round_to_nearest(weights, grid)
     before = quadratic_error(weights, grid, levels, moments)
-    once = descend(weights, grid, levels, moments)
-    final = descend(weights, grid, levels, moments, sweeps=50)
+    once, final = (descended(weights, grid, levels, moments, sweeps) for sweeps in (1, 50))
     after_one, after = (quadratic_error(weights, grid, found, moments) for found in (once, final))
     assert (after_one <= before * (1 + 1e-4)).all()
     assert (after <= after_one * (1 + 1e-4)).all()
@@ -205,8 +232,8 @@ def test_descent_comes_close_to_the_best_of_all_levels() -> None:
         moments = statistics.covariance
         assert moments is not None
         grid = stacked_grid(weights, 2)
-        start = round_with_compensation(weights, grid, prepare_compensation(moments))
-        levels = descend(weights, grid, start, moments, sweeps=5)
+        start, _ = round_with_compensation(weights, grid, prepare_compensation(moments))
+        levels = descended(weights, grid, start, moments, sweeps=5)
         found += float(quadratic_error(weights, grid, levels, moments).sum())
         best += float(quadratic_error(weights, grid, best_levels(weights, grid, moments)[None], moments).sum())
         nearest += float(quadratic_error(weights, grid, round_to_nearest(weights, grid), moments).sum())
@@ -220,7 +247,7 @@ def test_descent_leaves_what_inputs_that_never_vary_say_nothing_about() -> None:
     moments[:, :4, :4] = torch.eye(4)
     grid = stacked_grid(weights)
     start = torch.full((1, 1, 3, 8), 2.0)
-    levels = descend(weights, grid, start, moments)
+    levels = descended(weights, grid, start, moments, sweeps=1)
     assert torch.equal(levels[..., 4:], start[..., 4:])
     assert torch.equal(levels[..., :4], round_to_nearest(weights, grid)[..., :4])
 
@@ -229,7 +256,9 @@ def test_damping_adds_a_share_of_the_mean_diagonal_and_edits_nothing() -> None:
     moments = moments_of(correlated_data(2, 6, seed=0)).covariance
     assert moments is not None
     before = moments.clone()
-    added = damp(moments, 0.5) - moments
+    damped = damp(moments, 0.5)
+    added = damped.matrices - moments
     assert torch.equal(moments, before)
     mean = torch.diagonal(moments, dim1=1, dim2=2).mean(dim=1)
+    torch.testing.assert_close(damped.damping, 0.5 * mean)
     torch.testing.assert_close(added, 0.5 * mean[:, None, None] * torch.eye(6).expand(2, 6, 6))
