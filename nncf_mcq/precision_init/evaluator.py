@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import threading
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
@@ -150,20 +151,35 @@ class Evaluator:
         first = sum(len(other.images) for other in self._folds[:fold])
         return self.values(policy)[first : first + len(self._folds[fold].images)]
 
-    def score_many(self, policies: list[Policy], progress: Callable[[], None] = lambda: None) -> list[float]:
-        """Scores of several policies; compiling one overlaps with running another."""
+    def score_many(
+        self,
+        policies: list[Policy],
+        progress: Callable[[], None] = lambda: None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> list[float]:
+        """Scores several policies; compiling one overlaps with running another.
+
+        Args:
+            policies: Which.
+            progress: Called after each that had no score.
+            is_over: Asked before each that has no score; where it is, none is scored any more.
+
+        Returns:
+            Their scores; not a number for those that were not scored.
+        """
         missing = list({policy.key: policy for policy in policies if policy.key not in self._scores}.values())
         if self._random_order:
             random.shuffle(missing)
         with ThreadPoolExecutor(self._threads) as pool:
             try:
-                for _ in pool.map(lambda policy: self._score_once(policy, 1), missing):
-                    progress()
+                for scored in pool.map(lambda policy: not is_over() and self._score_once(policy, 1), missing):
+                    if scored is not False:
+                        progress()
             except BaseException:
                 # Ctrl-C should not wait for all that was not yet begun.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return [self._scores[policy.key] for policy in policies]
+        return [self._scores.get(policy.key, math.nan) for policy in policies]
 
     def _score_once(self, policy: Policy, threads: int) -> float:
         if policy.key not in self._scores:

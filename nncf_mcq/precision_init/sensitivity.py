@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionTask
@@ -10,7 +10,9 @@ from nncf_mcq.precision_init.estimate import Difference, paired_difference
 from nncf_mcq.precision_init.shrinkage import Sensitivities, shrink_sensitivities
 
 
-def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = None) -> Sensitivities:
+def measure_sensitivities(
+    task: PrecisionTask, measured_widths: int | None = None, is_over: Callable[[], bool] = lambda: False
+) -> Sensitivities:
     """Scores the network once per group and width, all other groups at the largest width.
 
     What the images tell of a single group is noisy: `shrink_sensitivities` draws it towards what the errors of the
@@ -23,6 +25,7 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
         task: The model, the widths and the evaluator.
         measured_widths: How many of the smallest widths are scored; the others are predicted. None scores all but the
             largest.
+        is_over: Whether the time for it is over; what is not measured by then is predicted.
 
     Returns:
         For each group and width the score above that of the network with the largest width everywhere, at least 0,
@@ -45,11 +48,12 @@ def measure_sensitivities(task: PrecisionTask, measured_widths: int | None = Non
         done += 1
         task.progress(done, total)
 
-    task.evaluator.score_many(policies, advance)
+    task.evaluator.score_many(policies, advance, is_over)
     reference = task.evaluator.values(task.policy(uniform))
     found: dict[str, dict[int, Difference]] = {group: {} for group in task.choices}
     for (group, width), policy in zip(trials, policies, strict=True):
-        found[group][width] = paired_difference(task.evaluator.values(policy), reference)
+        if task.evaluator.is_scored(policy):
+            found[group][width] = paired_difference(task.evaluator.values(policy), reference)
     gains = {
         group: max(-values.pop(FLOAT_CHOICE).mean, 0.0) for group, values in found.items() if FLOAT_CHOICE in values
     }

@@ -42,7 +42,7 @@ def shrink_sensitivities(
     """
     factors = {group: _factor(values, errors[group]) for group, values in measured.items()}
     known = [factor for factor in factors.values() if factor is not None]
-    typical = float(np.median(known)) if known else 0.0
+    typical = float(np.median(known)) if known else 1.0
     found = {}
     for group, values in measured.items():
         factor = factors[group]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from nncf_mcq.config.budget import BudgetedParameters
 from nncf_mcq.config.paths import PRECISION_PATH
@@ -70,7 +71,7 @@ class SearchInitializer(PrecisionInitializer):
         evaluations: PositiveInt = Field(
             default=200, description="Number of unique policies scored in total, including those of the sensitivities."
         )
-        may_change: ClassVar[frozenset[str]] = frozenset({"evaluations", "patience"})
+        may_change: ClassVar[frozenset[str]] = frozenset({"evaluations", "patience", "time_limit"})
 
         seed: int = Field(default=0, ge=0, lt=2**32, description="Random seed; equal seeds find equal policies.")
         warm_start: Literal["ilp", "none"] = Field(
@@ -86,6 +87,11 @@ class SearchInitializer(PrecisionInitializer):
             default=None,
             description="Number of trials without a gain of half a percent after which the search ends; null: it uses "
             "all evaluations.",
+        )
+        time_limit: PositiveFloat | None = Field(
+            default=None,
+            description="Seconds after which the search ends with the best policy so far, sensitivities included; "
+            "null: no limit.",
         )
 
     parameters: Parameters
@@ -106,11 +112,12 @@ class SearchInitializer(PrecisionInitializer):
             ConfigError: The sensitivities alone take all evaluations.
         """
         parameters = self.parameters
+        end = math.inf if parameters.time_limit is None else time.monotonic() + parameters.time_limit
         constraints = task.costs.constraints(parameters.budget, task.choices)
         space = SearchSpace(task.choices)
         with quiet_optuna():
             study = self._open_study(task)
-            sensitivities = self._sensitivities(task)
+            sensitivities = self._sensitivities(task, lambda: time.monotonic() > end)
             start = None if sensitivities is None else solve(sensitivities, constraints)
             losses = predicted_losses(task, sensitivities)
             repair = Repair(space, constraints, losses)
@@ -131,6 +138,7 @@ class SearchInitializer(PrecisionInitializer):
                 evaluations=parameters.evaluations,
                 seed=seed,
                 patience=parameters.patience,
+                is_over=lambda: time.monotonic() > end,
             )
         assert outcome.best is not None
         details = self.describe()
@@ -174,7 +182,7 @@ class SearchInitializer(PrecisionInitializer):
         if score is None or not math.isnan(score):
             study.enqueue_trial(parameters)
 
-    def _sensitivities(self, task: PrecisionTask) -> Sensitivities | None:
+    def _sensitivities(self, task: PrecisionTask, is_over: Callable[[], bool]) -> Sensitivities | None:
         parameters = self.parameters
         if parameters.warm_start == "none":
             return None
@@ -186,4 +194,4 @@ class SearchInitializer(PrecisionInitializer):
                 f"at least {passes + 1}, since the sensitivities of {len(task.choices)} groups take "
                 f'{passes}; fewer with a smaller measured_widths, none with "warm_start": "none"',
             )
-        return measure_sensitivities(task, parameters.measured_widths)
+        return measure_sensitivities(task, parameters.measured_widths, is_over)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,7 @@ class SearchOutcome:
         repaired: Proposals of this process that exceeded a limit.
         random: Random policies taken by this process because the sampler repeated itself.
         ended_early: Whether it ended for lack of progress.
+        out_of_time: Whether its time limit ended it.
         interrupted: Whether Ctrl-C ended the search.
         sampler_seconds: Time spent in ask, suggest and tell.
         scoring_seconds: Time spent in the evaluator.
@@ -58,6 +60,7 @@ class SearchOutcome:
     repaired: int = 0
     random: int = 0
     ended_early: bool = False
+    out_of_time: bool = False
     interrupted: bool = False
     sampler_seconds: float = 0.0
     scoring_seconds: float = 0.0
@@ -70,6 +73,7 @@ class SearchOutcome:
             "repaired": self.repaired,
             "random": self.random,
             "ended_early": self.ended_early,
+            "out_of_time": self.out_of_time,
             "interrupted": self.interrupted,
             "curve": [[evaluations, score] for evaluations, score in self.curve],
             "seconds": {"sampler": round(self.sampler_seconds, 3), "scoring": round(self.scoring_seconds, 3)},
@@ -85,6 +89,7 @@ def run_search(
     evaluations: int,
     seed: int,
     patience: int | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> SearchOutcome:
     """Searches until the evaluator has scored so many unique policies, or no feasible policy is left.
 
@@ -100,6 +105,7 @@ def run_search(
         seed: Of the random policies that take a sampler's turn.
         patience: Trials without a gain that counts after which the search ends, see `trials_without_gain`; None for no
             such end.
+        is_over: Whether the time for it is over; asked after each policy, of which at least one is scored.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, and nothing feasible was scored yet; later Ctrl-C returns what was found.
@@ -109,7 +115,7 @@ def run_search(
     try:
         # Samplers that use PyTorch do many small operations.
         with one_torch_thread():
-            search.run(evaluations, patience)
+            search.run(evaluations, patience, is_over)
     except KeyboardInterrupt:
         search.take_scores()
         if search.outcome.best is None:
@@ -145,11 +151,14 @@ class _Search:
         self._looked_at = 0
         self.outcome = SearchOutcome(study)
 
-    def run(self, evaluations: int, patience: int | None) -> None:
+    def run(self, evaluations: int, patience: int | None, is_over: Callable[[], bool]) -> None:
         evaluator = self._task.evaluator
         in_a_row = 0
         self.take_scores()
         while evaluator.evaluations < evaluations:
+            if self.outcome.best is not None and is_over():
+                self.outcome.out_of_time = True
+                return
             if patience is not None and trials_without_gain(self.outcome.study) >= patience:
                 self.outcome.ended_early = True
                 return
