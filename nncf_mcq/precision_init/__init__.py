@@ -3,7 +3,7 @@
 from nncf_mcq.config.budget import BudgetedParameters
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
-from nncf_mcq.precision_init.estimate import ImageScores, from_text, mean_score, to_text
+from nncf_mcq.precision_init.estimate import Difference, ImageScores, from_text, mean_score, paired_difference, to_text
 from nncf_mcq.precision_init.greedy import GreedyPrecision
 from nncf_mcq.precision_init.ilp import IlpPrecision
 from nncf_mcq.precision_init.manual import ManualPrecision
@@ -16,6 +16,7 @@ from nncf_mcq.precision_init.uniform import UniformPrecision
 __all__ = [
     "BudgetedParameters",
     "Constraint",
+    "Difference",
     "GreedyPrecision",
     "IlpPrecision",
     "ImageScores",
@@ -32,5 +33,6 @@ __all__ = [
     "count_sensitivity_passes",
     "from_text",
     "mean_score",
+    "paired_difference",
     "to_text",
 ]

@@ -18,7 +18,7 @@ from openvino_eval.contest.chart import draw
 from openvino_eval.contest.methods import Competitor, ContestRun, competitors
 from openvino_eval.contest.progress import ContestProgress
 from openvino_eval.contest.record import RunRecord, RunStore
-from openvino_eval.contest.runner import FLOAT_MODEL, ContestRunner, run_parameters
+from openvino_eval.contest.runner import FLOAT_MODEL, ContestRunner, TestReport, run_parameters
 from openvino_eval.contest.settings import ContestSettings, budget_of
 from openvino_eval.contest.standings import Standing, rank, reference_method, rival_record, verdict
 from openvino_eval.contest.tables import markdown, terminal_table
@@ -133,10 +133,14 @@ class _Contest:
         progress.start("test images", len(batches))
         for done, (batch, measured) in enumerate(workers.map(_report, batches), start=1):
             of_float, *of_policies = measured
-            for policy, metrics in zip(batch, of_policies, strict=True):
+            for policy, found in zip(batch, of_policies, strict=True):
                 for run in unreported:
                     if self._records[run].policy == policy:
-                        update = {"report": metrics, "float_report": of_float}
+                        update = {
+                            "report": found.metrics,
+                            "float_report": of_float.metrics,
+                            "test_scores": found.scores,
+                        }
                         self._keep(run, self._records[run].model_copy(update=update))
             progress.update(done, len(batches))
         progress.finish()
@@ -182,8 +186,8 @@ def _search_visibly(progress: ContestProgress, runner: ContestRunner, run: Conte
     return runner.search(run, progress.update_run)
 
 
-def _report(runner: ContestRunner, policies: Sequence[Mapping[str, object]]) -> list[dict[str, float]]:
-    """Metrics of the float model, then of each policy."""
+def _report(runner: ContestRunner, policies: Sequence[Mapping[str, object]]) -> list[TestReport]:
+    """Measurements of the float model, then of each policy."""
     named = {str(index): Policy.from_dict(policy) for index, policy in enumerate(policies)}
     measured = runner.report(named)
     return [measured[name] for name in (FLOAT_MODEL, *named)]

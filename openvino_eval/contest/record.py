@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nncf_mcq import Policy
+from nncf_mcq.precision_init import ImageScores, from_text
 from nncf_mcq.utils import write_text_atomically
 from openvino_eval.contest.methods import Arm, Competitor, ContestRun
 from openvino_eval.errors import EvaluationError
@@ -33,6 +34,8 @@ class RunRecord(BaseModel):
         details: What the initializer says of its search.
         report: Metrics of the policy on the test images, by name; None before they are measured.
         float_report: Those of the float model, where they have a meaning.
+        image_passes: Images that went through quantized models for the evaluations.
+        test_scores: The score's value for each test image, see `test_values`; None before it is measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -48,11 +51,18 @@ class RunRecord(BaseModel):
     details: dict[str, object]
     report: dict[str, float] | None = None
     float_report: dict[str, float] | None = None
+    image_passes: int | None = None
+    test_scores: str | None = None
 
     @property
     def wall_seconds(self) -> float:
         """How long the run takes alone, with nothing known."""
         return self.own_seconds + self.scoring_seconds
+
+    @property
+    def test_values(self) -> ImageScores | None:
+        """(N,) values of the test images, of which the mean is the score on images in no search."""
+        return None if self.test_scores is None else from_text(self.test_scores)
 
     @property
     def found_policy(self) -> Policy:

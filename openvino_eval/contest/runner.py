@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nncf_mcq import PRECISION_INITIALIZERS, Job, Policy, PolicyKey, load_config
 from nncf_mcq.data import DatasetSplits
 from nncf_mcq.metrics import label_free_metrics
 from nncf_mcq.pipeline import Preparation
-from nncf_mcq.precision_init import Constraint, PrecisionTask, count_sensitivity_passes
+from nncf_mcq.precision_init import Constraint, PrecisionTask, count_sensitivity_passes, to_text
 from nncf_mcq.utils import Stages
 from nncf_mcq.weights import WeightTable
 from openvino_eval.accuracy import predict, score
@@ -31,6 +34,19 @@ _SCORING_THREADS = 1
 
 _OWN_DETAILS = ("curve", "seconds", "interrupted", "sensitivities")
 """Details of a search that the record holds elsewhere, or that are long."""
+
+
+@dataclass(frozen=True)
+class TestReport:
+    """Measurements of a model on the test images.
+
+    Attributes:
+        metrics: By name.
+        scores: The score's value for each image, as text; None where it is not known.
+    """
+
+    metrics: dict[str, float]
+    scores: str | None = None
 
 
 @dataclass
@@ -115,17 +131,18 @@ class ContestRunner:
             curve=_best_so_far(scored, task, constraints),
             own_seconds=round(max(elapsed - computed, 0.0), 4),
             scoring_seconds=round(sum(self.scores.seconds(key) for key, _ in scored), 4),
+            image_passes=task.evaluator.image_passes,
             details={name: value for name, value in result.details.items() if name not in _OWN_DETAILS},
         )
 
-    def report(self, policies: Mapping[str, Policy]) -> dict[str, dict[str, float]]:
+    def report(self, policies: Mapping[str, Policy]) -> dict[str, TestReport]:
         """Measures policies on the test images, with the weights that would ship but for the sequential pass.
 
         Args:
             policies: By any names but `FLOAT_MODEL`.
 
         Returns:
-            Metrics of each, and of the float model.
+            What is measured of each, and of the float model.
         """
         calibrated, runtime = self.preparation.calibrated, self.job.config.runtime
         models = {name: calibrated.build(policy, self._final_table) for name, policy in policies.items()}
@@ -136,11 +153,23 @@ class ContestRunner:
             threads=max(1, runtime.threads // self.settings.jobs),
         )
         metrics = self.job.config.metrics if self._splits.has_targets else []
-        return {
-            name: score(answers, found.targets, metrics)
-            | ({} if name == FLOAT_MODEL else label_free_metrics(answers, found.outputs[FLOAT_MODEL]))
-            for name, answers in found.outputs.items()
-        }
+        reference = found.outputs[FLOAT_MODEL]
+        reports = {}
+        for name, answers in found.outputs.items():
+            measured = score(answers, found.targets, metrics)
+            if name == FLOAT_MODEL:
+                reports[name] = TestReport(measured)
+            else:
+                reports[name] = TestReport(
+                    measured | label_free_metrics(answers, reference), self._test_scores(answers, reference)
+                )
+        return reports
+
+    def _test_scores(self, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> str | None:
+        """The search's own score on the test images; None for models of several outputs, of which one is measured."""
+        if len(self.preparation.score.scores) > 1:
+            return None
+        return to_text(self.preparation.score.values((outputs,), (reference,), len(reference)).astype(np.float32))
 
     @cached_property
     def _splits(self) -> DatasetSplits:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from nncf_mcq.precision_init import Difference, ImageScores, mean_score, paired_difference
 from nncf_mcq.utils import JsonObject
 from openvino_eval.contest.methods import METHODS, Competitor
 from openvino_eval.contest.record import RunRecord
@@ -56,6 +59,32 @@ class Standing:
     def final(self) -> Spread:
         """Scores of the policies returned."""
         return Spread.of([record.score for record in self.records.values()])
+
+    @property
+    def test_values(self) -> ImageScores | None:
+        """(N,) values of the test images, the mean of all seeds; None before every finished run has them."""
+        values = [record.test_values for record in self.records.values()]
+        known = [value for value in values if value is not None]
+        return np.mean(known, axis=0) if known and len(known) == len(values) else None
+
+    @property
+    def test_score(self) -> float:
+        """Score on the test images, which no search saw; infinite where it is not known."""
+        values = self.test_values
+        return math.inf if values is None else mean_score(values)
+
+    @property
+    def image_passes(self) -> float:
+        """Median number of images that went through quantized models."""
+        known = [record.image_passes for record in self.records.values() if record.image_passes is not None]
+        return Spread.of(known).median if known else math.nan
+
+    def test_difference(self, other: Standing) -> Difference | None:
+        """By how much the test score is higher than another's, with the paired standard error over the images."""
+        ours, theirs = self.test_values, other.test_values
+        if ours is None or theirs is None or len(ours) != len(theirs):
+            return None
+        return paired_difference(ours, theirs)
 
     @property
     def complete(self) -> bool:
@@ -114,6 +143,8 @@ class Standing:
             "arm": str(self.competitor.arm),
             "seeds": self.seeds,
             "finished": len(self.records),
+            "test_score": _finite(self.test_score),
+            "image_passes": _finite(self.image_passes),
             "median_final_score": final["median"],
             "quartiles": final["quartiles"],
             "scores": [_finite(record.score) for record in self.records.values()],
@@ -194,7 +225,24 @@ def verdict(standings: Sequence[Standing]) -> str:
     text += f" {reaching} of {len(ours.records)} seeds reach the rival's score"
     median = Spread.of(ours.evaluations_to_rival).median
     text += f", the median seed after {median:.0f} evaluations." if math.isfinite(median) else "."
-    return begin + text
+    return begin + _test_verdict(ours, standings) + "On the search images, " + text
+
+
+def _test_verdict(ours: Standing, standings: Sequence[Standing]) -> str:
+    """Who wins on images in no search; empty before they are measured."""
+    others = [other for other in standings if other is not ours and math.isfinite(other.test_score)]
+    best = min(others, key=lambda other: other.test_score, default=None)
+    found = None if best is None else ours.test_difference(best)
+    if best is None or found is None:
+        return ""
+    difference = f"{abs(found.mean):.2g} (standard error {found.error:.1g})"
+    if found.mean == 0:
+        outcome = f"ties with {best.competitor}"
+    elif abs(found.mean) <= found.error:
+        outcome = f"cannot be told from {best.competitor}: it is {difference} {'lower' if found.mean < 0 else 'higher'}"
+    else:
+        outcome = f"is {difference} {'lower' if found.mean < 0 else 'higher'} than that of {best.competitor}"
+    return f"On the test images, the score of {ours.competitor}, {ours.test_score:.4g}, {outcome}. "
 
 
 def _with_rival(standing: Standing, everyone: Sequence[Standing]) -> Standing:

@@ -14,7 +14,10 @@ from openvino_eval.formats import MISSING, format_percent
 _TEXT_COLUMNS = 2
 
 LEGEND = (
-    "score: on the search images, lower is better; best policy within the budget, median and quartiles over the seeds. "
+    "test score: of the policies returned, on images that no search saw, mean over the seeds, lower is better; to the "
+    "best: its difference to the best one's, with the standard error of the paired values of the images. "
+    "score: on the search images; best policy within the budget, median and quartiles over the seeds. images: those that "
+    "went through quantized models in one search. "
     "to rival: evaluations until a seed reaches the median final score of the best other competitor, median over the "
     "seeds (number of seeds that reach it). top-1, top-1 agreement, KL: of the policies found, on the test images. "
     "time: of one search, without the preparation; own: share of it that is not scoring."
@@ -30,7 +33,8 @@ def headings(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[
     """
     metrics = [metric_name(name) for name in _metrics(standings)]
     scores = [f"score after {count}" for count in checkpoints]
-    return ["method", "arm", "seeds", *scores, "final", "evaluations", "to rival", *metrics, "time", "own"]
+    before = ["method", "arm", "test score", "to the best", "seeds"]
+    return [*before, *scores, "final", "evaluations", "images", "to rival", *metrics, "time", "own"]
 
 
 def rows(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[list[str]]:
@@ -41,20 +45,24 @@ def rows(standings: Sequence[Standing], checkpoints: Sequence[int]) -> list[list
         checkpoints: Numbers of evaluations at which scores are shown.
     """
     metrics = _metrics(standings)
+    best_first = in_order(standings)
     return [
         [
             standing.competitor.method,
             str(standing.competitor.arm),
+            _score(standing.test_score),
+            _difference(standing, best_first[0]),
             str(standing.seeds) if standing.complete else f"{len(standing.records)} of {standing.seeds}",
             *(_spread(standing.score_after(count)) for count in checkpoints),
             _score(standing.final.median),
             f"{standing.evaluations:g}",
+            f"{standing.image_passes:g}" if math.isfinite(standing.image_passes) else MISSING,
             _to_rival(standing),
             *(_metric(name, standing.report.get(name)) for name in metrics),
             _seconds(standing.wall_seconds),
             f"{100 * standing.sampler_share:.1f} %",
         ]
-        for standing in sorted(standings, key=lambda standing: standing.final.median)
+        for standing in best_first
     ]
 
 
@@ -91,6 +99,18 @@ def terminal_table(standings: Sequence[Standing], checkpoints: Sequence[int], ti
     for row in rows(standings, checkpoints):
         table.add_row(*row)
     return table
+
+
+def in_order(standings: Sequence[Standing]) -> list[Standing]:
+    """The best on the test images first; where they are not measured, on the search images."""
+    return sorted(standings, key=lambda standing: (standing.test_score, standing.final.median))
+
+
+def _difference(standing: Standing, best: Standing) -> str:
+    if standing is best:
+        return MISSING
+    found = standing.test_difference(best)
+    return MISSING if found is None else f"{found.mean:+.2g} ± {found.error:.1g}"
 
 
 def _metrics(standings: Sequence[Standing]) -> list[str]:
