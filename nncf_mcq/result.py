@@ -53,7 +53,6 @@ from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
-_NO_KERNEL = "OpenVINO has no int8 kernel for this kind of layer"
 _PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
 
 
@@ -153,7 +152,7 @@ class QuantizationResult:
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
         self.verification = exported.verification
-        causes = {layer.name: _NO_KERNEL for layer in self.layers if layer.needs_float_kernel}
+        causes = {layer.name: layer.float_cause for layer in self.layers if layer.needs_float_kernel}
         causes |= {layer.name: layer.cause for layer in exported.verification.float_layers}
         # The plugin may fuse a float layer with others.
         self.layers = [
@@ -232,7 +231,7 @@ def describe_layers(
     records = []
     for layer in quantizable.layers:
         bits = policy.weight_bits[layer.name]
-        is_float = bits == FLOAT_CHOICE
+        is_float, is_lookup = bits == FLOAT_CHOICE, layer.kind == "embedding"
         entry = None if table is None or is_float else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(
@@ -249,6 +248,7 @@ def describe_layers(
                 mac_share=layer.macs / macs,
                 group=layer.group,
                 integer_kernel=layer.integer_kernel,
+                **({} if is_float or is_lookup or layer.integer_kernel else {"float_cause": layer.float_cause}),
                 allowed_bits=layer.allowed_bits,
             )
         )
