@@ -43,7 +43,7 @@ from nncf_mcq.ir.export import export
 from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
-from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
@@ -231,7 +231,7 @@ def describe_layers(
     records = []
     for layer in quantizable.layers:
         bits = policy.weight_bits[layer.name]
-        is_float, is_lookup = bits == FLOAT_CHOICE, layer.kind == "embedding"
+        is_float = bits == FLOAT_CHOICE
         entry = None if table is None or is_float else table[layer.name, bits]
         activation_bits = [policy.activation_bits[name] for name in layer.activation_quantizers]
         records.append(
@@ -248,11 +248,15 @@ def describe_layers(
                 mac_share=layer.macs / macs,
                 group=layer.group,
                 integer_kernel=layer.integer_kernel,
-                **({} if is_float or is_lookup or layer.integer_kernel else {"float_cause": layer.float_cause}),
+                **({} if is_float else _describe_kernel(layer)),
                 allowed_bits=layer.allowed_bits,
             )
         )
     return records
+
+
+def _describe_kernel(layer: QuantizableLayer) -> dict[str, Any]:
+    return {} if layer.integer_kernel or layer.kind == "embedding" else {"float_cause": layer.float_cause}
 
 
 def _describe_weights(entry: QuantizedWeight) -> dict[str, Any]:
