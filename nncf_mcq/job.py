@@ -263,6 +263,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, object]:
             raise ConfigError("--set", item, "PATH=VALUE, e.g. compression.activations.bits=8")
         try:
             found[path] = json.loads(value)
+        except RecursionError as error:
+            raise ConfigError(path, f"{value[:20]}...", "JSON that is not nested so deeply") from error
         except ValueError:
             found[path] = value
     return found

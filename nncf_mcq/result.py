@@ -43,7 +43,7 @@ from nncf_mcq.ir.export import export
 from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
-from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
@@ -53,7 +53,6 @@ from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
-_NO_KERNEL = "OpenVINO has no int8 kernel for this kind of layer"
 _PACKAGES = ("nncf-mcq", "nncf", "openvino", "torch", "optuna", "numpy")
 
 
@@ -153,7 +152,7 @@ class QuantizationResult:
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
         )
         self.verification = exported.verification
-        causes = {layer.name: _NO_KERNEL for layer in self.layers if layer.needs_float_kernel}
+        causes = {layer.name: layer.float_cause for layer in self.layers if layer.needs_float_kernel}
         causes |= {layer.name: layer.cause for layer in exported.verification.float_layers}
         # The plugin may fuse a float layer with others.
         self.layers = [
@@ -249,10 +248,15 @@ def describe_layers(
                 mac_share=layer.macs / macs,
                 group=layer.group,
                 integer_kernel=layer.integer_kernel,
+                **({} if is_float else _describe_kernel(layer)),
                 allowed_bits=layer.allowed_bits,
             )
         )
     return records
+
+
+def _describe_kernel(layer: QuantizableLayer) -> dict[str, Any]:
+    return {} if layer.integer_kernel or layer.kind == "embedding" else {"float_cause": layer.float_cause}
 
 
 def _describe_weights(entry: QuantizedWeight) -> dict[str, Any]:

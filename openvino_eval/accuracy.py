@@ -15,7 +15,7 @@ import openvino as ov
 from nncf_mcq import QuantizationError
 from nncf_mcq.data import chunks, iterate_samples
 from nncf_mcq.metrics import METRICS, is_classifier, label_free_metrics, stack_targets
-from nncf_mcq.model import ModelRunner, samples_per_chunk
+from nncf_mcq.model import ModelRunner, in_order, samples_per_chunk, to_array
 from nncf_mcq.utils import last_line
 from openvino_eval.errors import EvaluationError
 from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads, evaluation_errors, read_model
@@ -52,7 +52,7 @@ def evaluate_model(
     """Score a model.
 
     Args:
-        model: A model with one image input, or the file of one.
+        model: A model, or the file of one.
         samples: Images and targets.
         metrics: Names of `nncf_mcq.metrics.METRICS`.
         reference: Outputs of another model on the same samples (samples, classes), to compare with.
@@ -169,7 +169,7 @@ def predict(
     the data set that fit into memory.
 
     Args:
-        models: Name -> model with one image input, or the file of one.
+        models: Name -> model, or the file of one.
         samples: Images and targets.
         batch_size: Images an inference; None keeps each model's own batch (1 where that is dynamic).
         threads: Inference threads.
@@ -184,19 +184,19 @@ def predict(
     """
     if len(samples) == 0:
         raise EvaluationError("no samples to evaluate on")
-    first_image = np.asarray(samples[0][0], dtype=np.float32)
+    first = samples[0][0]
     runners = {
-        name: _runner(name, model, first_image, batch_size, threads, (precisions or {}).get(name, Precision.F32))
+        name: _Runner.make(name, model, first, batch_size, threads, (precisions or {}).get(name, Precision.F32))
         for name, model in models.items()
     }
     outputs: dict[str, list[Outputs]] = {name: [] for name in models}
     seconds = dict.fromkeys(models, 0.0)
     targets: list[Any] = []
-    for images, chunk_targets in _chunks(samples, samples_per_chunk(runners.values())):
+    for inputs, chunk_targets in _chunks(samples, samples_per_chunk(item.runner for item in runners.values())):
         targets += chunk_targets
         for name, runner in runners.items():
             start = time.perf_counter()
-            outputs[name].append(_first_output(name, runner, images))
+            outputs[name].append(runner(inputs))
             seconds[name] += time.perf_counter() - start
             for _ in chunk_targets:
                 progress()
@@ -207,53 +207,102 @@ def predict(
     )
 
 
-def _runner(
-    name: str,
-    model: Path | ov.Model,
-    first_image: npt.NDArray[np.float32],
-    batch_size: int | None,
-    threads: int,
-    precision: Precision,
-) -> ModelRunner:
-    """The model with all shapes fixed to those of the samples, run in parallel."""
-    loaded = read_model(model) if isinstance(model, Path) else model.clone()
-    if len(loaded.inputs) != 1:
-        raise EvaluationError(f"{name}: has {len(loaded.inputs)} inputs, needed: one image input")
-    declared = loaded.input(0).get_partial_shape()
-    if declared.rank.is_static and not _matches(declared, first_image.shape):
-        raise EvaluationError(f"{name}: takes images of shape {declared}, the samples are {list(first_image.shape)}")
-    own_batch = declared[0] if declared.rank.is_static else ov.Dimension()
+@dataclass(frozen=True)
+class _Runner:
+    """A model with all shapes fixed to those of the samples, run in parallel.
+
+    Attributes:
+        name: Of the model, for messages.
+        runner: It.
+        order: Number of the sample's input for each input of the model.
+        ports: The inputs of the model.
+    """
+
+    name: str
+    runner: ModelRunner
+    order: tuple[int, ...]
+    ports: Sequence[ov.Output]
+
+    @classmethod
+    def make(
+        cls, name: str, model: Path | ov.Model, first: Any, batch_size: int | None, threads: int, precision: Precision
+    ) -> _Runner:
+        loaded = read_model(model) if isinstance(model, Path) else model.clone()
+        order = _order(name, loaded, first)
+        values = _as_tuple(first)
+        inputs = [to_array(values[number], port) for number, port in zip(order, loaded.inputs, strict=True)]
+        batch = _fix_shapes(name, loaded, [value.shape for value in inputs], batch_size)
+        with evaluation_errors(name):
+            runner = ModelRunner.compile(loaded, check_threads(threads), precision=precision.value, parallel=True)
+            # The first inference of each request is slower.
+            runner([np.repeat(value[None], runner.requests * batch, axis=0) for value in inputs])
+        return cls(name, runner, order, loaded.inputs)
+
+    def __call__(self, inputs: Sequence[npt.NDArray[Any]]) -> Outputs:
+        """The first output (samples, ...) of the stacked inputs of samples."""
+        with evaluation_errors(self.name):
+            arrays = [to_array(inputs[number], port) for number, port in zip(self.order, self.ports, strict=True)]
+            outputs = self.runner(arrays)[0]
+        if len(outputs) != len(inputs[0]):
+            found = f"{len(outputs)} outputs for {len(inputs[0])} samples"
+            raise EvaluationError(
+                f"{self.name}: found {found}, a batch of {self.runner.batch_size} at a time, needed: one each"
+            )
+        return np.asarray(outputs, dtype=np.float32)
+
+
+def _order(name: str, model: ov.Model, first: Any) -> tuple[int, ...]:
+    """Number of the sample's input for each input of a model: by name in a mapping, otherwise in the model's order."""
+    count = len(_as_tuple(first))
+    if count != len(model.inputs):
+        raise EvaluationError(f"{name}: has {len(model.inputs)} inputs, the samples have {count}")
+    if not isinstance(first, Mapping):
+        return tuple(range(count))
+    numbers = {key: number for number, key in enumerate(first)}
+    try:
+        return tuple(in_order(numbers, model))
+    except ValueError as error:
+        raise EvaluationError(f"{name}: the samples: {error}") from error
+
+
+def _as_tuple(inputs: Any) -> tuple[Any, ...]:
+    """The inputs of a sample: one, or a tuple or mapping by name of several."""
+    if isinstance(inputs, Mapping):
+        return tuple(inputs.values())
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _fix_shapes(name: str, model: ov.Model, sample_shapes: Sequence[tuple[int, ...]], batch_size: int | None) -> int:
+    """Gives the inputs of a model the shapes of samples; the number of them in a batch."""
+    declared = [port.get_partial_shape() for port in model.inputs]
+    for shape, sample in zip(declared, sample_shapes, strict=True):
+        if shape.rank.is_static and not _matches(shape, sample):
+            raise EvaluationError(f"{name}: takes samples of shape {shape}, found {list(sample)}")
+    own_batch = declared[0][0] if declared[0].rank.is_static else ov.Dimension()
     batch = batch_size or (own_batch.get_length() if own_batch.is_static else 1)
-    wanted = ov.PartialShape([batch, *first_image.shape])
+    wanted = [ov.PartialShape([batch, *sample]) for sample in sample_shapes]
     if declared != wanted:
         try:
-            loaded.reshape(wanted)
+            model.reshape(dict(enumerate(wanted)))
         except RuntimeError as error:
-            raise EvaluationError(f"{name}: cannot run {wanted} at once: {last_line(error)}") from error
-    with evaluation_errors(name):
-        runner = ModelRunner.compile(loaded, check_threads(threads), precision=precision.value, parallel=True)
-        # The first inference of each request is slower.
-        runner([np.repeat(first_image[None], runner.requests * batch, axis=0)])
-    return runner
+            shown = " and ".join(map(str, wanted))
+            raise EvaluationError(f"{name}: cannot run {shown} at once: {last_line(error)}") from error
+    return batch
 
 
-def _first_output(name: str, runner: ModelRunner, images: Sequence[npt.NDArray[Any]]) -> Outputs:
-    with evaluation_errors(name):
-        outputs = runner(images)[0]
-    if len(outputs) != len(images[0]):
-        found = f"{len(outputs)} outputs for {len(images[0])} images"
-        raise EvaluationError(f"{name}: found {found}, a batch of {runner.batch_size} at a time, needed: one each")
-    return np.asarray(outputs, dtype=np.float32)
-
-
-def _matches(declared: ov.PartialShape, image_shape: tuple[int, ...]) -> bool:
-    return len(declared) == len(image_shape) + 1 and bool(
-        ov.PartialShape(list(declared)[1:]).compatible(ov.PartialShape(list(image_shape)))
+def _matches(declared: ov.PartialShape, sample_shape: tuple[int, ...]) -> bool:
+    return len(declared) == len(sample_shape) + 1 and bool(
+        ov.PartialShape(list(declared)[1:]).compatible(ov.PartialShape(list(sample_shape)))
     )
 
 
 def _chunks(samples: Samples, size: int) -> Iterator[tuple[tuple[npt.NDArray[Any], ...], list[Any]]]:
+    names = list(samples[0][0]) if isinstance(samples[0][0], Mapping) else []
+    pairs = (
+        (tuple(inputs[name] for name in names) if names else inputs, target)
+        for inputs, target in iterate_samples(samples)
+    )
     try:
-        yield from chunks(iterate_samples(samples), size)
+        yield from chunks(pairs, size)
     except QuantizationError as error:
         raise EvaluationError(str(error)) from error

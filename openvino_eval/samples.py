@@ -14,10 +14,11 @@ from openvino_eval.errors import EvaluationError
 
 
 class Samples(Protocol):
-    """A sized, indexed collection of `(image, target)`; PyTorch's map-style datasets are ones.
+    """A sized, indexed collection of `(inputs, target)`; PyTorch's map-style datasets are ones.
 
-    An image is a float32 array or tensor (channels, height, width), preprocessed as the model wants it. A target is
-    whatever the metric wants, e.g. a class index.
+    The input of a model is an array or tensor, without the batch, e.g. (channels, height, width), preprocessed as the
+    model wants it; several are a tuple in the model's order, or a mapping by name. A target is whatever the metric
+    wants, e.g. a class index.
     """
 
     def __len__(self) -> int: ...

@@ -265,7 +265,7 @@ def observed_output(operations: Mapping[str, ov.Node], point: ActivationPoint) -
         point: The activation point.
     """
     operation = operations[point.location]
-    value = operation.output(0) if point.input_port is None else operation.input_value(point.input_port)
+    value = operation.output(point.output_port) if point.input_port is None else operation.input_value(point.input_port)
     readers = [operations[name] for name in point.operations]
     states = [reader.output(0) for reader in readers if reader.get_type_name() in STATE_PORTS and point.reaches(reader)]
     if not states or point.per_channel:

@@ -31,12 +31,13 @@ def layers(
     job = read_job(config, overrides, baseline)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
-        print(json.dumps([dataclasses.asdict(layer) for layer in quantizable.layers], indent=2))
+        listed = (dataclasses.asdict(item) | {"integer_kernel": item.integer_kernel} for item in quantizable.layers)
+        print(json.dumps(list(listed), indent=2))
         return
     console.print(layer_listing.layer_table(quantizable))
-    left = layer_listing.float_table(quantizable)
-    if left is not None:
-        console.print(left)
+    for table in (layer_listing.float_table(quantizable), layer_listing.float_kernel_table(quantizable)):
+        if table is not None:
+            console.print(table)
     console.print(layer_listing.budget_table(quantizable, job.config.compression))
 
 

@@ -318,11 +318,26 @@ def read_json(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
+    except RecursionError as error:
+        raise ConfigError("config", str(file), "valid JSON (it is nested too deeply)") from error
     except ValueError as error:
         raise ConfigError("config", str(file), f"valid JSON ({error})") from error
     if not isinstance(data, dict):
         raise ConfigError("config", type(data).__name__, "a JSON object")
     return data
+
+
+def _check_text(value: object, path: str) -> None:
+    """Refuses half characters, which JSON can write as escapes and no file or message can hold."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_text(key, path)
+            _check_text(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_text(item, f"{path}[{index}]")
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(path.removeprefix("config."), value, "text that can be written as UTF-8")
 
 
 def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
@@ -339,6 +354,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
     data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
+    _check_text(data, "config")
     try:
         return Config.model_validate(data)
     except ValidationError as error:

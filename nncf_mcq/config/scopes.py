@@ -14,18 +14,36 @@ _WITHOUT_BIAS = "/WithoutBiases"
 """What OpenVINO appends to the name of an ONNX node with a bias, for its layer: the addition gets the node's name."""
 
 
-def with_layers_of(scopes: Iterable[str], names: Container[str]) -> list[str]:
+def with_layers_of(scopes: Iterable[str], names: Container[str], path: str) -> list[str]:
     """The scopes, and the layers of those that are names of ONNX nodes with a bias.
 
     Args:
         scopes: Names, or `{re}PATTERN`.
         names: The names of the model.
+        path: Where the scopes stand in the JSON.
+
+    Raises:
+        ConfigError: A pattern is no regular expression.
     """
     found: list[str] = []
     for scope in scopes:
+        if scope.startswith(_REGEX):
+            _compile_pattern(scope, path)
         layer = f"{scope}{_WITHOUT_BIAS}"
         found += [name for name in (scope, layer) if name in names] or [scope]
     return found
+
+
+def _compile_pattern(scope: str, path: str) -> re.Pattern[str]:
+    """The pattern of a scope that is written `{re}PATTERN`.
+
+    Raises:
+        ConfigError: It is no regular expression.
+    """
+    try:
+        return re.compile(scope.removeprefix(_REGEX))
+    except re.error as error:
+        raise ConfigError(path, scope, f"a regular expression ({error})") from error
 
 
 def match_scope(scope: str, names: Iterable[str], path: str) -> list[str]:
@@ -41,10 +59,7 @@ def match_scope(scope: str, names: Iterable[str], path: str) -> list[str]:
         ConfigError: The pattern is no regular expression, or the scope matches nothing.
     """
     if scope.startswith(_REGEX):
-        try:
-            pattern = re.compile(scope.removeprefix(_REGEX))
-        except re.error as error:
-            raise ConfigError(path, scope, f"a regular expression ({error})") from error
+        pattern = _compile_pattern(scope, path)
         found = [name for name in names if pattern.search(name)]
     else:
         known = list(names)

@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.ir.float_layers import float_weight, keep_float, set_weights
-from nncf_mcq.ir.packing import int8_weight, packed_bytes, packed_weight, zero_point_bytes
+from nncf_mcq.ir.packing import folded_weight, int8_weight, packed_bytes, packed_weight, zero_point_bytes
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
 from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
@@ -111,7 +111,8 @@ def _weights(layer: QuantizableLayer, entry: QuantizedWeight, make: Callable[...
         scale = scale.flat[:1].reshape(())
     if np.all(zero_point == zero_point.flat[0]):
         zero_point = zero_point.flat[:1].reshape(())
-    return [make(part, entry.bits, scale, zero_point) for part in layer.split(layer.from_matrices(entry.levels))]
+    made = [make(part, entry.bits, scale, zero_point) for part in layer.split(layer.from_matrices(entry.levels))]
+    return [folded_weight(weight) for weight in made] if layer.is_recurrent and not layer.integer_kernel else made
 
 
 def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:

@@ -14,8 +14,8 @@ from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import RESHAPING, constant_of, is_constant, source
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 
-_NO_READERS = RESHAPING | {"Convert", "FakeQuantize", *STATE_PORTS}
-"""Operations that pass a constant on, whose constants are ranges, or biases and states."""
+_NO_READERS = RESHAPING | {"Convert", "FakeQuantize", "RNNSequence", "ShapeOf", *STATE_PORTS}
+"""Operations that pass a constant on or look at its shape, or whose constants are ranges, biases or states."""
 
 
 def find_float_weights(model: ov.Model, quantizable: QuantizableModel, policy: Policy) -> list[FloatWeight]:
@@ -88,6 +88,8 @@ def _is_scale_or_bias(operation: ov.Node, port: int, layers: Collection[str]) ->
         return False
     other, kind = source(operation, 1 - port), operation.get_type_name()
     if kind == "Multiply":
+        while other.get_type_name() == "Convert" and source(other, 0).get_type_name() == "Convert":
+            other = source(other, 0)
         return bool(other.get_type_name() == "Convert" and not other.get_input_element_type(0).is_real())
     if kind != "Add":
         return False

@@ -135,6 +135,21 @@ def _int8_weight(levels: IntegerArray, scales: FloatArray, zero_points: IntegerA
     return opset.multiply(opset.convert(opset.constant(signed), "f32"), opset.constant(scales, dtype=ov.Type.f32))
 
 
+def folded_weight(weight: ov.Node) -> ov.Node:
+    """A weight of `packed_weight` or `int8_weight` in a form that the plugin folds to float when it compiles a model.
+
+    It keeps integers for its int8 kernels, also where it has none: recurrent layers then find no constant. Half
+    precision, which holds these integers exactly, is no type that it keeps them for.
+
+    Args:
+        weight: Changed in place.
+    """
+    convert = weight.input_value(0).get_node()
+    halves = opset.convert(convert.input_value(0), "f16")
+    weight.input(0).replace_source_output(opset.convert(halves, "f32").output(0))
+    return weight
+
+
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes of the constants that hold `count` levels of a width: `count * bits / 8`, rounded up to whole blocks.
 
@@ -202,6 +217,8 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
         return None
     scale = np.asarray(scale_node.get_data(), dtype=np.float32)
     source = convert.input_value(0).get_node()
+    if source.get_type_name() == "Convert":  # `folded_weight`
+        source = source.input_value(0).get_node()
     if source.get_type_name() == "Constant":
         if source.get_element_type() != ov.Type.i8:
             return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import openvino as ov
+from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid, concat_groups, grids_at_sums, set_activation_grids
@@ -18,9 +19,10 @@ from nncf_mcq.model.algorithm import (
     run_pipeline,
 )
 from nncf_mcq.model.half_precision import has_half_weights, store_halves
+from nncf_mcq.model.layer_forms import STATE_PORTS
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.model.nodes import operations_by_name
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 
 
 def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
@@ -48,6 +50,9 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
         if node.get_type_name() == "FakeQuantize" and node.get_friendly_name() not in kept:
             node.output(0).replace(node.input_value(0))
     operations = operations_by_name(model)
+    for point in quantizable.activation_points:
+        if point.fake_quantize_name not in operations:
+            _quantize_output(operations[point.location], point, placeholder)
     for layer in quantizable.layers:
         if not layer.integer_kernel:
             read_unquantized(operations[layer.name], layer.data_port)
@@ -56,6 +61,18 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
     store_as_half(model, {layer.name for layer in quantizable.layers})
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _quantize_output(operation: ov.Node, point: ActivationPoint, value_range: ValueRange) -> None:
+    """One FakeQuantize behind an output, where NNCF puts one before each reader, of all outputs of the operation."""
+    value = operation.output(point.output_port)
+    readers = list(value.get_target_inputs())
+    ends = [opset.constant(end) for end in (value_range.low, value_range.high)]
+    quantizer = opset.fake_quantize(value, *ends, *ends, 2**INT8_BITS, name=point.fake_quantize_name)
+    for reader in readers:
+        node = reader.get_node()
+        if reader.get_index() not in STATE_PORTS.get(node.get_type_name(), ()) and node.get_type_name() != "Result":
+            reader.replace_source_output(quantizer.output(0))
 
 
 def shared_grids(fake_quantized: ov.Model, points: Iterable[ActivationPoint]) -> tuple[tuple[str, ...], ...]:

@@ -11,6 +11,7 @@ from nncf_mcq.model.inference import (
 from nncf_mcq.model.int8 import quantize_int8
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
+from nncf_mcq.model.samples import in_order, to_array
 from nncf_mcq.policy import INT8_PRECISIONS
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "core",
     "find_layers",
     "has_bf16",
+    "in_order",
     "processor_name",
     "quantize_int8",
     "samples_per_chunk",
+    "to_array",
 ]

@@ -73,6 +73,7 @@ class ActivationPoint:
         per_channel: Whether it has a range per channel (NNCF does so before depthwise convolutions).
         operation: The operation that it stands at; the one of its own name if None.
         input_port: The input of that operation which it stands before; None behind its output.
+        output_port: The output of that operation which it stands behind, where it stands behind one.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ActivationPoint:
     per_channel: bool
     operation: str | None = None
     input_port: int | None = None
+    output_port: int = 0
 
     @property
     def location(self) -> str:
@@ -100,7 +102,7 @@ class ActivationPoint:
     @property
     def fake_quantize_name(self) -> str:
         """Friendly name of the FakeQuantize that NNCF puts there in an `openvino.Model`."""
-        place = "output_0" if self.input_port is None else f"input_{self.input_port}"
+        place = f"output_{self.output_port}" if self.input_port is None else f"input_{self.input_port}"
         return f"{self.location}/fq_{place}"
 
 
@@ -247,6 +249,7 @@ class MixedClippingQuantization(MinMaxQuantization):  # type: ignore[misc]
                         per_channel=point.qconfig.per_channel,
                         operation=str(point.insertion_point.target_node_name),
                         input_port=point.insertion_point.input_port_id,
+                        output_port=_output_port(point, graph),
                     )
                 )
         unified = tuple(
@@ -329,6 +332,25 @@ def _policy_name(operation: str, input_port: int | None, graph: NNCFGraph) -> st
         return operation
     name = f"{operation}:{input_port}"
     return f"{name} (input)" if _has_node(graph, name) else name
+
+
+def _output_port(point: SingleConfigQuantizationPoint, graph: NNCFGraph) -> int:
+    """The first output of an operation that leads to one that is to read quantized values.
+
+    A point does not say which: an operation may have several, of which NNCF quantizes all or none.
+    """
+    edges = graph.get_output_edges(graph.get_node_by_name(point.insertion_point.target_node_name))
+    wanted = set(point.directly_quantized_operator_node_names)
+    for edge in sorted(edges, key=lambda item: item.output_port_id):
+        pending, seen = [edge.to_node], set()
+        while pending:
+            node = pending.pop()
+            if node.node_name in wanted:
+                return int(edge.output_port_id)
+            if node.node_name not in seen:
+                seen.add(node.node_name)
+                pending.extend(graph.get_next_nodes(node))
+    return 0
 
 
 def _has_node(graph: NNCFGraph, name: str) -> bool:

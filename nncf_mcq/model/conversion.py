@@ -33,7 +33,10 @@ def convert_module(module: torch.nn.Module, sample_size: SampleSize | None, exam
     if example_input is None:
         if sample_size is None:
             raise ConfigError("input_info.sample_size", None, "the shape of one input, e.g. [1, 3, 224, 224]")
-        example_input = with_shapes(sample_size, lambda shape: torch.zeros(list(shape)))
+        try:
+            example_input = with_shapes(sample_size, lambda shape: torch.zeros(list(shape)))
+        except RuntimeError as error:
+            raise ConfigError("input_info.sample_size", sample_size, "an input that fits into memory") from error
     if any(value.is_floating_point() and value.dtype != torch.float32 for value in module.state_dict().values()):
         # Batch normalizations are folded at conversion: in half precision that would round the weights.
         module, example_input = copy.deepcopy(module).float(), _as_float32(example_input)

@@ -50,7 +50,9 @@ def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]
             model.clone(),
             nncf.Dataset([inputs[0] if len(inputs) == 1 else tuple(inputs) for inputs in tensors]),
             subset_size=len(samples),
-            ignored_scope=ignored_scope(with_layers_of(ignored_scopes, operations_by_name(model))),
+            ignored_scope=ignored_scope(
+                with_layers_of(ignored_scopes, operations_by_name(model), "compression.ignored_scopes")
+            ),
         )
     if has_half_weights(model):
         store_halves(quantized)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import openvino as ov
 
-from nncf_mcq.model.nodes import is_constant
+from nncf_mcq.model.nodes import depends_on_data, is_constant
 
 LayerKind = Literal[
     "convolution",
@@ -64,7 +64,7 @@ class LayerForm:
         columns: Inputs of one output value.
         transposed: Whether inputs come before outputs in the shape of the weights.
         macs: Multiply-accumulates of one input image.
-        integer_kernel: Whether the CPU plugin computes it in int8.
+        float_cause: Why the CPU plugin computes it in floating point; None where it does so in int8.
         allowed_bits: The only bit-widths that its weights can have; None: all.
     """
 
@@ -74,7 +74,7 @@ class LayerForm:
     columns: int
     transposed: bool
     macs: int
-    integer_kernel: bool = True
+    float_cause: str | None = None
     allowed_bits: tuple[int, ...] | None = None
 
 
@@ -123,8 +123,8 @@ def _convolution(operation: ov.Node, kind: str) -> LayerForm:
         columns=channels * math.prod(kernel),
         transposed=transposed,
         macs=math.prod(shape) * positions,
-        # OpenVINO 2026.4 computes them in floating point, whatever the form of the weights.
-        integer_kernel=not (grouped and transposed),
+        # OpenVINO 2026.4: whatever the form of the weights.
+        float_cause="a grouped transposed convolution has no int8 kernel" if grouped and transposed else None,
     )
 
 
@@ -133,7 +133,7 @@ def _matmul(operation: ov.Node, port: int) -> LayerForm | str:
     if port != 1:
         return "a constant on the left of a MatMul has no int8 kernel"
     if len(shape) < 2:
-        return "a vector has no output channels"
+        return "a product with a vector has no int8 kernel"
     transposed = not operation.get_attributes()["transpose_b"]
     rows, columns = reversed(shape[-2:]) if transposed else shape[-2:]
     groups = math.prod(shape[:-2])
@@ -161,6 +161,8 @@ def _recurrent(operation: ov.Node, port: int, kind: str) -> LayerForm | str:
         columns=columns,
         transposed=False,
         macs=directions * gates * columns * steps,
+        # A quantized state would need the grid of the input, which is another tensor's.
+        float_cause="its initial state is no constant" if depends_on_data(operation.input_value(1)) else None,
     )
 
 
@@ -170,4 +172,6 @@ def _embedding(operation: ov.Node) -> LayerForm | str:
     if axis.get_type_name() != "Constant" or int(axis.get_data().reshape(-1)[0]) % len(shape) != 0:
         return "an embedding is quantized only where its first axis is the one that is looked up"
     # Below 8 bits the plugin expands the whole table to f32 in memory.
-    return LayerForm("embedding", 1, shape[0], math.prod(shape[1:]), False, 0, integer_kernel=False, allowed_bits=(8,))
+    return LayerForm(
+        "embedding", 1, shape[0], math.prod(shape[1:]), False, 0, "its entries are only looked up", allowed_bits=(8,)
+    )

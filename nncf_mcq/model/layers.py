@@ -50,7 +50,7 @@ class QuantizableLayer:
         macs: Multiply-accumulates of one input image.
         activation_quantizers: Names of the quantizers that its data input passes through.
         group: Name of the first layer that reads the same constant: layers of one group share their bits.
-        integer_kernel: Whether OpenVINO computes it in int8; otherwise only its weights are quantized.
+        float_cause: Why OpenVINO computes it in floating point, so that only its weights are quantized; None for int8.
         allowed_bits: The only bit-widths that its weights can have; None: all.
     """
 
@@ -65,8 +65,13 @@ class QuantizableLayer:
     macs: int
     activation_quantizers: tuple[str, ...]
     group: str
-    integer_kernel: bool = True
+    float_cause: str | None = None
     allowed_bits: tuple[int, ...] | None = None
+
+    @property
+    def integer_kernel(self) -> bool:
+        """Whether OpenVINO computes it in int8; otherwise only its weights are quantized."""
+        return self.float_cause is None
 
     @property
     def weights(self) -> int:
@@ -277,7 +282,7 @@ def find_layers(
         QuantizationError: A weight is not finite, or there is nothing to quantize.
     """
     operations = operations_by_name(model)
-    scope = algorithm.ignored_scope(with_layers_of(ignored_scopes, operations))
+    scope = algorithm.ignored_scope(with_layers_of(ignored_scopes, operations, "compression.ignored_scopes"))
     with algorithm.quiet_nncf():
         try:
             placement = algorithm.find_placement(model, scope)
@@ -352,6 +357,7 @@ def _find_layers(
             for item in placement.activations
             if point.operation in item.operations and (not recurrent or item.reaches(operation))
         )
+        cause = form.float_cause or (None if quantizers or not recurrent else "its input is not quantized by NNCF")
         shape = tuple(operation.get_input_shape(point.port))
         layer = QuantizableLayer(
             name=point.operation,
@@ -363,16 +369,23 @@ def _find_layers(
             columns=form.columns,
             transposed=form.transposed,
             macs=form.macs,
-            activation_quantizers=quantizers if form.integer_kernel else (),
+            activation_quantizers=quantizers if cause is None else (),
             group=point.operation,
-            integer_kernel=form.integer_kernel,
+            float_cause=cause,
             allowed_bits=form.allowed_bits,
         )
         constants = tuple(constant_of(operation, port).get_friendly_name() for port in layer.weight_ports)
         # A constant that is read in two layouts is quantized twice: its channels are not the same rows.
         layout = (constants, layer.groups, layer.rows, layer.columns, layer.transposed, layer.kind == "embedding")
         layers.append(dataclasses.replace(layer, group=group_of_constant.setdefault(layout, layer.name)))
-    return tuple(layers)
+    # Recurrent layers need their weights in another form where there is no int8 kernel, and shared ones have one form.
+    causes = {layer.group: layer.float_cause for layer in layers if layer.is_recurrent and layer.float_cause}
+    return tuple(
+        dataclasses.replace(layer, float_cause=causes[layer.group], activation_quantizers=())
+        if layer.group in causes
+        else layer
+        for layer in layers
+    )
 
 
 def _is_needed(point: ActivationPoint, operations: Mapping[str, ov.Node], layers: Sequence[QuantizableLayer]) -> bool:
@@ -380,8 +393,8 @@ def _is_needed(point: ActivationPoint, operations: Mapping[str, ov.Node], layers
     without_kernel = {layer.name for layer in layers if not layer.integer_kernel}
 
     def reads(name: str) -> bool:
-        if operations[name].get_type_name() in STATE_PORTS:
-            return point.reaches(operations[name])
-        return name not in without_kernel
+        if name in without_kernel:
+            return False
+        return operations[name].get_type_name() not in STATE_PORTS or point.reaches(operations[name])
 
     return not point.operations or any(map(reads, point.operations))

@@ -89,6 +89,19 @@ def origins(operation: ov.Node, port: int) -> Iterator[ov.Node]:
             pending.extend(value.get_node() for value in node.input_values())
 
 
+def depends_on_data(value: ov.Output) -> bool:
+    """Whether a value depends on the values of the model's inputs, rather than on constants and shapes alone."""
+    pending, seen = [value.get_node()], set()
+    while pending:
+        node = pending.pop()
+        if node.get_type_name() in ("Parameter", "ReadValue"):
+            return True
+        if node.get_name() not in seen and node.get_type_name() != "ShapeOf":
+            pending.extend(item.get_node() for item in node.input_values())
+        seen.add(node.get_name())
+    return False
+
+
 def constant_value(operation: ov.Node, port: int) -> NDArray[np.float32]:
     """The float32 value of a constant input, in the shape that the operation sees.
 

@@ -63,6 +63,24 @@ def float_table(quantizable: QuantizableModel) -> Table | None:
     return table
 
 
+def float_kernel_table(quantizable: QuantizableModel) -> Table | None:
+    """The layers of which only the weights are quantized, and why; None where there are none.
+
+    Args:
+        quantizable: The model.
+    """
+    found = [layer for layer in quantizable.layers if layer.float_cause is not None and layer.kind != "embedding"]
+    if not found:
+        return None
+    table = Table(title="Only the weights are quantized", title_justify="left")
+    table.add_column("layer", overflow="fold", ratio=2)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=2)
+    for layer in found:
+        table.add_row(layer.name, layer.kind.replace("_convolution", ""), layer.float_cause)
+    return table
+
+
 def budget_table(quantizable: QuantizableModel, compression: CompressionConfig) -> Table:
     """The smallest and the largest value of each budget, with all layers at one width.
 

@@ -99,12 +99,9 @@ def _float_lines(result: QuantizationResult) -> Iterator[str]:
 def _layer_lines(layers: Sequence[LayerResult]) -> Iterator[str]:
     """The layers that OpenVINO has no int8 kernel for, and those that could not have the bits of others."""
     without_kernel = [layer for layer in layers if layer.needs_float_kernel]
-    for kind in dict.fromkeys(layer.kind for layer in without_kernel):
-        names = [layer.name for layer in without_kernel if layer.kind == kind]
-        yield (
-            f"only the weights are quantized, for want of an int8 kernel: {_names(names)} ({_kind(kind)}); "
-            "NNCF's INT8 computes them in floating point too"
-        )
+    for kind, cause in dict.fromkeys((layer.kind, layer.float_cause) for layer in without_kernel):
+        names = [layer.name for layer in without_kernel if (layer.kind, layer.float_cause) == (kind, cause)]
+        yield f"only the weights are quantized: {_names(names)} ({_kind(kind)}): {cause}"
     for layer in layers:
         if layer.allowed_bits is not None and layer.bits is not None:
             allowed = ", ".join(map(str, layer.allowed_bits))

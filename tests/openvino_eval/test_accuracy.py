@@ -53,7 +53,7 @@ def test_targets_of_several_shapes_stay_a_list(float_ir: Path, images: np.ndarra
 
 def test_wrong_images_are_named(float_ir: Path) -> None:
     samples = ArraySamples(np.zeros((2, 3, 8, 8), np.float32), np.zeros(2))
-    with pytest.raises(EvaluationError, match=r"takes images of shape \[1,3,12,12\], the samples are \[3, 8, 8\]"):
+    with pytest.raises(EvaluationError, match=r"takes samples of shape \[1,3,12,12\], found \[3, 8, 8\]"):
         evaluate_model(float_ir, samples)
 
 
@@ -120,3 +120,44 @@ def test_a_file_that_is_no_archive_is_explained(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     with pytest.raises(EvaluationError, match="not a NumPy archive"):
         load_samples(path)
+
+
+def image_and_index(batch: int) -> ov.Model:
+    """The mean of an image in each channel, plus a row of a table that an index chooses."""
+    image = ops.parameter([batch, 3, 4, 4], np.float32, name="image")
+    index = ops.parameter([batch], np.int32, name="index")
+    table = ops.constant(np.arange(15, dtype=np.float32).reshape(5, 3))
+    means = ops.reduce_mean(image, ops.constant([2, 3]), False)
+    for parameter in (image, index):
+        parameter.output(0).set_names({parameter.get_friendly_name()})
+    return ov.Model([ops.add(means, ops.gather(table, index, ops.constant(0)))], [image, index], "two inputs")
+
+
+@pytest.mark.parametrize("form", ["tuples", "dictionaries"])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_models_of_several_inputs(form: str, batch_size: int | None) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.standard_normal((7, 3, 4, 4)).astype(np.float32)
+    indices = generator.integers(0, 5, 7)
+    expected = images.mean((2, 3)) + np.arange(15, dtype=np.float32).reshape(5, 3)[indices]
+    targets = expected.argmax(1)
+    pairs = list(zip(images, indices, strict=True))
+    # The order of names is that of each sample.
+    named = [
+        {"image": image, "index": index} if number % 2 else {"index": index, "image": image}
+        for number, (image, index) in enumerate(pairs)
+    ]
+    inputs: list[Any] = pairs if form == "tuples" else named
+    found = evaluate_model(image_and_index(2), list(zip(inputs, targets, strict=True)), batch_size=batch_size)
+    np.testing.assert_allclose(found.outputs, expected, rtol=1e-5, atol=1e-5)
+    assert found.scores == {"top1": 1.0}
+
+
+def test_wrong_inputs_are_named() -> None:
+    image, index = np.zeros((3, 4, 4), np.float32), np.int64(0)
+    with pytest.raises(EvaluationError, match="has 2 inputs, the samples have 1"):
+        evaluate_model(image_and_index(1), [(image, 0)])
+    with pytest.raises(EvaluationError, match="the samples: found image, other, allowed: the names of the model's"):
+        evaluate_model(image_and_index(1), [({"image": image, "other": index}, 0)])
+    with pytest.raises(EvaluationError, match=r"takes samples of shape \[1,3,4,4\], found \[3, 5, 5\]"):
+        evaluate_model(image_and_index(1), [((np.zeros((3, 5, 5), np.float32), index), 0)])
