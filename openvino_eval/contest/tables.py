@@ -16,8 +16,8 @@ _TEXT_COLUMNS = 2
 LEGEND = (
     "test score: of the policies returned, on images that no search saw, mean over the seeds, lower is better; to the "
     "best: its difference to the best one's, with the standard error of the paired values of the images. "
-    "score: on the search images; best policy within the budget, median and quartiles over the seeds. images: those that "
-    "went through quantized models in one search. "
+    "score: on the search images; best policy within the budget, median and quartiles over the seeds. images: "
+    "those that went through quantized models in one search. "
     "to rival: evaluations until a seed reaches the median final score of the best other competitor, median over the "
     "seeds (number of seeds that reach it). top-1, top-1 agreement, KL: of the policies found, on the test images. "
     "time: of one search, without the preparation; own: share of it that is not scoring."
