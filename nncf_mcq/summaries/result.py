@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -66,6 +68,7 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
             f"search: {search.method}, {search.evaluations} policies scored{f' ({others})' if others else ''} "
             f"on {search.images} images"
         )
+        yield from _gain_lines(search.details)
     final = search.final_weights
     if final.sequential_score is not None:
         kept = "kept" if final.kept == "sequential" else "not kept"
@@ -82,6 +85,24 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
+
+
+def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
+    """What a search gains over the policy that it started with, and why it ended early."""
+    if "kept_warm_start" not in details or details.get("warm_start_score") is None:
+        return
+    gain = details["gain"]
+    found = "" if gain is None else f"{gain['mean']:.3g} +- {gain['standard_error'] or math.nan:.1g} on the same images"
+    if not details["kept_warm_start"]:
+        yield f"  gain over the policy of the ILP: {found}"
+    elif gain is None:
+        yield "  no policy was better than that of the ILP, which is kept"
+    else:
+        yield f"  the best gained {found}, which is not clearly better: the policy of the ILP is kept"
+    if details.get("ended_early"):
+        yield "  ended for lack of progress (precision.patience)"
+    if details.get("out_of_time"):
+        yield "  ended by precision.time_limit; repeat the command with --resume and more of it to go on"
 
 
 def _float_lines(result: QuantizationResult) -> Iterator[str]:

@@ -24,8 +24,9 @@ class Selection:
 
     Attributes:
         policy: The policy.
-        gain: By how much the best score is lower than that of the warm start, on the same images; None without one.
-        kept_start: Whether the best score was not clearly better, so that the warm start is returned.
+        gain: By how much the best score is lower than that of the warm start, on the same images; None where there is
+            no better one.
+        kept_start: Whether the warm start is returned, since no other policy is clearly better.
     """
 
     policy: Policy
@@ -52,8 +53,10 @@ def select_policy(task: PrecisionTask, best: Policy, start: Policy | None, tried
         start: The warm start, None without one.
         tried: Policies that were scored within the budget, for the message.
     """
-    if start is None or best.key == start.key or task.evaluator.known_score(start) is None:
+    if start is None or task.evaluator.known_score(start) is None:
         return Selection(best)
+    if best.key == start.key:
+        return Selection(best, kept_start=True)
     found = paired_difference(task.evaluator.values(start), task.evaluator.values(best))
     if not math.isfinite(found.mean) or not math.isfinite(found.error) or found.mean > ERRORS * found.error:
         return Selection(best, found)
