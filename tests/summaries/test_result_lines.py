@@ -22,7 +22,8 @@ from nncf_mcq.summaries.result import _gain_lines
         (
             {"kept_warm_start": True, "gain": {"mean": 0.01, "standard_error": 0.02}, "warm_start_score": 1.0},
             [
-                "  the best gained 0.01 +- 0.02 on the same images, which is not clearly better: the policy of the ILP is kept"
+                "  the best gained 0.01 +- 0.02 on the same images, which is not clearly better: "
+                "the policy of the ILP is kept"
             ],
         ),
         (
