@@ -90,6 +90,36 @@ def quantize(
         QuantizationError: The model or the data cannot be quantized.
     """
     settings = load_config({} if config is None else config)
+    return quantize_normalized(
+        to_openvino(model, settings.sample_size, example_input),
+        calibration_dataset,
+        settings,
+        search_dataset=search_dataset,
+        report_dataset=report_dataset,
+        evaluate=evaluate,
+        score=score,
+        progress=progress,
+        study_storage=study_storage,
+        study_name=study_name,
+        resume=resume,
+    )
+
+
+def quantize_normalized(
+    float_model: ov.Model,
+    calibration_dataset: nncf.Dataset,
+    settings: Config,
+    *,
+    search_dataset: nncf.Dataset | None = None,
+    report_dataset: nncf.Dataset | None = None,
+    evaluate: Evaluate | Report | None = None,
+    score: ScoreChoice = None,
+    progress: ProgressReporter | None = None,
+    study_storage: str | Path | BaseStorage | None = None,
+    study_name: str | None = None,
+    resume: bool = False,
+) -> QuantizationResult:
+    """Quantizes a model that `to_openvino` has brought to its normal form; otherwise as `quantize`."""
     compression, runtime = settings.compression, settings.runtime
     is_baseline = compression.algorithm == int8.ALGORITHM
     initializer = PRECISION_INITIALIZERS.create(compression.initializer.precision)
@@ -97,7 +127,6 @@ def quantize(
     storage = _open_storage(study_storage, study_name, resume) if searches else None
 
     stages = Stages(progress or SilentProgress())
-    float_model = to_openvino(model, settings.sample_size, example_input)
     calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
     measure = _Measure(runtime.threads, report_dataset, evaluate)
     if is_baseline:

@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
-from nncf_mcq.api import quantize
+from nncf_mcq.api import quantize_normalized
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.output_files import DatasetReport, Origin
@@ -218,7 +218,7 @@ class Job:
         # The report comes last: a metric of another kind of model should not cost a search.
         report.check(model)
         calibration, search = _nncf_datasets(splits)
-        result = quantize(
+        result = quantize_normalized(
             model,
             calibration,
             self.config,
