@@ -32,11 +32,17 @@ class RlPrecision(SearchInitializer):
         )
         patience: PositiveInt | None = Field(
             default=30,
-            description="Number of trials without a gain of half a percent after which the search ends; null: it uses "
-            "all evaluations.",
+            description="Number of trials without a gain of half a percent after which the search ends; null, and the "
+            "default of ddpg: it uses all evaluations.",
         )
 
     parameters: Parameters
+
+    @property
+    def patience(self) -> int | None:
+        """As in the base class. The published agent learns from scratch: it has no end of its own unless asked for."""
+        is_asked = "patience" in self.parameters.model_fields_set
+        return self.parameters.patience if is_asked or self.parameters.agent == "planning" else None
 
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The agent as a sampler."""

@@ -96,6 +96,11 @@ class SearchInitializer(PrecisionInitializer):
 
     parameters: Parameters
 
+    @property
+    def patience(self) -> int | None:
+        """Trials without a gain after which the search ends; None for no such end."""
+        return self.parameters.patience
+
     @abstractmethod
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The sampler of the study."""
@@ -137,7 +142,7 @@ class SearchInitializer(PrecisionInitializer):
                 repair,
                 evaluations=parameters.evaluations,
                 seed=seed,
-                patience=parameters.patience,
+                patience=self.patience,
                 is_over=lambda: time.monotonic() > end,
             )
         assert outcome.best is not None

@@ -224,7 +224,9 @@ def test_the_configuration_is_read_and_written() -> None:
         "evaluations": 200,
         "seed": 0,
         "warm_start": "ilp",
-        "measured_widths": 1,
+        "measured_widths": 2,
+        "patience": None,
+        "time_limit": None,
     }
     with pytest.raises(ConfigError, match=r"precision\.sampler: found 'rl', allowed: .*'tpe', 'gp', 'cmaes', 'nsgaii'"):
         small_config(type="optuna", budget=SIZE, sampler="rl")
