@@ -10,7 +10,7 @@ from nncf_mcq.precision_init.manual import ManualPrecision
 from nncf_mcq.precision_init.optuna_samplers import OptunaPrecision
 from nncf_mcq.precision_init.rl import RlPrecision, RLSampler
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem
-from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes
+from nncf_mcq.precision_init.sensitivity import affordable_widths, count_sensitivity_passes
 from nncf_mcq.precision_init.uniform import UniformPrecision
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "SearchInitializer",
     "SearchProblem",
     "UniformPrecision",
+    "affordable_widths",
     "count_sensitivity_passes",
     "from_text",
     "mean_score",

@@ -78,6 +78,22 @@ def count_sensitivity_passes(task: PrecisionTask, measured_widths: int | None = 
     return 1 + sum(map(len, _measured(task, measured_widths).values()))
 
 
+def affordable_widths(task: PrecisionTask, measured_widths: int | None, evaluations: int) -> int:
+    """The number of bit-widths to measure, so that a search has evaluations left; at least 1.
+
+    Args:
+        task: The groups and their widths.
+        measured_widths: As asked for; None for all.
+        evaluations: Of the whole search.
+    """
+    most = max(len(_quantized(widths)) - 1 for widths in task.choices.values())
+    wanted = max(most if measured_widths is None else min(measured_widths, most), 1)
+    return next(
+        (count for count in range(wanted, 1, -1) if count_sensitivity_passes(task, count) < evaluations),
+        1,
+    )
+
+
 def _measured(task: PrecisionTask, measured_widths: int | None) -> dict[str, tuple[int, ...]]:
     return {
         group: _quantized(widths)[:-1][:measured_widths] + widths[len(_quantized(widths)) :]

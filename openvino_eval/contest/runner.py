@@ -16,7 +16,7 @@ from nncf_mcq import PRECISION_INITIALIZERS, Job, Policy, PolicyKey, load_config
 from nncf_mcq.data import DatasetSplits
 from nncf_mcq.metrics import label_free_metrics
 from nncf_mcq.pipeline import Preparation
-from nncf_mcq.precision_init import Constraint, PrecisionTask, count_sensitivity_passes, to_text
+from nncf_mcq.precision_init import Constraint, PrecisionTask, affordable_widths, count_sensitivity_passes, to_text
 from nncf_mcq.utils import Stages
 from nncf_mcq.weights import WeightTable
 from openvino_eval.accuracy import predict, score
@@ -195,7 +195,8 @@ class ContestRunner:
                 continue
             parameters = self.parameters(ContestRun(competitor, 0))
             widths = parameters.get("measured_widths")
-            passes = count_sensitivity_passes(task, widths if isinstance(widths, int) else None)
+            asked = widths if isinstance(widths, int) else None
+            passes = count_sensitivity_passes(task, affordable_widths(task, asked, self.settings.evaluations))
             if self.settings.evaluations <= passes:
                 raise EvaluationError(
                     f"--evaluations: found {self.settings.evaluations}, allowed: {passes + 1} or more, since the "

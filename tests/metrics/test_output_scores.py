@@ -13,7 +13,7 @@ from scipy.special import softmax
 from nncf_mcq import ConfigError
 from nncf_mcq.metrics.metrics import kl_divergence
 from nncf_mcq.metrics.output_scores import OutputScores, choose_scores, default_score
-from nncf_mcq.metrics.scores import SCORES, get_score, squared_error
+from nncf_mcq.metrics.scores import SCORES, get_score, softened_kl, squared_error
 from nncf_mcq.model.outputs import ModelOutput
 
 RANDOM = np.random.default_rng(0)
@@ -35,8 +35,8 @@ def boxes(rows: int, classes: int, *, objectness: bool) -> np.ndarray:
 @pytest.mark.parametrize(
     ("output", "reference", "expected"),
     [
-        (ModelOutput("y"), LOGITS, "kl"),
-        (ModelOutput("y", "softmax", 1), softmax(LOGITS, axis=1), "kl"),
+        (ModelOutput("y"), LOGITS, "softened_kl"),
+        (ModelOutput("y", "softmax", 1), softmax(LOGITS, axis=1), "softened_kl"),
         (ModelOutput("y", "sigmoid"), 1 / (1 + np.exp(-LOGITS)), "bernoulli_divergence"),
         (ModelOutput("y", is_integer=True), np.arange(6), "disagreement"),
         (ModelOutput("y"), RANDOM.standard_normal((2, 3, 4, 4)), "squared_error"),
@@ -76,7 +76,7 @@ def test_the_score_is_the_weighted_sum_over_all_outputs() -> None:
     outputs, reference = (OTHER, OTHER[..., None]), (LOGITS, LOGITS[..., None])
     described = (ModelOutput("first"), ModelOutput("second"))
     both = choose_scores(described, reference)
-    first, second = kl_divergence(OTHER, LOGITS), squared_error(OTHER, LOGITS)
+    first, second = softened_kl(OTHER, LOGITS), squared_error(OTHER, LOGITS)
     assert both(outputs, reference) == pytest.approx(first + second)
     weighted = choose_scores(described, reference, {"second": (None, 3.0)})
     assert weighted(outputs, reference) == pytest.approx(first + 3 * second)

@@ -190,7 +190,7 @@ def test_processes_find_the_same(finished: Path, config: Path, tmp_path: Path) -
 def test_an_error_of_a_process_is_one_line(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     option = ["--set", f"dataset.split.calibration={16}", "--arms", "warm", "--evaluations", 4, "--jobs", 2]
     assert contest(config, tmp_path / "out", *option) == 2
-    message = "error: --evaluations: found 4, allowed: 8 or more, since the sensitivities that tpe (warm) starts with"
+    message = "error: --evaluations: found 4, allowed: 5 or more, since the sensitivities that tpe (warm) starts with"
     assert message in capsys.readouterr().err
 
 
@@ -219,7 +219,7 @@ def test_a_method_that_exceeds_the_budget_is_found_out(
         (("--output", "{output}", "--set", "compression.weights.bits=[2, 8]"), "compression.weights.bits [2, 4, 8]"),
         (("--output", "{folder}"), "found other files, needed: a new folder"),
         (("--output", "{folder}/config.json"), "config.json: cannot be written"),
-        (("--evaluations", 4), "--evaluations: found 4, allowed: 8 or more"),
+        (("--evaluations", 4), "--evaluations: found 4, allowed: 5 or more"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(

@@ -24,7 +24,12 @@ from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.selection import select_policy
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.precision_init.search.study import run_search
-from nncf_mcq.precision_init.sensitivity import count_sensitivity_passes, measure_sensitivities, to_dict
+from nncf_mcq.precision_init.sensitivity import (
+    affordable_widths,
+    count_sensitivity_passes,
+    measure_sensitivities,
+    to_dict,
+)
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.precision_init.study import quiet_optuna
 from nncf_mcq.utils.interrupts import uninterrupted
@@ -80,8 +85,8 @@ class SearchInitializer(PrecisionInitializer):
         )
         measured_widths: PositiveInt | None = Field(
             default=2,
-            description="Number of the smallest bit-widths scored for each layer by the warm start; null scores all. "
-            "The search learns about the others.",
+            description="Number of the smallest bit-widths scored for each layer by the warm start, fewer where they "
+            "would take all evaluations; null scores all. The search learns about the others.",
         )
         patience: PositiveInt | None = Field(
             default=None,
@@ -126,7 +131,10 @@ class SearchInitializer(PrecisionInitializer):
             start = None if sensitivities is None else solve(sensitivities, constraints)
             losses = predicted_losses(task, sensitivities)
             repair = Repair(space, constraints, losses)
-            spent = 0 if sensitivities is None else count_sensitivity_passes(task, parameters.measured_widths)
+            spent = 0
+            if sensitivities is not None:
+                widths = affordable_widths(task, parameters.measured_widths, parameters.evaluations)
+                spent = count_sensitivity_passes(task, widths)
             seed = self._seed(task, study)
             problem = SearchProblem(
                 task, space, constraints, sensitivities, losses, start, parameters.evaluations - spent, seed
@@ -191,12 +199,13 @@ class SearchInitializer(PrecisionInitializer):
         parameters = self.parameters
         if parameters.warm_start == "none":
             return None
-        passes = count_sensitivity_passes(task, parameters.measured_widths)
+        widths = affordable_widths(task, parameters.measured_widths, parameters.evaluations)
+        passes = count_sensitivity_passes(task, widths)
         if parameters.evaluations <= passes:
             raise ConfigError(
                 f"{PRECISION_PATH}.evaluations",
                 parameters.evaluations,
                 f"at least {passes + 1}, since the sensitivities of {len(task.choices)} groups take "
-                f'{passes}; fewer with a smaller measured_widths, none with "warm_start": "none"',
+                f'{passes}; none with "warm_start": "none"',
             )
-        return measure_sensitivities(task, parameters.measured_widths, is_over)
+        return measure_sensitivities(task, widths, is_over)

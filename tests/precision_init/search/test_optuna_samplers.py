@@ -21,6 +21,7 @@ from nncf_mcq.precision_init.estimate import ImageScores
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.precision_init.search import Repair, SearchSpace, predicted_losses, quiet_optuna, run_search
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName, make_sampler
+from nncf_mcq.precision_init.sensitivity import affordable_widths
 from tests.models import (
     as_dataset,
     countable_model,
@@ -117,19 +118,25 @@ def test_a_budget_out_of_reach_is_an_error_before_anything_is_scored() -> None:
     assert task.evaluator.evaluations == 0
 
 
-@pytest.mark.parametrize(("evaluations", "widths"), [(5, 1), (9, None), (1, 3)])
+@pytest.mark.parametrize(("evaluations", "widths"), [(5, 1), (4, None), (1, 3)])
 def test_too_few_evaluations_for_the_sensitivities_are_an_error(evaluations: int, widths: int | None) -> None:
     task = make_task()
-    needed = 1 + 4 * (1 if widths == 1 else 2)
+    needed = 1 + 4
     message = (
         f"compression.initializer.precision.evaluations: found {evaluations}, allowed: at least {needed + 1}, since "
-        f"the sensitivities of 4 groups take {needed}; fewer with a smaller measured_widths, none with"
+        f"the sensitivities of 4 groups take {needed}; none with"
     )
     with pytest.raises(ConfigError, match=re.escape(message)):
         find(task, evaluations=evaluations, measured_widths=widths)
     assert task.evaluator.evaluations == 0
     find(task, evaluations=needed + 1, measured_widths=widths)
     assert task.evaluator.evaluations == needed + 1
+
+
+@pytest.mark.parametrize(("evaluations", "widths"), [(6, 1), (9, 1), (10, 2), (100, 2)])
+def test_as_many_widths_are_measured_as_leave_evaluations(evaluations: int, widths: int) -> None:
+    assert affordable_widths(make_task(), None, evaluations) == widths
+    assert affordable_widths(make_task(), 1, evaluations) == 1
 
 
 def test_a_warm_start_that_is_scored_already_is_the_result_of_a_loose_budget() -> None:

@@ -268,7 +268,7 @@ def test_the_sensitivities_of_ilp_are_resumed(tmp_path: Path) -> None:
     task = resume(path, score)
     result = IlpPrecision(parameters).find_policy(task)
     assert (task.evaluator.evaluations, score.calls) == (9, 5)
-    assert result == IlpPrecision(parameters).find_policy(make_task())
+    assert result == IlpPrecision(parameters).find_policy(make_task(score=Counting()))
 
 
 def quantize(images: int = 12, seed: int = 0, **options: Any) -> nncf_mcq.QuantizationResult:
@@ -298,7 +298,7 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
         ({"seed": 1}, "its search nncf_mcq-1 has another model: restore that"),
         ({"images": 11}, "its search nncf_mcq-1 has other images: restore that"),
         ({"precision": {"seed": 3}}, "has compression.initializer.precision.seed 0: restore that"),
-        ({"score": lambda outputs, reference: 1.0}, "has score.0.type 'kl': restore that"),
+        ({"score": lambda outputs, reference: 1.0}, "has score.0.type 'softened_kl': restore that"),
     ],
 )
 def test_quantize_refuses_to_resume_something_else(changes: Any, message: str, tmp_path: Path) -> None:
