@@ -18,7 +18,7 @@ from tests.models import convolution, make_model, random_constant
 SHAPE = (1, 1, 12, 12)
 ILP_PASSES = 1 + 3 * 2
 """Policies that are scored for the sensitivities of the ILP: both lower widths of each layer."""
-WARM_START_PASSES = 1 + 3
+WARM_START_PASSES = 1 + 3 * 2
 """The same for a warm start, which scores only the lowest width by default."""
 EVALUATIONS = 10
 
