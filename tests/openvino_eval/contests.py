@@ -19,7 +19,7 @@ SHAPE = (1, 1, 12, 12)
 ILP_PASSES = 1 + 3 * 2
 """Policies that are scored for the sensitivities of the ILP: both lower widths of each layer."""
 WARM_START_PASSES = 1 + 3 * 2
-"""The same for a warm start, which scores only the lowest width by default."""
+"""The same for a warm start, which scores the two lowest bit-widths by default."""
 EVALUATIONS = 10
 
 
