@@ -18,6 +18,8 @@ from nncf_mcq import ConfigError, QuantizationError
 from nncf_mcq.cli import main
 from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
+from nncf_mcq.starter.configuration import _calibration_images
+from nncf_mcq.starter.images import FoundImages
 from tests.models import convolution, make_model, random_constant
 
 SIDE = 16
@@ -241,3 +243,10 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="allowed: a folder with images in it or below it"):
         make_initial_config(str(write_model(tmp_path / "m.xml")), tmp_path / "empty", tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    ("count", "is_apart", "expected"), [(100, False, 50), (300, False, 150), (300, True, 300), (5000, False, 512)]
+)
+def test_half_of_the_images_serve_calibration(count: int, is_apart: bool, expected: int) -> None:
+    assert _calibration_images(FoundImages("image_folder", count, report_is_apart=is_apart)) == expected
