@@ -24,7 +24,10 @@ def reset_peak() -> bool:
 
 
 def peak_megabytes() -> float:
-    """The largest resident memory since the last reset, or ever."""
+    """The largest resident memory since the last reset, or ever.
+
+    On Linux not from getrusage: there a process that was started by a large one begins with that one's peak.
+    """
     status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text(encoding="ascii").splitlines():

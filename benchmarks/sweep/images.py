@@ -1,4 +1,4 @@
-"""Smooth random inputs: neighbouring values are alike, as in images and sound, and samples differ in contrast."""
+"""Smooth random inputs: neighbouring values are alike, as in images and sound, and no value is beyond a limit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ _SCALES = ((32, 1.0), (8, 0.6), (3, 0.3))
 """How many values apart the points between which is interpolated, and how much that counts."""
 
 _NOISE = 0.05
+
+_LARGEST = 2.0
+"""Where values are cut off, as those of pixels are.
+
+All images have about the same range then, as photographs have. NNCF INT8 takes the mean over the images of their largest
+values for the range: where these differ by a factor, it clips every other image, and any comparison with it is flattering.
+"""
+
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -46,10 +54,12 @@ def smooth(count: int, shape: Sequence[int], seed: int, *, channels_last: bool =
     for distance, amount in _SCALES:
         coarse = torch.randn(count, channels, *(max(2, -(-size // distance)) for size in sizes), generator=generator)
         total += amount * F.interpolate(coarse, size=sizes, mode=_MODES[len(sizes)], align_corners=True)
+    axes = tuple(range(1, total.ndim))
+    total = (total - total.mean(axes, keepdim=True)) / total.std(axes, keepdim=True)
     flat = [1] * len(shape)
-    contrast = 0.6 + 0.8 * torch.rand(count, *flat, generator=generator)
-    brightness = 0.3 * torch.randn(count, channels, *flat[1:], generator=generator)
-    return (total / total.std() * contrast + brightness).numpy().astype(np.float32)
+    contrast = 0.9 + 0.3 * torch.rand(count, *flat, generator=generator)
+    brightness = 0.2 * torch.randn(count, channels, *flat[1:], generator=generator)
+    return (total * contrast + brightness).clamp(-_LARGEST, _LARGEST).numpy().astype(np.float32)
 
 
 def _is_channels_last(shape: Shape) -> bool:
