@@ -19,8 +19,8 @@ _NOISE = 0.05
 _LARGEST = 2.0
 """Where values are cut off, as those of pixels are.
 
-All images have about the same range then, as photographs have. NNCF INT8 takes the mean over the images of their largest
-values for the range: where these differ by a factor, it clips every other image, and any comparison with it is flattering.
+All images have about the same range then, as photographs have. NNCF INT8 takes the mean over the images of their
+largest values for the range: where these differ by a factor, it clips every other image, and the comparison flatters.
 """
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.memory import peak_megabytes, reset_peak
 from benchmarks.sweep.images import make_samples
 from benchmarks.sweep.networks.network import Network
-from benchmarks.sweep.record import NNCF, FileRecord, Model, NetworkRecord, RunRecord, Settings, Variant
+from benchmarks.sweep.record import NNCF, VARIANTS, FileRecord, Model, NetworkRecord, RunRecord, Settings, Variant
 from benchmarks.sweep.sources import load_network, to_float_model
 from nncf_mcq import quantize, versions
 from nncf_mcq.model.algorithm import quiet_nncf
@@ -24,6 +24,13 @@ from openvino_eval import Precision, count_integer_layers, measure_latency, read
 from openvino_eval.size import file_bytes
 
 CALIBRATION_SEED, TEST_SEED = 1, 2
+
+MEASURED_ONCE = ("ilp", "greedy")
+"""Initializers that measure how sensitive layers are: here at one bit-width of each."""
+
+COMPILATIONS = 3
+"""Times that a file is compiled, at most."""
+
 _Result = TypeVar("_Result")
 
 
@@ -44,7 +51,9 @@ def measure_network(network: Network, settings: Settings, folder: Path) -> Netwo
     paths: dict[Model, Path] = {}
     # Before anything else has taken memory.
     for variant in VARIANTS:
-        run = _attempt(errors, variant, lambda variant=variant: _run(variant, model, network, calibration, settings, folder))  # type: ignore[misc]
+        run = _attempt(
+            errors, variant, lambda variant=variant: _run(variant, model, network, calibration, settings, folder)
+        )  # type: ignore[misc]
         if run is not None:
             runs[variant] = run
             paths[variant] = folder / variant / "model.xml"
@@ -66,14 +75,19 @@ def measure_network(network: Network, settings: Settings, folder: Path) -> Netwo
 
 def configuration(variant: Variant, network: Network, settings: Settings) -> dict[str, object]:
     """What `nncf_mcq.quantize` is told; all else are its defaults."""
-    precision: dict[str, object] = {"type": "uniform", "bits": 8}
+    compression: dict[str, object] = {"initializer": {"num_init_samples": settings.calibration_images}}
     if variant == "4":
-        precision = {"type": settings.precision, "budget": {"weight_size": {"average_bits": 4}}}
+        precision: dict[str, object] = {"type": settings.precision, "budget": {"weight_size": {"average_bits": 4}}}
+        if settings.precision in MEASURED_ONCE:
+            precision["measured_widths"] = 1
+        compression = {
+            "weights": {"bits": list(settings.weight_bits)},
+            "correction": {"sequential": settings.sequential},
+            "initializer": {"num_init_samples": settings.calibration_images, "precision": precision},
+        }
     return {
         "input_info": [{"sample_size": list(shape)} for shape in network.shapes],
-        "compression": {
-            "initializer": {"precision": precision, "num_init_samples": settings.calibration_images},
-        },
+        "compression": compression,
         "runtime": {"threads": settings.threads},
     }
 
@@ -200,7 +214,3 @@ def _parameters(model: ov.Model) -> int:
         for node in model.get_ops()
         if node.get_type_name() == "Constant" and node.get_element_type().is_real()
     )
-
-
-VARIANTS: tuple[Variant, ...] = ("8", "4")
-COMPILATIONS = 3

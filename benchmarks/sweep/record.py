@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.utils.files import write_text_atomically
 
 Variant = Literal["8", "4"]
 """A model of this package: 8 bits everywhere, or an average of 4."""
 
-NNCF = "nncf"
-"""Name of what `nncf.quantize` made, where models are named."""
+VARIANTS: Final[tuple[Variant, ...]] = ("8", "4")
+"""In the order of the tables."""
 
-Model: TypeAlias = 'Literal["nncf"] | Variant'
+Model = Literal["nncf", "8", "4"]
+"""One of them, or what `nncf.quantize` made."""
+
+NNCF: Final = "nncf"
 
 
 class SweepError(NncfMcqError):
@@ -33,6 +37,8 @@ class Settings(_Record):
 
     Attributes:
         precision: Type of the precision initializer for an average of 4 bits.
+        weight_bits: Bit-widths that it chooses from.
+        sequential: Whether weights are quantized once more, layer by layer, after the policy has been found.
         calibration_images: Number of calibration images.
         test_images: Number of other images that the ratio of signal to noise is of.
         threads: Of OpenVINO and PyTorch.
@@ -41,10 +47,12 @@ class Settings(_Record):
     """
 
     precision: str = "ilp"
+    weight_bits: tuple[Bits, ...] = (3, 4, 5, 8)
+    sequential: bool = False
     calibration_images: int = 32
     test_images: int = 16
     threads: int = 1
-    rounds: int = 7
+    rounds: int = 5
     seconds: float = 0.05
 
 

@@ -14,7 +14,9 @@ from benchmarks.sweep.record import NetworkRecord, Settings, read_record, record
 LOG_SUFFIX = ".log"
 
 
-def run_network(name: str, settings: Settings, folder: Path, limit: float) -> NetworkRecord:
+def run_network(
+    name: str, settings: Settings, folder: Path, limit: float, command: Sequence[str] | None = None
+) -> NetworkRecord:
     """Measures a network in another process, and keeps the record.
 
     A network whose process did not come to its end has a record that tells why.
@@ -24,18 +26,13 @@ def run_network(name: str, settings: Settings, folder: Path, limit: float) -> Ne
         settings: How it is measured.
         folder: Of the records; what the process prints is kept there while it runs, and where it fails.
         limit: Seconds after which it is killed.
+        command: What writes the record; this program, told to measure the network, by default.
     """
     log = folder / f"{name}{LOG_SUFFIX}"
     record_file(folder, name).unlink(missing_ok=True)
-    reason = _run(
-        [
-            *(sys.executable, "-m", "benchmarks.sweep", "--output", str(folder)),
-            *("--measure", name, "--settings", settings.model_dump_json()),
-        ],
-        log,
-        limit,
-        {"OMP_NUM_THREADS": str(settings.threads)},
-    )
+    program = [sys.executable, "-m", "benchmarks.sweep", "--output", str(folder)]
+    measure = ["--measure", name, "--settings", settings.model_dump_json()]
+    reason = _run(command or [*program, *measure], log, limit, {"OMP_NUM_THREADS": str(settings.threads)})
     record = read_record(folder, name, settings)
     if record is None:
         record = NetworkRecord(name=name, settings=settings, errors={name: reason or "ended without a record"})

@@ -15,6 +15,7 @@ from benchmarks.sweep.networks.network import Network
 _BATCH, _BATCHES, _SEED = 16, 3, 1000
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _NORMALIZATIONS = (nn.modules.batchnorm._BatchNorm,)
+_EMBEDDINGS = ("class_token", "pos_embedding")
 _SMALLEST = 1e-6
 
 
@@ -51,7 +52,7 @@ def _batch(network: Network, number: int) -> list[torch.Tensor]:
 
 
 def _randomize(module: nn.Module) -> None:
-    """Random factors of normalizations, scales of blocks that begin at nearly 0, and weights that begin at 0."""
+    """Random factors of normalizations, and values in the place of those that training begins with at nearly 0."""
     for part in module.modules():
         if isinstance(part, (*_NORMALIZATIONS, nn.LayerNorm)) and part.weight is not None:
             part.weight.copy_(torch.exp(0.3 * torch.randn_like(part.weight)))
@@ -60,9 +61,12 @@ def _randomize(module: nn.Module) -> None:
             part.weight.uniform_(-0.1, 0.4)
         elif isinstance(part, _LAYERS) and part.weight.abs().max() < _SMALLEST:
             part.weight.normal_()
-        scale = getattr(part, "layer_scale", None)
-        if isinstance(scale, nn.Parameter):
-            scale.copy_(0.2 * torch.exp(0.3 * torch.randn_like(scale)))
+    for name, values in module.named_parameters():
+        kind = name.rpartition(".")[2]
+        if kind == "layer_scale":
+            values.copy_(0.2 * torch.exp(0.3 * torch.randn_like(values)))
+        elif kind in _EMBEDDINGS:
+            values.normal_(std=0.5)
 
 
 def _scale_layers(module: nn.Module, batch: Sequence[torch.Tensor]) -> None:

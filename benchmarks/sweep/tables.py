@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.sweep.aims import aims
 from benchmarks.sweep.networks.network import Network
-from benchmarks.sweep.record import NNCF, Model, NetworkRecord, Settings, Variant
+from benchmarks.sweep.record import NNCF, VARIANTS, Model, NetworkRecord, Settings, Variant
 
 _MISSING = "-"
 COMMAND = "OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.sweep --output build/sweep"
@@ -22,26 +22,23 @@ def to_markdown(networks: Sequence[Network], records: Sequence[NetworkRecord]) -
         records: One or more.
     """
     settings = records[0].settings
+    quality = ("network", "layers", "int8 at 8", "of NNCF", "dB at 8", "of NNCF", "at 4", "verified")
+    ratios = [f"{what} {variant}" for what in ("bytes", "compile", "latency") for variant in VARIANTS]
+    costs = ("network", "NNCF kB", *ratios, *(f"s at {variant}" for variant in VARIANTS), "MB", "before")
     parts = [
         "# Sweep over networks",
         _introduction(len(records), settings),
         f"    {COMMAND}",
-        "prints these tables and writes them to `build/sweep/sweep.md`; [`benchmarks/sweep`](../benchmarks/README.md#sweep) "
-        "tells more.",
+        "prints this page; a second run goes on where the first was stopped. See "
+        "[benchmarks](../benchmarks/README.md#sweep).",
         "## Aims",
         "\n".join(f"- {aim}" for aim in aims(records)),
         "## Layers and fidelity",
-        _LAYERS,
-        _table(("network", "layers", "8 bits", "NNCF", "8 bits", "NNCF", "average 4", "verified"), _quality(records)),
+        _LAYERS.format(images=settings.test_images),
+        _table(quality, _quality(records)),
         "## Size, time and memory",
         _COSTS,
-        _table(
-            (
-                *("network", "NNCF kB", "8 bits", "average 4", "compile 8", "compile 4", "latency 8", "latency 4"),
-                *("8 bits s", "average 4 s", "MB"),
-            ),
-            _costs(records),
-        ),
+        _table(costs, _costs(records)),
         "## Networks",
         _table(("network", "inputs", "weights", "comes as", "what is special"), _descriptions(networks, records)),
     ]
@@ -52,26 +49,34 @@ def to_markdown(networks: Sequence[Network], records: Sequence[NetworkRecord]) -
 
 
 def _introduction(count: int, settings: Settings) -> str:
+    sequential = "with" if settings.sequential else "without"
     return (
-        f"{count} networks at 8 bits, at an average of 4 bits (`{settings.precision}`), and by `nncf.quantize` with its "
-        f"defaults, on the same {settings.calibration_images} calibration images. The weights are random, scaled so that "
-        "activations have the statistics of a trained network, and so are the smooth images: the sweep tells what works "
-        "and how close the outputs are, not how accurate a trained network would be. The networks of torchvision are "
-        "cut, see the last table."
+        f"{count} networks at 8 bits, at an average of 4 bits, and by `nncf.quantize` with its defaults, on the same "
+        f"{settings.calibration_images} calibration images. 8 bits are the default configuration. For the average of "
+        f"4, `{settings.precision}` chooses from {', '.join(map(str, settings.weight_bits))} bits, {sequential} the "
+        "sequential pass, and measures each layer at one bit-width: the aim is many networks, not the best policy of "
+        "each.\n\n"
+        "The weights are random, scaled so that activations have the statistics of a trained network, and the images "
+        "are smooth noise: the sweep shows what works, and how close outputs are to the float model's, not the "
+        "accuracy of a trained network. Networks of torchvision are cut, see the last table."
     )
 
 
 _LAYERS = (
-    "*layers*: found by this package; then those of the saved and reloaded file that run on int8 kernels, of all that "
-    "the plugin has. It may have one more or fewer than the model: a bidirectional LSTM is two there. Then the signal-to-noise "
-    "ratio of each output in dB, on other images than those of the calibration; higher is better. *verified*: the files of "
-    "8 bits and of an average of 4 give the outputs of the models that were scored; *equal* where they do so bit by bit."
+    "*layers*: those that this package found. *int8 at 8*, *of NNCF*: layers of the reloaded file that run on int8 "
+    "kernels, of all that multiply in the compiled model (which may count otherwise: a bidirectional LSTM is two "
+    "there). *dB at 8*, *of NNCF*, *at 4*: signal-to-noise ratio of each output on {images} images that were not for "
+    "calibration; higher is better. *verified*: whether the files of both bit-widths give the outputs of the models "
+    "that were scored; *equal*: bit for bit."
 )
 
 _COSTS = (
-    "*NNCF kB*: the .bin of NNCF INT8; all other columns up to *latency* are relative to NNCF INT8. *compile*: time to "
-    "read and compile the file. *latency*: median, batch 1, interleaved. Then the seconds from the float model to the verified "
-    "file, and the most memory that the process took in either run, Python and libraries included."
+    "*NNCF kB*: the .bin of NNCF INT8. *bytes*, *compile*, *latency*: of 8 bits and of an average of 4, relative to "
+    "NNCF INT8: the .bin, the time to read and compile the file, and the median latency, batch 1, interleaved. *s*: "
+    "from the float model to the verified file. *MB*: the most memory of the process in the run of more, with Python, "
+    "the libraries and the float model; *before*: what it held when that run began. Networks as small as these compile "
+    "in a tenth of a second and run in less than a millisecond, on a machine that others used: single ratios of time "
+    "are rough, the medians are better."
 )
 
 
@@ -122,7 +127,7 @@ def _costs(records: Sequence[NetworkRecord]) -> list[tuple[str, ...]]:
     rows = []
     for record in records:
         nncf = record.files.get(NNCF)
-        peaks = [run.peak_megabytes for run in record.runs.values()]
+        largest = max(record.runs.values(), key=lambda run: run.peak_megabytes, default=None)
         rows.append(
             (
                 record.name,
@@ -131,16 +136,16 @@ def _costs(records: Sequence[NetworkRecord]) -> list[tuple[str, ...]]:
                 *(_number(compile_ratio(record, variant), ".2f") for variant in VARIANTS),
                 *(_number(latency_ratio(record, variant), ".2f") for variant in VARIANTS),
                 *(_number(_seconds(record, variant), ".1f") for variant in VARIANTS),
-                f"{max(peaks):,.0f}" if peaks else _MISSING,
+                _number(None if largest is None else largest.peak_megabytes, ",.0f"),
+                _number(None if largest is None else largest.before_megabytes, ",.0f"),
             )
         )
     columns = (bytes_ratio, compile_ratio, latency_ratio)
     middle = [_number(_median(records, ratio, variant), ".2f") for ratio in columns for variant in VARIANTS]
     seconds = [_number(_median(records, _seconds, variant), ".1f") for variant in VARIANTS]
-    return [*rows, ("**median**", "", *middle, *seconds, "")]
+    return [*rows, ("**median**", "", *middle, *seconds, "", "")]
 
 
-VARIANTS: tuple[Variant, ...] = ("8", "4")
 Ratio = Callable[[NetworkRecord, Variant], float | None]
 
 

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+import torchvision.models as backbones
 import torchvision.models.segmentation as zoo
 from torch import nn
+from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from benchmarks.sweep.networks.blocks import Residual, conv, separable
 from benchmarks.sweep.networks.classification import shorten
 from benchmarks.sweep.networks.network import Network
+
+CLASSES = 8
+
+
+class _Levels(nn.Module):
+    """A backbone that returns two of its levels, as torchvision's segmentation networks need it.
+
+    Args:
+        features: In a row.
+        low: Number of those before the finer level.
+    """
+
+    def __init__(self, features: nn.Sequential, low: int) -> None:
+        super().__init__()
+        self.low, self.high = features[:low], features[low:]
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        low = self.low(images)
+        high = self.high(low)
+        return {"low": low, "high": high, "out": high}
 
 
 class _Segmentation(nn.Module):
@@ -24,14 +46,25 @@ class _Segmentation(nn.Module):
         return result
 
 
-def _mobile_segmentation(name: str) -> nn.Module:
-    return _Segmentation(getattr(zoo, name)(weights=None, weights_backbone=None, num_classes=8))
+def _lraspp() -> nn.Module:
+    # The last layer of the features only widens them.
+    features = backbones.mobilenet_v3_small(weights=None).features[:-1]
+    return _Segmentation(zoo.LRASPP(_Levels(features, 4), 24, 96, CLASSES, 64))
+
+
+def _deeplab() -> nn.Module:
+    features = backbones.mobilenet_v2(weights=None, width_mult=0.5).features[:-1]
+    head = nn.Sequential(ASPP(160, (6, 12, 18), 64), conv(64, 64), nn.Conv2d(64, CLASSES, 1))
+    return _Segmentation(zoo.DeepLabV3(_Levels(features, 4), head))
 
 
 def _fcn() -> nn.Module:
-    network = zoo.fcn_resnet50(weights=None, weights_backbone=None, num_classes=8)
-    shorten((network.backbone[f"layer{number}"] for number in range(1, 5)), 1)
-    return _Segmentation(network)
+    network = backbones.resnet50(weights=None, replace_stride_with_dilation=[False, True, True])
+    stages = [network.layer1, network.layer2, network.layer3]
+    shorten(stages, 1)
+    stem = (network.conv1, network.bn1, network.relu, network.maxpool)
+    head = nn.Sequential(conv(1024, 64), nn.Dropout(0.1), nn.Conv2d(64, CLASSES, 1))
+    return _Segmentation(zoo.FCN(_Levels(nn.Sequential(*stem, *stages), 5), head))
 
 
 class _UNet(nn.Module):
@@ -45,9 +78,7 @@ class _UNet(nn.Module):
             for before, after in zip([3, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, 2) for width in widths[:-1])
-        self.merge = nn.ModuleList(
-            nn.Sequential(conv(2 * width, width), conv(width, width)) for width in widths[:-1]
-        )
+        self.merge = nn.ModuleList(nn.Sequential(conv(2 * width, width), conv(width, width)) for width in widths[:-1])
         self.head = nn.Conv2d(base, classes, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -185,9 +216,9 @@ class _Landmarks(nn.Module):
 _IMAGE = ((1, 3, 64, 64),)
 
 NETWORKS = (
-    Network("deeplabv3_mobilenet_v3", lambda: _mobile_segmentation("deeplabv3_mobilenet_v3_large"), _IMAGE),
-    Network("lraspp_mobilenet_v3", lambda: _mobile_segmentation("lraspp_mobilenet_v3_large"), _IMAGE),
-    Network("fcn_resnet50", _fcn, _IMAGE, note="one block of each size"),
+    Network("deeplabv3_mobilenet_v2", _deeplab, _IMAGE, note="half of the channels, head of 64"),
+    Network("lraspp_mobilenet_v3", _lraspp, _IMAGE, note="MobileNetV3-small"),
+    Network("fcn_resnet50", _fcn, _IMAGE, note="three stages of one block, head of 64"),
     Network("unet", _UNet, _IMAGE, note="transposed convolutions"),
     Network("dcgan_generator", _generator, ((1, 64, 1, 1),), note="transposed convolutions"),
     Network("autoencoder", _autoencoder, _IMAGE, note="grouped transposed convolutions"),

@@ -228,9 +228,7 @@ class _FeaturePyramid(nn.Module):
 
     @staticmethod
     def _head(channels: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1), nn.ReLU(), nn.Conv2d(channels, outputs, 3, 1, 1)
-        )
+        return nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1), nn.ReLU(), nn.Conv2d(channels, outputs, 3, 1, 1))
 
 
 NETWORKS = (

@@ -122,10 +122,10 @@ class _Recurrent(nn.Module):
 
 def _video() -> nn.Module:
     network = zoo.r3d_18(weights=None, num_classes=CLASSES)
-    shorten((getattr(network, f"layer{number}") for number in range(1, 5)), 1)
-    # The last stage has three quarters of all weights, in a block like those before it.
-    network.layer4 = nn.Identity()
-    network.fc = nn.Linear(256, CLASSES)
+    shorten((network.layer1, network.layer2), 1)
+    # The other stages have most of the weights, in blocks like those before them.
+    network.layer3, network.layer4 = nn.Identity(), nn.Identity()
+    network.fc = nn.Linear(128, CLASSES)
     return network
 
 
@@ -135,5 +135,5 @@ NETWORKS = (
     Network("text_recognition", _Text, ((1, 1, 32, 96),), note="bidirectional LSTM"),
     Network("gesture", _Gesture, ((1, 6, 3, 48, 48),), note="frames in the batch, two LSTMs"),
     Network("motion_sensor", _Recurrent, ((1, 6, 128),), note="1-D, GRU"),
-    Network("r3d_18", _video, ((1, 3, 8, 48, 48),), note="3-D, one block of each size, three stages"),
+    Network("r3d_18", _video, ((1, 3, 8, 48, 48),), note="3-D, two stages of one block"),
 )
