@@ -133,7 +133,7 @@ NETWORKS = (
     Network("keyword_spotting", _Keywords, ((1, 1, 4000),), note="1-D"),
     Network("voice_activity", _VoiceActivity, ((1, 1, 2048),), note="1-D, LSTM"),
     Network("text_recognition", _Text, ((1, 1, 32, 96),), note="bidirectional LSTM"),
-    Network("gesture", _Gesture, ((1, 6, 3, 48, 48),), note="frames in the batch, two LSTMs"),
+    Network("gesture", _Gesture, ((1, 6, 3, 48, 48),), note="frames in the batch, two LSTMs of one shape"),
     Network("motion_sensor", _Recurrent, ((1, 6, 128),), note="1-D, GRU"),
     Network("r3d_18", _video, ((1, 3, 8, 48, 48),), note="3-D, two stages of one block"),
 )
