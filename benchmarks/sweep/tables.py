@@ -75,7 +75,7 @@ _COSTS = (
     "NNCF INT8: the .bin, the time to read and compile the file, and the median latency, batch 1, interleaved. *s*: "
     "from the float model to the verified file. *MB*: the most memory of the process in the run of more, with Python, "
     "the libraries and the float model; *before*: what it held when that run began. Networks as small as these compile "
-    "in a tenth of a second and run in less than a millisecond, on a machine that others used: single ratios of time "
+    "in a tenth of a second and run in less than a millisecond, on a machine that others used: single figures of time "
     "are rough, the medians are better."
 )
 
