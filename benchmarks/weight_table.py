@@ -7,12 +7,9 @@ where the package takes a second.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import dataclasses
-import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -28,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import naive_table
+from benchmarks.memory import peak_megabytes, reset_peak
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.schema import Config, CorrectionConfig, WeightsConfig
@@ -260,24 +258,19 @@ def measure_growth(rounds: int, rows: int = _ROWS, columns: int = _COLUMNS) -> d
 
 def measure_memory(subject: Subject, rounding: str) -> dict[str, float]:
     """Peak memory of building the table, above what the process held before, in MB; for a process of its own."""
-    # Collecting the statistics may take more at its peak than the table: what is free goes back to the system, and
-    # Linux forgets the peak when told to.
-    gc.collect()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError):
-        print("the peak so far cannot be reset: the figure is a lower bound", file=sys.stderr)
-    before = _peak_kilobytes()
+    # Collecting the statistics may take more at its peak than the table.
+    if not reset_peak():
+        _tell("the peak so far cannot be reset: the figure is a lower bound")
+    before = peak_megabytes()
     table = subject.build(rounding)
-    after = _peak_kilobytes()
+    after = peak_megabytes()
     arrays = [
         array.nbytes
         for entries in table.entries.values()
         for entry in entries.values()
         for array in (entry.levels, entry.scale, entry.zero_point, entry.bias_shift)
     ]
-    return {"before": before / 1024, "peak": (after - before) / 1024, "table": sum(arrays) / 2**20}
+    return {"before": before, "peak": after - before, "table": sum(arrays) / 2**20}
 
 
 def interleave(what: str, pieces: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -332,17 +325,6 @@ def print_table(found: Mapping[str, Any], console: Console) -> None:
         remark = f"above the {values['before']:.0f} MB before; {values['table']:.1f} MB are the table"
         table.add_row(f"peak memory, {name}", f"{values['peak']:.0f} MB", "", remark)
     console.print(table)
-
-
-def _peak_kilobytes() -> int:
-    """The process's peak of resident memory.
-
-    On Linux not from getrusage: there a process that was started by a large one begins with that one's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _rules() -> MixedClippingRange:

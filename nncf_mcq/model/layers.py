@@ -21,6 +21,7 @@ from nncf_mcq.model import algorithm
 from nncf_mcq.model.algorithm import ActivationPoint, QuantizerPlacement
 from nncf_mcq.model.layer_forms import GATES, RECURRENT_PORTS, STATE_PORTS, LayerForm, LayerKind, layer_form
 from nncf_mcq.model.nodes import constant_of, constant_value, operations_by_name
+from nncf_mcq.model.recurrent_kernels import recurrent_float_causes
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.utils.disjoint_sets import merge_overlapping
 
@@ -378,8 +379,7 @@ def _find_layers(
         # A constant that is read in two layouts is quantized twice: its channels are not the same rows.
         layout = (constants, layer.groups, layer.rows, layer.columns, layer.transposed, layer.kind == "embedding")
         layers.append(dataclasses.replace(layer, group=group_of_constant.setdefault(layout, layer.name)))
-    # Recurrent layers need their weights in another form where there is no int8 kernel, and shared ones have one form.
-    causes = {layer.group: layer.float_cause for layer in layers if layer.is_recurrent and layer.float_cause}
+    causes = recurrent_float_causes(layers, operations)
     return tuple(
         dataclasses.replace(layer, float_cause=causes[layer.group], activation_quantizers=())
         if layer.group in causes

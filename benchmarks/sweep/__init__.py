@@ -1,0 +1,1 @@
+"""Many networks through this package and `nncf.quantize`: layers, fidelity, size, time and memory of each."""
