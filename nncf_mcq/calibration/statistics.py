@@ -190,6 +190,7 @@ def collect_statistics(
     inputs: Iterable[NDArray[np.float32] | Sequence[NDArray[np.generic]]],
     *,
     threads: int,
+    moment_images: int | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> ModelStatistics:
     """Runs the float model once over the calibration inputs and observes every layer's input and every activation.
@@ -198,6 +199,8 @@ def collect_statistics(
         quantizable: The float model and its layers.
         inputs: The input of the model's own shape, or a sequence of one for each input, for one sample at a time.
         threads: Inference threads.
+        moment_images: Number of inputs, the first ones, that the moments of the layers' inputs are made from; None for
+            all. The activations are observed on all of them.
         progress: Called after each input.
 
     Returns:
@@ -236,7 +239,8 @@ def collect_statistics(
                     name = observed[index].get_node().get_friendly_name()
                     raise QuantizationError(f"{name}: its output on calibration image {image} is not finite")
                 for listener in observers[observed[index]]:
-                    listener.add(values)
+                    if isinstance(listener, _ActivationAccumulator) or moment_images is None or image < moment_images:
+                        listener.add(values)
 
             list(pool.map(observe, range(len(observers))))
             seen += 1

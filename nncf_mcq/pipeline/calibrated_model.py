@@ -73,6 +73,7 @@ class CalibratedModel:
         threads: int,
         stages: Stages,
         check: Check = lambda costs, choices: None,
+        moment_images: int | None = None,
     ) -> CalibratedModel:
         """Finds the layers and collects the statistics.
 
@@ -84,6 +85,7 @@ class CalibratedModel:
             stages: Reports the progress.
             check: Called with the costs of policies, as far as the layers alone tell them, and with what a policy
                 decides, before anything is computed.
+            moment_images: Number of samples that the moments of the layers' inputs are made from; None for all.
 
         Raises:
             ConfigError: A scope of the configuration matches nothing, or its budget of latency cannot be used.
@@ -103,7 +105,7 @@ class CalibratedModel:
         choices = quantizable.choices(compression.weights.bits, widths, with_float=limit is not None)
         table = None if limit is None else limit.table
         check(CostModel(quantizable, _uniform(quantizable, widths[-1]), None, table), choices)
-        statistics = _observe(quantizable, calibration, threads, stages, "statistics")
+        statistics = _observe(quantizable, calibration, threads, stages, "statistics", moment_images)
         return cls(
             quantizable=quantizable,
             calibration=calibration,
@@ -222,9 +224,16 @@ def _uniform(quantizable: QuantizableModel, bits: int) -> dict[str, int]:
 
 
 def _observe(
-    quantizable: QuantizableModel, calibration: Samples, threads: int, stages: Stages, stage: str
+    quantizable: QuantizableModel,
+    calibration: Samples,
+    threads: int,
+    stages: Stages,
+    stage: str,
+    moment_images: int | None = None,
 ) -> ModelStatistics:
     with stages.stage(stage, len(calibration)) as advance:
         shapes = input_shapes(quantizable.model)
         inputs = (calibration.tensors(index, shapes) for index in range(len(calibration)))
-        return collect_statistics(quantizable, inputs, threads=threads, progress=advance)
+        return collect_statistics(
+            quantizable, inputs, threads=threads, moment_images=moment_images, progress=advance
+        )

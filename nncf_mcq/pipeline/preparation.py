@@ -35,6 +35,10 @@ from nncf_mcq.weights.weight_table import WeightTable
 
 _logger = logging.getLogger(__name__)
 
+MOMENT_IMAGES_OF_INT8 = 32
+"""Samples that the moments of the layers' inputs are made from where all weights have 8 bits: more change nothing that
+can be measured, and take most of the time."""
+
 _PURPOSES = (" for search", " for search, other half")
 """Appended to the names of the stages of each fold."""
 
@@ -178,7 +182,16 @@ def prepare(
         QuantizationError: The model or the data cannot be quantized.
     """
     calibration = as_samples(calibration)
-    calibrated = CalibratedModel.prepare(model, calibration, compression, runtime.threads, stages, initializer.check)
+    is_int8 = min(initializer.required_bits(tuple(compression.weights.bits)), default=INT8_BITS) >= INT8_BITS
+    calibrated = CalibratedModel.prepare(
+        model,
+        calibration,
+        compression,
+        runtime.threads,
+        stages,
+        initializer.check,
+        MOMENT_IMAGES_OF_INT8 if is_int8 else None,
+    )
     bits: Sequence[int] | Mapping[str, int] | None = initializer.known_bits(calibrated.quantizable)
     if bits is None:
         bits = initializer.required_bits(tuple(compression.weights.bits))

@@ -290,3 +290,16 @@ def test_activations_that_are_not_finite_are_an_error(value: float) -> None:
 def test_no_images_are_an_error() -> None:
     with pytest.raises(QuantizationError, match="the calibration data set is empty"):
         collect(find_layers(convolution_model(SAMPLE_SIZE, (2, 3, 3, 3))), random_images(0))
+
+
+def test_moments_of_fewer_images_than_activations() -> None:
+    images = random_images(6)
+    quantizable = find_layers(to_openvino(small_network(), SAMPLE_SIZE))
+    inputs = [image[None] for image in images]
+    some = collect_statistics(quantizable, inputs, threads=1, moment_images=2)
+    first, everything = (collect_statistics(quantizable, inputs[:count], threads=1) for count in (2, 6))
+    for name, moments in some.layers.items():
+        np.testing.assert_array_equal(moments.mean, first.layers[name].mean)
+        np.testing.assert_array_equal(moments.variance, first.layers[name].variance)
+    for name, values in some.activations.items():
+        np.testing.assert_array_equal(values.maxima, everything.activations[name].maxima)
