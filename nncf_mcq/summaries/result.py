@@ -114,11 +114,10 @@ def _goal_line(goal: GoalReport) -> str:
     is_drop, is_least = metric != goal.quantity, goal.quantity == "agreement"
     name = f"{metric_name(metric)} drop" if is_drop else metric_name(goal.quantity)
     unit = " points" if is_drop and metric in SHARES else ""
-    value, bound = (
-        f"{number:.4g}{unit}" if number is not None else "not a number" for number in (goal.value, goal.bound)
-    )
+    value, bound = ("no number" if number is None else f"{number:.4g}{unit}" for number in (goal.value, goal.bound))
     side = "at least" if is_least else "at most"
-    line = f"{name} {value}, {side} {bound} at {100 * goal.confidence:g} % confidence, on {goal.images} search images"
+    limited = "without a bound" if goal.bound is None else f"{side} {bound}"
+    line = f"{name} {value}, {limited} at {100 * goal.confidence:g} % confidence, on {goal.images} search images"
     if goal.kept:
         return f"goal: {line}; asked for: {side} {goal.limit:g}{unit}"
     missed = "" if goal.bound is None else f" by {abs(goal.bound - goal.limit):.3g}{unit}"
