@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from nncf_mcq.calibration.images import collect_images, iterate_images
 from nncf_mcq.config.output_files import FloatWeight
 from nncf_mcq.config.schema import Config, load_config
-from nncf_mcq.data.splits import NO_TARGET
+from nncf_mcq.data.splits import NO_TARGET, Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.ir.float_weights import average_weight_bits, find_float_weights
 from nncf_mcq.metrics.output_scores import ScoreChoice
@@ -29,6 +29,7 @@ from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.precision_init.goal import check_goal
 from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers, search_report
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
@@ -48,6 +49,7 @@ def quantize(
     *,
     example_input: Any = None,
     search_dataset: nncf.Dataset | None = None,
+    search_targets: Sequence[Target] | None = None,
     report_dataset: nncf.Dataset | None = None,
     evaluate: Evaluate | Report | None = None,
     score: ScoreChoice = None,
@@ -56,7 +58,7 @@ def quantize(
     study_name: str | None = None,
     resume: bool = False,
 ) -> QuantizationResult:
-    """Quantizes a convolutional network to mixed precision. No labels are needed.
+    """Quantizes a convolutional network to mixed precision. No labels are needed, unless a goal is a metric's drop.
 
     Args:
         model: A torch module or a float `openvino.Model`; not edited.
@@ -69,6 +71,8 @@ def quantize(
         search_dataset: Inputs that policies are scored on. By default a search scores on all calibration images: the
             weights rounded for each half of them on the other half. The choice whether the final weights come from the
             sequential pass is made on one of the halves; the final weights are rounded for all images.
+        search_targets: Targets of the samples that policies are scored on, `search_dataset` or else the calibration
+            samples that are used, for a goal such as `top1_drop`: class indices, or what the metric takes.
         report_dataset: Inputs that nothing else saw, for the agreement and divergence in the result.
         evaluate: Metrics of the caller's own, for the result; a `Report` runs the models itself.
         score: Distance of an output (N, ...) from the float model's, lower is better: one function for every output, or
@@ -95,6 +99,7 @@ def quantize(
         calibration_dataset,
         settings,
         search_dataset=search_dataset,
+        search_targets=search_targets,
         report_dataset=report_dataset,
         evaluate=evaluate,
         score=score,
@@ -111,6 +116,7 @@ def quantize_normalized(
     settings: Config,
     *,
     search_dataset: nncf.Dataset | None = None,
+    search_targets: Sequence[Target] | None = None,
     report_dataset: nncf.Dataset | None = None,
     evaluate: Evaluate | Report | None = None,
     score: ScoreChoice = None,
@@ -124,6 +130,8 @@ def quantize_normalized(
     is_baseline = compression.algorithm == int8.ALGORITHM
     initializer = PRECISION_INITIALIZERS.create(compression.initializer.precision)
     searches = initializer.searches and not is_baseline
+    if not is_baseline:
+        check_goal(initializer.parameters.aim, has_targets=search_targets is not None)
     storage = _open_storage(study_storage, study_name, resume) if searches else None
 
     stages = Stages(progress or SilentProgress())
@@ -140,6 +148,7 @@ def quantize_normalized(
         initializer,
         stages,
         search_dataset=search_dataset,
+        search_targets=search_targets,
         score=score,
     )
     task = prepared.task(stages, storage=storage)

@@ -23,6 +23,7 @@ from nncf_mcq.config.output_files import DatasetReport, Origin
 from nncf_mcq.config.schema import Config, load_config, read_json
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
+from nncf_mcq.data.splits import NO_TARGET, Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.output_scores import ScoreChoice
@@ -141,8 +142,19 @@ class Job:
             initializer,
             stages,
             search_dataset=_nncf_datasets(splits)[1],
+            search_targets=self.search_targets(splits),
             score=self.score(),
         )
+
+    def search_targets(self, splits: DatasetSplits) -> list[Target] | None:
+        """The targets of the images that policies are scored on, where the goal needs them and all are known."""
+        aim = self.config.compression.initializer.precision.aim
+        if aim is None or aim.metric is None or not splits.has_targets:
+            return None
+        count, limit = len(splits.search), self.config.compression.initializer.num_init_samples
+        used = min(count, limit) if splits.search is splits.calibration else count
+        targets = [splits.search[index][1] for index in range(used)]
+        return None if any(isinstance(target, int) and target == NO_TARGET for target in targets) else targets
 
     def calibrate(self, model: ov.Model, splits: DatasetSplits, stages: Stages) -> CalibratedModel:
         """Collects the statistics of the calibration images, for no search in particular.
@@ -223,6 +235,7 @@ class Job:
             calibration,
             self.config,
             search_dataset=search,
+            search_targets=self.search_targets(splits),
             evaluate=report,
             score=self.score(),
             progress=progress,

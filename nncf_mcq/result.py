@@ -289,7 +289,9 @@ def search_report(
         final_weights=final.report,
         details=dict(found.details),
     )
-    # Without a budget of latency there is nothing to say of it.
+    # Without a goal, or a budget of latency, there is nothing to say of it.
+    if found.goal is not None:
+        report = report.model_copy(update={"goal": found.goal})
     return report if latency is None else report.model_copy(update={"latency": latency.report})
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
+from nncf_mcq.config.goal import Goal
 from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
 
 
@@ -76,9 +79,22 @@ class PrecisionParameters(NamedParameters):
     may_change: ClassVar[frozenset[str]] = frozenset()
     """Parameters that may have another value when a search is resumed, e.g. its length."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _goal_where_there_may_be_one(cls, values: Any) -> Any:
+        """Those who ask for a goal should hear more than that the key is unknown."""
+        if isinstance(values, Mapping) and "goal" in values and "goal" not in cls.model_fields:
+            raise _at("goal", values["goal"], "a goal only with the types ilp and greedy; the others take a budget")
+        return values
+
     @property
     def limits(self) -> Budget | None:
         """The budget that the policy found has to keep, if any."""
+        return None
+
+    @property
+    def aim(self) -> Goal | None:
+        """The goal that the policy found has to keep, if any."""
         return None
 
 
@@ -91,3 +107,44 @@ class BudgetedParameters(PrecisionParameters):
     def limits(self) -> Budget:
         """The budget."""
         return self.budget
+
+
+class BudgetOrGoalParameters(PrecisionParameters):
+    """Base of the parameters of a precision initializer that keeps a budget, or finds the smallest file for a goal."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "object", "description": what}}}
+                for name, what in (("budget", "Limits."), ("goal", "Quality to keep."))
+            ]
+        }
+    )
+
+    budget: Budget | None = None
+    """Hard limits: the best policy within them is found. Either this or a goal."""
+    goal: Goal | None = None
+    """Quality to keep: the smallest policy that keeps it is found. Either this or a budget."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> BudgetOrGoalParameters:
+        if self.budget is None and self.goal is None:
+            raise _at("budget", None, "a budget, or a goal in its place")
+        if self.budget is not None and self.goal is not None:
+            raise _at("goal", self.goal.model_dump(exclude_none=True), "exactly one of budget and goal")
+        return self
+
+    @property
+    def limits(self) -> Budget | None:
+        """The budget."""
+        return self.budget
+
+    @property
+    def aim(self) -> Goal | None:
+        """The goal."""
+        return self.goal
+
+
+def _at(key: str, found: object, allowed: str) -> PydanticCustomError:
+    """An error that names a key of the section; see `nncf_mcq.config.messages`."""
+    return PydanticCustomError("registered_type", "{allowed}", {"allowed": allowed, "key": (key,), "found": found})

@@ -188,6 +188,42 @@ class LatencyReport(_Record):
     precision: str | None = None
 
 
+class GoalTrial(_Record):
+    """A policy that was tried for a goal, and what the search images tell of it.
+
+    Attributes:
+        average_bits: Mean bit-width of its quantized weights.
+        value: The quantity on the search images.
+        standard_error: Of the value; None where there is no number for it.
+        bound: What the quantity is at worst, at the confidence of the goal; None where there is no number for it.
+        kept: Whether the bound keeps the goal.
+    """
+
+    average_bits: float
+    value: float | None = None
+    standard_error: float | None = None
+    bound: float | None = None
+    kept: bool = False
+
+
+class GoalReport(GoalTrial):
+    """The goal in the place of a budget, and what the policy found makes of it.
+
+    Attributes:
+        quantity: `agreement`, `kl` or `METRIC_drop`, as in the configuration.
+        limit: Of the quantity.
+        confidence: Of the bound.
+        images: Number of images that it was estimated on.
+        tried: All policies that were tried, in their order.
+    """
+
+    quantity: str
+    limit: float
+    confidence: float
+    images: int = 0
+    tried: tuple[GoalTrial, ...] = ()
+
+
 class SearchReport(_Record):
     """How the policy was found.
 
@@ -200,6 +236,7 @@ class SearchReport(_Record):
         images: Number of images that policies were scored on.
         final_weights: Whether the sequential pass won.
         details: As the initializer says.
+        goal: What the policy keeps of it; None where there was a budget, or neither.
         latency: Where there was a budget of it.
         dataset: The images of a job.
     """
@@ -212,6 +249,7 @@ class SearchReport(_Record):
     images: int = 0
     final_weights: FinalWeightsReport = FinalWeightsReport()
     details: dict[str, Any] = {}
+    goal: GoalReport | None = None
     latency: LatencyReport | None = None
     dataset: DatasetReport = DatasetReport()
 

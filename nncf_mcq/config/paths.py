@@ -3,3 +3,4 @@
 RANGE_PATH = "compression.initializer.range"
 PRECISION_PATH = "compression.initializer.precision"
 BUDGET_PATH = f"{PRECISION_PATH}.budget"
+GOAL_PATH = f"{PRECISION_PATH}.goal"

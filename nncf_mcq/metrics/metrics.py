@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,22 @@ class SampleMetric:
     def __call__(self, outputs: Outputs, targets: Sequence[Any]) -> float:
         """The score of outputs (N, ...) and N targets."""
         return self.finish([self.summarize(outputs[index : index + 1], target) for index, target in enumerate(targets)])
+
+
+class ImageMetric:
+    """A metric that is the mean of one value for each image, so that its error can be told.
+
+    Args:
+        values: From outputs (N, ...) and N targets to the values (N,).
+    """
+
+    def __init__(self, values: Callable[[Outputs, Any], npt.NDArray[np.generic]]) -> None:
+        self.values = values
+        functools.update_wrapper(self, values)
+
+    def __call__(self, outputs: Outputs, targets: Any) -> float:
+        """The mean over the images."""
+        return float(self.values(outputs, targets).mean())
 
 
 _SUM_TOLERANCE = 1e-3
@@ -86,8 +103,9 @@ def label_free_metrics(outputs: Outputs, reference: Outputs) -> dict[str, float]
 
 
 @register_metric("top1")
-def top1(outputs: Outputs, targets: Targets) -> float:
-    """Share of images, 0 to 1, whose largest output is the target's.
+@ImageMetric
+def top1(outputs: Outputs, targets: Targets) -> npt.NDArray[np.bool_]:
+    """Whether the largest output of an image is the target's; the metric is their share, 0 to 1.
 
     Args:
         outputs: (N, classes). Equal outputs rank by index; an image with a NaN counts as wrong.
@@ -101,24 +119,34 @@ def top1(outputs: Outputs, targets: Targets) -> float:
 
 
 @register_metric("top5")
-def top5(outputs: Outputs, targets: Targets) -> float:
-    """Share of images, 0 to 1, with the target among the five largest outputs; otherwise as `top1`."""
+@ImageMetric
+def top5(outputs: Outputs, targets: Targets) -> npt.NDArray[np.bool_]:
+    """Whether the target is among the five largest outputs of an image; otherwise as `top1`."""
     return _top(outputs, targets, 5)
 
 
 def agreement(outputs: Outputs, reference: Outputs) -> float:
-    """Share of images, 0 to 1, with the same largest output in both.
+    """Share of images, 0 to 1, with the same largest output in both: the mean of `agreements`."""
+    return float(agreements(outputs, reference).mean())
+
+
+def agreements(outputs: Outputs, reference: Outputs) -> npt.NDArray[np.bool_]:
+    """Whether an image has the same largest output in both.
 
     Args:
         outputs: (N, classes). Equal outputs rank by index; an image with a NaN counts as different.
         reference: (N, classes).
+
+    Returns:
+        (N,).
 
     Raises:
         ValueError: The shapes do not fit.
     """
     _check_pair(outputs, reference)
     is_valid = ~(np.isnan(outputs).any(axis=1) | np.isnan(reference).any(axis=1))
-    return float(np.mean((outputs.argmax(axis=1) == reference.argmax(axis=1)) & is_valid))
+    is_equal: npt.NDArray[np.bool_] = (outputs.argmax(axis=1) == reference.argmax(axis=1)) & is_valid
+    return is_equal
 
 
 def are_probabilities(outputs: Outputs) -> bool:
@@ -178,7 +206,7 @@ def kl_divergences(outputs: Outputs, reference: Outputs) -> npt.NDArray[np.float
     return np.where(is_valid, np.maximum((probabilities * differences).sum(axis=1), 0.0), np.inf)
 
 
-def _top(outputs: Outputs, targets: Targets, count: int) -> float:
+def _top(outputs: Outputs, targets: Targets, count: int) -> npt.NDArray[np.bool_]:
     _check_outputs(outputs)
     if targets.shape != outputs.shape[:1]:
         raise ValueError(f"targets of shape {targets.shape} for outputs of shape {outputs.shape}")
@@ -187,8 +215,8 @@ def _top(outputs: Outputs, targets: Targets, count: int) -> float:
     if is_outside.any():
         raise ConfigError("dataset", f"target {int(targets[is_outside][0])}", f"class indices 0 to {classes - 1}")
     ranked = np.argsort(-outputs, axis=1, kind="stable")[:, :count]
-    is_right = (ranked == targets[:, None]).any(axis=1) & ~np.isnan(outputs).any(axis=1)
-    return float(is_right.mean())
+    is_right: npt.NDArray[np.bool_] = (ranked == targets[:, None]).any(axis=1) & ~np.isnan(outputs).any(axis=1)
+    return is_right
 
 
 def _check_outputs(outputs: Outputs) -> None:

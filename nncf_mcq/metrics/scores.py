@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncf_mcq.metrics.detection import BOX_VALUES
+from nncf_mcq.metrics.jackknife import jackknife_values
 from nncf_mcq.metrics.metrics import are_probabilities, kl_divergences, to_logits
 from nncf_mcq.utils.named_functions import NamedFunctions
 
@@ -20,8 +21,6 @@ SCORES: NamedFunctions[Score] = NamedFunctions("score")
 """The registered scores by the name that the configuration uses."""
 
 _LEAST_PROBABILITY = 1e-7
-
-_JACKKNIFE_GROUPS = 32
 
 _TEMPERATURE: Final = 4.0
 
@@ -48,8 +47,7 @@ class ImageScore:
 def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """One value for each image, of which a score is the mean.
 
-    Of a score that is no mean over images, e.g. one of the caller's own, these are the pseudovalues of the
-    delete-a-group jackknife, moved so that their mean is the score.
+    Of a score that is no mean over images, e.g. one of the caller's own, these are `jackknife_values`.
 
     Args:
         score: The distance.
@@ -58,22 +56,12 @@ def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[
 
     Returns:
         (N,).
-
-    Source: Tukey, "Bias and confidence in not-quite large samples", Annals of Mathematical Statistics 29, 1958.
     """
     if isinstance(score, ImageScore):
         return score.values(outputs, reference)
-    total, images = score(outputs, reference), len(reference)
-    groups = np.arange(images) % min(images, _JACKKNIFE_GROUPS)
-    count = int(groups.max()) + 1 if images else 0
-    if count < 2 or not np.isfinite(total):
-        return np.full(images, total, dtype=np.float64)
-    without = np.array([score(outputs[groups != group], reference[groups != group]) for group in range(count)])
-    if not np.isfinite(without).all():
-        return np.full(images, total, dtype=np.float64)
-    pseudovalues: NDArray[np.float64] = (count * total - (count - 1) * without)[groups]
-    pseudovalues += total - pseudovalues.mean()
-    return pseudovalues
+    return jackknife_values(
+        lambda images: score(outputs[images], reference[images]), score(outputs, reference), len(reference)
+    )
 
 
 register_score("kl")(ImageScore(kl_divergences))

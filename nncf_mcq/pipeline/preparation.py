@@ -14,6 +14,8 @@ import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
+from nncf_mcq.data.splits import Target
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
 from nncf_mcq.model.batching import find_batch_size
 from nncf_mcq.model.outputs import describe_outputs
@@ -52,12 +54,14 @@ class SearchFold:
         table: Its weight table.
         images: Samples that policies are scored on.
         reference: (N, ...) for each output of the float model on them.
+        targets: Of the samples, where they are known.
     """
 
     calibrated: CalibratedModel
     table: WeightTable
     images: Samples = field(repr=False)
     reference: Arrays = field(repr=False)
+    targets: Sequence[Target] | None = field(default=None, repr=False)
 
     def build(self, policy: Policy) -> ov.Model:
         """The model of a policy, in the form that is compiled fastest."""
@@ -129,7 +133,7 @@ class Preparation:
         choices = self.calibrated.choices
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
-            [Fold(fold.build, fold.images, fold.reference) for fold in self.folds],
+            [Fold(fold.build, fold.images, fold.reference, fold.targets) for fold in self.folds],
             self.score,
             threads=threads or self.runtime.threads,
             batch_size=self.runtime.batch_size,
@@ -161,6 +165,7 @@ def prepare(
     stages: Stages,
     *,
     search_dataset: nncf.Dataset | None = None,
+    search_targets: Sequence[Target] | None = None,
     score: ScoreChoice = None,
 ) -> Preparation:
     """Collects the statistics, builds the weight table and runs the float model on the search images.
@@ -174,11 +179,12 @@ def prepare(
         stages: Reports the progress.
         search_dataset: Inputs that policies are scored on; by default each half of the calibration images with the
             weights made from the other half, where anything is scored at all.
+        search_targets: Targets of the samples that policies are scored on, for goals that need them.
         score: Distance of each output from the float model's; defaults that suit each output.
 
     Raises:
         BudgetError: No policy meets the budget.
-        ConfigError: A scope of the configuration matches nothing.
+        ConfigError: A scope of the configuration matches nothing, or there are more or fewer targets than images.
         QuantizationError: The model or the data cannot be quantized.
     """
     calibration = as_samples(calibration)
@@ -198,21 +204,21 @@ def prepare(
     # At 8 bits the pass has nothing to gain that would be worth its time.
     smallest = min(bits.values() if isinstance(bits, Mapping) else bits, default=INT8_BITS)
     sequential = compression.correction.sequential and smallest < INT8_BITS
-    parts = [(calibrated, calibration)]
-    if search_dataset is not None:
-        parts = [(calibrated, collect_images(search_dataset, None, model))]
-    elif len(calibration) == 1:
+    parts = [(calibrated, calibration if search_dataset is None else collect_images(search_dataset, None, model))]
+    targets = [search_targets if search_targets is None else _checked_targets(search_targets, len(parts[0][1]))]
+    if search_dataset is None and len(calibration) == 1:
         # Nothing can be held out to tell whether the sequential pass wins.
         sequential = False
-    elif initializer.searches or sequential:
+    elif search_dataset is None and (initializer.searches or sequential):
         # Rounding fits the images that it is computed from: a score on them would favour the layers that overfit most.
         # What is decided once, between two sets of weights, needs no second fold.
         half, folds = len(calibration) // 2, 2 if initializer.searches else 1
-        halves = [calibration[:half], calibration[half:]]
+        halves = [slice(half), slice(half, None)]
         parts = [
-            (calibrated.observe(halves[index], stages, purpose), halves[1 - index])
+            (calibrated.observe(calibration[halves[index]], stages, purpose), calibration[halves[1 - index]])
             for index, purpose in enumerate(_PURPOSES[:folds])
         ]
+        targets = [known if known is None else known[halves[1 - index]] for index in range(folds) for known in targets]
     tables = [part.weight_table(bits, stages) for part, _ in parts]
     with stages.stage("float reference"):
         runtime = _with_batch_size(model, parts[0][1], runtime)
@@ -226,8 +232,8 @@ def prepare(
     return Preparation(
         calibrated=final,
         folds=tuple(
-            SearchFold(part, table, images, reference)
-            for part, table, (_, images), reference in zip(made, tables, parts, references, strict=True)
+            SearchFold(part, table, images, reference, known)
+            for part, table, (_, images), reference, known in zip(made, tables, parts, references, targets, strict=True)
         ),
         costs=made[0].costs(tables[0]),
         sequential=sequential,
@@ -235,6 +241,12 @@ def prepare(
         score=scores,
         settings=_settings(compression, scores),
     )
+
+
+def _checked_targets(targets: Sequence[Target], images: int) -> Sequence[Target]:
+    if len(targets) != images:
+        raise ConfigError("search_targets", f"{len(targets)} targets", f"one for each of the {images} search images")
+    return targets
 
 
 def _errors(fold: SearchFold) -> dict[str, dict[int, float]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from nncf_mcq.config.budget import PrecisionParameters
+from nncf_mcq.config.output_files import GoalReport
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
@@ -92,10 +93,12 @@ class PrecisionResult:
     Attributes:
         policy: Bits of every layer and activation quantizer.
         details: JSON values for the report, e.g. the sensitivities that the choice rests on.
+        goal: What the policy keeps of the goal, where there is one.
     """
 
     policy: Policy
     details: Mapping[str, JsonValue] = field(default_factory=dict)
+    goal: GoalReport | None = None
 
 
 class PrecisionInitializer(Configurable, ABC):

@@ -133,6 +133,12 @@ class CostModel:
             constraint.check_reachable()
         return found
 
+    def average_bits_limit(self, limit: float, choices: Mapping[str, Sequence[int]]) -> Constraint:
+        """The constraint of a budget of average bits."""
+        size = WeightSizeBudget(average_bits=limit)
+        (constraint,) = self.constraints(Budget(weight_size=size), choices)
+        return constraint
+
     def _size_constraints(self, size: WeightSizeBudget, choices: Mapping[str, Sequence[int]]) -> Iterator[Constraint]:
         path, total = f"{BUDGET_PATH}.weight_size", self.quantizable.quantizable_weights
         weights = {name: members[0].weights for name, members in self.quantizable.groups.items()}

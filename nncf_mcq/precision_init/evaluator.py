@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import openvino as ov
 
+from nncf_mcq.data.splits import Target
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
@@ -39,11 +40,13 @@ class Fold:
         build: Makes the model of a policy.
         images: The samples.
         reference: (N, ...) for each output of the float model on them.
+        targets: Of the samples, where they are known: no score needs them.
     """
 
     build: Callable[[Policy], ov.Model] = field(repr=False)
     images: Samples = field(repr=False)
     reference: Arrays = field(repr=False)
+    targets: Sequence[Target] | None = field(default=None, repr=False)
 
 
 class Evaluator:
@@ -78,7 +81,7 @@ class Evaluator:
         memo: ScoreMemo | None = None,
         random_order: bool = False,
     ) -> None:
-        self._folds = tuple(folds)
+        self.folds = tuple(folds)
         self._threads = threads
         self._batch_size = batch_size
         self._score = score
@@ -89,7 +92,7 @@ class Evaluator:
         self._random_order = random_order
         self._lock = threading.Lock()
         self._own = 0
-        self.images = sum(len(fold.images) for fold in self._folds)
+        self.images = sum(len(fold.images) for fold in self.folds)
         self.refresh()
         self._resumed = len(self._scores)
 
@@ -142,14 +145,26 @@ class Evaluator:
         self.score(policy)
         return self._values[policy.key]
 
+    def outputs(self, policy: Policy) -> list[Arrays]:
+        """The outputs of a policy on the images of each fold; counted as `score`, which they give on the way.
+
+        They are not kept: asking again runs the models again.
+        """
+        found = [self._run_model(fold.build(policy), fold, self._threads) for fold in self.folds]
+        if not self.is_scored(policy) and policy.key not in self._shared_scores:
+            pairs = zip(found, self.folds, strict=True)
+            self._shared_scores[policy.key] = np.concatenate([self._score_outputs(*pair) for pair in pairs])
+        self.score(policy)
+        return found
+
     def score_model(self, model: ov.Model, fold: int = 0) -> ImageScores:
         """Values of a fold's images for any model; not counted as an evaluation."""
-        return self._run_model(model, self._folds[fold], self._threads)
+        return self._score_model(model, self.folds[fold], self._threads)
 
     def fold_values(self, policy: Policy, fold: int = 0) -> ImageScores:
         """Values of a fold's images for a policy; counted as `score`."""
-        first = sum(len(other.images) for other in self._folds[:fold])
-        return self.values(policy)[first : first + len(self._folds[fold].images)]
+        first = sum(len(other.images) for other in self.folds[:fold])
+        return self.values(policy)[first : first + len(self.folds[fold].images)]
 
     def score_many(
         self,
@@ -206,15 +221,20 @@ class Evaluator:
 
     def _run_folds(self, policy: Policy, threads: int) -> ImageScores:
         """Values of all images. Folds run side by side where there are threads for that."""
-        if threads == 1 or len(self._folds) == 1:
-            return np.concatenate([self._run_model(fold.build(policy), fold, threads) for fold in self._folds])
-        each = max(threads // len(self._folds), 1)
-        with ThreadPoolExecutor(len(self._folds)) as pool:
+        if threads == 1 or len(self.folds) == 1:
+            return np.concatenate([self._score_model(fold.build(policy), fold, threads) for fold in self.folds])
+        each = max(threads // len(self.folds), 1)
+        with ThreadPoolExecutor(len(self.folds)) as pool:
             return np.concatenate(
-                list(pool.map(lambda fold: self._run_model(fold.build(policy), fold, each), self._folds))
+                list(pool.map(lambda fold: self._score_model(fold.build(policy), fold, each), self.folds))
             )
 
-    def _run_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
+    def _score_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
+        return self._score_outputs(self._run_model(model, fold, threads), fold)
+
+    def _run_model(self, model: ov.Model, fold: Fold, threads: int) -> Arrays:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        outputs = runner(fold.images.arrays)
+        return runner(fold.images.arrays)
+
+    def _score_outputs(self, outputs: Arrays, fold: Fold) -> ImageScores:
         return self._score.values(outputs, fold.reference, len(fold.images)).astype(np.float32)

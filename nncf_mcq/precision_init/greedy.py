@@ -22,7 +22,7 @@ class GreedyPrecision(SeparablePrecision):
     """
 
     class Parameters(SeparablePrecision.Parameters):
-        """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
+        """`budget` or `goal`: what the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
         type: Literal["greedy"] = "greedy"
 

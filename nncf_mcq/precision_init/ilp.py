@@ -28,7 +28,7 @@ class IlpPrecision(SeparablePrecision):
     """
 
     class Parameters(SeparablePrecision.Parameters):
-        """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
+        """`budget` or `goal`: what the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
         type: Literal["ilp"] = "ilp"
 

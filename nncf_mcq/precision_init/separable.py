@@ -8,13 +8,14 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from nncf_mcq.config.budget import BudgetedParameters
+from nncf_mcq.config.budget import BudgetOrGoalParameters
 from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint, CostModel
+from nncf_mcq.precision_init.goal import find_quantity, smallest_choice
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities, to_dict
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 
@@ -22,8 +23,8 @@ from nncf_mcq.precision_init.shrinkage import Sensitivities
 class SeparablePrecision(PrecisionInitializer):
     """Finds the sensitivity of each group and chooses by their sum, which is the predicted score."""
 
-    class Parameters(BudgetedParameters):
-        """`budget`: the limits that the policy must keep; `measured_widths`: see `measure_sensitivities`."""
+    class Parameters(BudgetOrGoalParameters):
+        """`budget` or `goal`: what the policy must keep; `measured_widths`: see `measure_sensitivities`."""
 
         sensitivity: Literal["measured", "fisher", "hessian_trace"] = Field(
             default="measured",
@@ -67,12 +68,21 @@ class SeparablePrecision(PrecisionInitializer):
         return {group: {bits: found[group][bits] for bits in widths} for group, widths in task.choices.items()}
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
-        """Measures the sensitivities and chooses."""
-        constraints = task.costs.constraints(self.parameters.budget, task.choices)
+        """Measures the sensitivities and chooses: once for a budget, for a goal at several sizes."""
+        budget, aim = self.parameters.budget, self.parameters.aim
+        # Before the sensitivities: what can be told in no time should not cost a search.
+        quantity = None if aim is None else find_quantity(aim, task.evaluator.folds)
+        constraints = [] if budget is None else task.costs.constraints(budget, task.choices)
         sensitivities = self._sensitivities(task)
-        choice = self.choose(task, sensitivities, constraints)
+        report = None
+        if quantity is None:
+            choice = self.choose(task, sensitivities, constraints)
+        else:
+            choice, report = smallest_choice(
+                task, quantity, lambda average_bits: self.choose(task, sensitivities, [average_bits])
+            )
         details = {
             "sensitivities": to_dict(sensitivities),
             "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),
         }
-        return PrecisionResult(task.policy(choice), details)
+        return PrecisionResult(task.policy(choice), details, report)

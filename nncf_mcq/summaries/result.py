@@ -10,7 +10,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LatencyReport, LayerResult
+from nncf_mcq.config.goal import DROP
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, GoalReport, LatencyReport, LayerResult
 from nncf_mcq.metrics.names import SHARES, metric_name
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
@@ -69,6 +70,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
             f"on {search.images} images"
         )
         yield from _gain_lines(search.details)
+    if search.goal is not None:
+        yield _goal_line(search.goal)
     final = search.final_weights
     if final.sequential_score is not None:
         kept = "kept" if final.kept == "sequential" else "not kept"
@@ -103,6 +106,22 @@ def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
         yield "  ended for lack of progress (precision.patience)"
     if details.get("out_of_time"):
         yield "  ended by precision.time_limit; repeat the command with --resume and more of it to go on"
+
+
+def _goal_line(goal: GoalReport) -> str:
+    """What the policy keeps of the goal, with a warning where that is too little."""
+    metric = goal.quantity.removesuffix(DROP)
+    is_drop, is_least = metric != goal.quantity, goal.quantity == "agreement"
+    name = f"{metric_name(metric)} drop" if is_drop else metric_name(goal.quantity)
+    unit = " points" if is_drop and metric in SHARES else ""
+    value, bound = ("no number" if number is None else f"{number:.4g}{unit}" for number in (goal.value, goal.bound))
+    side = "at least" if is_least else "at most"
+    limited = "without a bound" if goal.bound is None else f"{side} {bound}"
+    line = f"{name} {value}, {limited} at {100 * goal.confidence:g} % confidence, on {goal.images} search images"
+    if goal.kept:
+        return f"goal: {line}; asked for: {side} {goal.limit:g}{unit}"
+    missed = "" if goal.bound is None else f" by {abs(goal.bound - goal.limit):.3g}{unit}"
+    return f"warning: the goal of {side} {goal.limit:g}{unit} is missed{missed}: {line}"
 
 
 def _float_lines(result: QuantizationResult) -> Iterator[str]:

@@ -38,6 +38,7 @@ class PrecisionInitializerTestCase(RegisteredTestCase):
 
     registry = PRECISION_INITIALIZERS
     path = "compression.initializer.precision"
+    alternatives = frozenset({"budget", "goal"})
 
     @pytest.fixture(
         params=[WEIGHTS, ACTIVATIONS, EVERY_WIDTH, ONE_WIDTH],

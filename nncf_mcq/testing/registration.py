@@ -24,10 +24,12 @@ class RegisteredTestCase:
     Attributes:
         registry: Where classes of this kind are registered.
         path: The place of the section in a configuration.
+        alternatives: Parameters of which a section must have one, though none of them is required by itself.
     """
 
     registry: ClassVar[Registry[Any]]
     path: ClassVar[str]
+    alternatives: ClassVar[frozenset[str]] = frozenset()
 
     @pytest.fixture
     def section(self) -> Section:
@@ -68,7 +70,11 @@ class RegisteredTestCase:
     def test_defaults_are_values_that_the_json_may_have(self, section: Section) -> None:
         """Pydantic takes defaults as they are: they have to keep the bounds that the class itself declares."""
         model = self.registry[section["type"]].Parameters
-        required = {name: section[name] for name, field in model.model_fields.items() if field.is_required()}
+        fields = model.model_fields.items()
+        given = {
+            name for name, field in fields if field.is_required() or (name in self.alternatives and name in section)
+        }
+        required = {name: section[name] for name in given}
         defaults = self.parameters({"type": section["type"], **required})
         assert self.parameters(defaults.model_dump(mode="json", exclude_none=True)) == defaults
 

@@ -129,6 +129,23 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work_starts(tmp_pat
     assert (done.returncode, done.stderr.strip()) == (2, expected)
 
 
+def test_the_smallest_model_for_a_goal_and_what_it_promises(tmp_path: Path) -> None:
+    goal = {"type": "ilp", "measured_widths": 1, "goal": {"top1_drop": 12, "confidence": 0.9}}
+    rough = ["compression.correction.rounding=nearest", "compression.initializer.range=max"]
+    small = ["compression.weights.bits=[3, 8]", "dataset.split.search=128"]
+    overrides = [f"compression.initializer.precision={json.dumps(goal)}", *rough, *small]
+    options = [part for override in overrides for part in ("--set", override)]
+    done = run("quantize", "fashion_mnist", "--output", str(tmp_path), *SMALL, *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "result.json").read_text())["search"]["goal"]
+    assert found["quantity"] == "top1_drop"
+    assert found["images"] == 128
+    assert found["value"] < found["bound"] <= 12
+    side = f"at most {found['bound']:.4g} points at 90 % confidence, on 128 search images; asked for: at most 12 points"
+    assert f"goal: top-1 drop {found['value']:.4g} points, {side}" in done.stdout
+    assert 3 <= found["average_bits"] < 8
+
+
 def test_recipes_can_be_listed() -> None:
     assert run("recipes").stdout.split() == [
         "efficientnet_lite0",

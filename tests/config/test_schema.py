@@ -101,7 +101,46 @@ SCOPED: list[Any] = [
             4,
             f"a precision initializer: {', '.join(PRECISION_INITIALIZERS)}",
         ),
-        (initializer(precision="ilp"), f"{PRECISION}.budget", None, "a value: the key is required"),
+        (initializer(precision="ilp"), f"{PRECISION}.budget", None, "a budget, or a goal in its place"),
+        (
+            initializer(precision={"type": "ilp", "goal": {"kl": 0.1}, "budget": {"bops": {"ratio": 0.5}}}),
+            f"{PRECISION}.goal",
+            {"kl": 0.1, "confidence": 0.95},
+            "exactly one of budget and goal",
+        ),
+        *(
+            (
+                initializer(precision={"type": method, "goal": {"kl": 0.1}}),
+                f"{PRECISION}.goal",
+                {"kl": 0.1},
+                "a goal only with the types ilp and greedy; the others take a budget",
+            )
+            for method in ("rl", "optuna", "uniform")
+        ),
+        *(
+            (
+                initializer(precision={"type": "greedy", "goal": goal}),
+                f"{PRECISION}.goal",
+                goal,
+                "exactly one of agreement, kl, or METRIC_drop",
+            )
+            for goal in (
+                {},
+                {"confidence": 0.9},
+                {"kl": 0.1, "agreement": 0.9},
+                {"kl": 0.1, "top1_drop": 1},
+                {"top1": 1},
+                {"top1_drop": -1},
+                {"top1_drop": "1"},
+                {"top1_drop": True},
+            )
+        ),
+        (
+            initializer(precision={"type": "ilp", "goal": {"agreement": 1}}),
+            f"{PRECISION}.goal.agreement",
+            1,
+            "input should be less than 1",
+        ),
         (ilp({}), f"{PRECISION}.budget", {}, "at least one of weight_size, bops"),
         (
             ilp({"weight_size": {"ratio": 0.1, "bytes": 9}}),

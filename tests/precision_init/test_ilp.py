@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nncf_mcq import BudgetError
+from nncf_mcq import Budget, BudgetError
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import IlpPrecision, solve
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities
@@ -123,7 +123,7 @@ def test_the_policy_of_a_network_keeps_the_budget_and_is_optimal_for_its_sensiti
     task = make_task()
     parameters = IlpPrecision.Parameters.model_validate({"type": "ilp", "budget": budget})
     result = IlpPrecision(parameters).find_policy(task)
-    constraints = task.costs.constraints(parameters.budget, task.choices)
+    constraints = task.costs.constraints(Budget.model_validate(budget), task.choices)
     choice = {group: result.policy.weight_bits[group] for group in task.quantizable.groups}
     assert all(constraint.is_met(choice) for constraint in constraints)
     sensitivities = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nncf_mcq.summaries.result import _gain_lines
+from nncf_mcq.config.output_files import GoalReport
+from nncf_mcq.summaries.result import _gain_lines, _goal_line
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,44 @@ from nncf_mcq.summaries.result import _gain_lines
 )
 def test_what_a_search_gained(details: dict[str, object], expected: list[str]) -> None:
     assert list(_gain_lines(details)) == expected
+
+
+@pytest.mark.parametrize(
+    ("goal", "expected"),
+    [
+        (
+            GoalReport(
+                quantity="agreement",
+                limit=0.98,
+                confidence=0.95,
+                average_bits=4,
+                value=0.991,
+                bound=0.985,
+                kept=True,
+                images=512,
+            ),
+            "goal: top-1 agreement 0.991, at least 0.985 at 95 % confidence, on 512 search images; asked for: "
+            "at least 0.98",
+        ),
+        (
+            GoalReport(
+                quantity="top1_drop",
+                limit=1,
+                confidence=0.9,
+                average_bits=8,
+                value=0.2,
+                bound=1.25,
+                images=64,
+            ),
+            "warning: the goal of at most 1 points is missed by 0.25 points: top-1 drop 0.2 points, at most 1.25 "
+            "points at 90 % confidence, on 64 search images",
+        ),
+        (
+            GoalReport(quantity="ratio_drop", limit=0.5, confidence=0.95, average_bits=8, value=0.1, images=1),
+            "warning: the goal of at most 0.5 is missed: ratio drop 0.1, without a bound at 95 % confidence, on 1 "
+            "search images",
+        ),
+    ],
+)
+def test_what_a_policy_keeps_of_a_goal(goal: GoalReport, expected: str) -> None:
+    assert _goal_line(goal) == expected

@@ -232,11 +232,13 @@ class KeepsOneLimit(IlpPrecision):
         type: Literal["keeps_one_limit"] = "keeps_one_limit"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        assert self.parameters.budget is not None
         if self.parameters.budget.weight_size is not None:
             self.parameters = self.parameters.model_copy(update={"budget": self._size_only()})
         return super().find_policy(task)
 
     def _size_only(self) -> Any:
+        assert self.parameters.budget is not None
         return self.parameters.budget.model_copy(update={"bops": None})
 
 
@@ -253,6 +255,7 @@ class WantsALimit(IlpPrecision):
         type: Literal["wants_a_limit"] = "wants_a_limit"
 
     def find_policy(self, task: PrecisionTask) -> PrecisionResult:
+        assert self.parameters.budget is not None
         constraints = task.costs.constraints(self.parameters.budget, task.choices)
         if all(constraint.is_met(task.widest) for constraint in constraints):
             raise BudgetError("it excludes nothing")
