@@ -234,6 +234,4 @@ def _observe(
     with stages.stage(stage, len(calibration)) as advance:
         shapes = input_shapes(quantizable.model)
         inputs = (calibration.tensors(index, shapes) for index in range(len(calibration)))
-        return collect_statistics(
-            quantizable, inputs, threads=threads, moment_images=moment_images, progress=advance
-        )
+        return collect_statistics(quantizable, inputs, threads=threads, moment_images=moment_images, progress=advance)
