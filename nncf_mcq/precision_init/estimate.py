@@ -13,7 +13,7 @@ ImageScores: TypeAlias = NDArray[np.float32]
 """(N,) values of the images that a policy is scored on, of which the score is the mean."""
 
 
-def mean_score(values: ImageScores) -> float:
+def mean_score(values: NDArray[np.floating]) -> float:
     """The score: the mean of the images, in float64."""
     return float(values.mean(dtype=np.float64))
 
@@ -31,7 +31,7 @@ class Difference:
     error: float
 
 
-def paired_difference(first: ImageScores, second: ImageScores) -> Difference:
+def paired_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
     """How much lower or higher the first policy scores on the same images.
 
     Args:

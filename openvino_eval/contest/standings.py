@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nncf_mcq.precision_init import Difference, ImageScores, mean_score, paired_difference
+from nncf_mcq.precision_init import Difference, mean_score, paired_difference
 from nncf_mcq.utils import JsonObject
 from openvino_eval.contest.methods import METHODS, Competitor
 from openvino_eval.contest.record import RunRecord
@@ -61,11 +62,12 @@ class Standing:
         return Spread.of([record.score for record in self.records.values()])
 
     @property
-    def test_values(self) -> ImageScores | None:
+    def test_values(self) -> NDArray[np.floating] | None:
         """(N,) values of the test images, the mean of all seeds; None before every finished run has them."""
         values = [record.test_values for record in self.records.values()]
         known = [value for value in values if value is not None]
-        return np.mean(known, axis=0) if known and len(known) == len(values) else None
+        # In float64: the mean of equal values is then that value.
+        return np.mean(known, axis=0, dtype=np.float64) if known and len(known) == len(values) else None
 
     @property
     def test_score(self) -> float:
