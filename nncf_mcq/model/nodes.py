@@ -133,20 +133,17 @@ def spatial_pads(
         strides: Of the operation.
         dilations: Of the operation.
     """
-    attributes = operation.get_attributes()
-    mode = str(attributes["auto_pad"]).lower()
-    if mode in ("explicit", "notset"):
-        return list(attributes["pads_begin"]), list(attributes["pads_end"])
-    if mode == "valid":
-        return [0] * len(kernel), [0] * len(kernel)
+    stated = _stated_pads(operation)
+    if stated is not None:
+        return stated
     begin, end = [], []
     for size, result, width, stride, dilation in zip(
         operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:], kernel, strides, dilations, strict=True
     ):
         total = max((result - 1) * stride + (width - 1) * dilation + 1 - size, 0)
         smaller, larger = total // 2, total - total // 2
-        begin.append(smaller if mode == "same_upper" else larger)
-        end.append(larger if mode == "same_upper" else smaller)
+        begin.append(smaller if _more_at_end(operation) else larger)
+        end.append(larger if _more_at_end(operation) else smaller)
     return begin, end
 
 
@@ -159,17 +156,31 @@ def transposed_pads_begin(operation: ov.Node, kernel: list[int], strides: list[i
         strides: Of the operation.
         dilations: Of the operation.
     """
-    attributes = operation.get_attributes()
-    mode = str(attributes["auto_pad"]).lower()
-    if mode in ("explicit", "notset"):
-        return list(attributes["pads_begin"])
-    if mode == "valid":
-        return [0] * len(kernel)
+    stated = _stated_pads(operation)
+    if stated is not None:
+        return stated[0]
     sizes, results = operation.get_input_shape(0)[2:], operation.get_output_shape(0)[2:]
     begin = []
     for size, result, width, stride, dilation, more in zip(
-        sizes, results, kernel, strides, dilations, attributes["output_padding"], strict=True
+        sizes, results, kernel, strides, dilations, operation.get_attributes()["output_padding"], strict=True
     ):
         total = max((size - 1) * stride + (width - 1) * dilation + 1 + more - result, 0)
-        begin.append(total - total // 2 if mode == "same_upper" else total // 2)
+        begin.append(total - total // 2 if _more_at_end(operation) else total // 2)
     return begin
+
+
+def _stated_pads(operation: ov.Node) -> tuple[list[int], list[int]] | None:
+    """Padding that an operation states; None where its `auto_pad` computes it from the sizes."""
+    attributes = operation.get_attributes()
+    mode = str(attributes["auto_pad"]).lower()
+    if mode in ("explicit", "notset"):
+        return list(attributes["pads_begin"]), list(attributes["pads_end"])
+    if mode == "valid":
+        dimensions = len(attributes["strides"])
+        return [0] * dimensions, [0] * dimensions
+    return None
+
+
+def _more_at_end(operation: ov.Node) -> bool:
+    """Whether the end gets what cannot be shared equally."""
+    return str(operation.get_attributes()["auto_pad"]).lower() == "same_upper"

@@ -31,6 +31,12 @@ class Difference:
     error: float
 
 
+def standard_error(values: NDArray[np.generic]) -> float:
+    """Standard error of the mean of (N,) values; infinite for fewer than two."""
+    count = len(values)
+    return float(values.std(ddof=1, dtype=np.float64) / np.sqrt(count)) if count > 1 else float("inf")
+
+
 def paired_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
     """How much lower or higher the first policy scores on the same images.
 
@@ -44,9 +50,7 @@ def paired_difference(first: NDArray[np.floating], second: NDArray[np.floating])
     # Images that are infinitely far by both policies make the difference not a number.
     with np.errstate(invalid="ignore"):
         difference = first.astype(np.float64) - second
-        count = len(difference)
-        error = float(difference.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")
-        return Difference(float(difference.mean()), error)
+        return Difference(float(difference.mean()), standard_error(difference))
 
 
 def to_text(values: ImageScores) -> str:

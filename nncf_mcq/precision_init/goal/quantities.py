@@ -19,6 +19,7 @@ from nncf_mcq.metrics.bounds import mean_upper_bound, paired_drop_upper_bound, s
 from nncf_mcq.metrics.jackknife import jackknife_values
 from nncf_mcq.metrics.metrics import ImageMetric, Metric, SampleMetric, agreements, kl_divergences
 from nncf_mcq.model.samples import Arrays
+from nncf_mcq.precision_init.estimate import standard_error
 from nncf_mcq.precision_init.evaluator import Fold
 
 _SELECTION = 2
@@ -81,7 +82,7 @@ class Agreement(Quantity):
         """The share, with its exact lower bound."""
         values = agreements(_first(outputs), self.reference)
         bound = share_lower_bound(int(values.sum()), len(values), self.confidence)
-        return Estimate(float(values.mean()), _error(values), bound)
+        return Estimate(float(values.mean()), standard_error(values), bound)
 
     def is_kept(self, estimate: Estimate) -> bool:
         """Whether the bound of an estimate is within the limit."""
@@ -98,7 +99,7 @@ class Divergence(Quantity):
     def estimate(self, outputs: Sequence[Arrays]) -> Estimate:
         """The mean, with an upper bound that allows for its skewed values."""
         values = kl_divergences(_first(outputs), self.reference)
-        return Estimate(float(values.mean()), _error(values), mean_upper_bound(values, self.confidence))
+        return Estimate(float(values.mean()), standard_error(values), mean_upper_bound(values, self.confidence))
 
 
 class Drop(Quantity):
@@ -141,9 +142,9 @@ class Drop(Quantity):
             if before.values.dtype == after.values.dtype == np.bool_:
                 lost, won = int((drops > 0).sum()), int((drops < 0).sum())
                 bound = paired_drop_upper_bound(lost, won, count, self.confidence)
-                return Estimate(unit * float(drops.mean()), unit * _error(drops), unit * bound)
+                return Estimate(unit * float(drops.mean()), unit * standard_error(drops), unit * bound)
         bound = mean_upper_bound(drops, self.confidence)
-        return Estimate(unit * float(drops.mean()), unit * _error(drops), unit * bound)
+        return Estimate(unit * float(drops.mean()), unit * standard_error(drops), unit * bound)
 
     def _measured(self, outputs: NDArray[Any]) -> _Measured:
         return _Measured(self._metric, outputs, self._targets)
@@ -217,8 +218,3 @@ def find_quantity(goal: Goal, folds: Sequence[Fold]) -> Quantity:
 def _first(outputs: Sequence[Arrays]) -> NDArray[Any]:
     """(N, ...) of the first output, for the images of all folds."""
     return np.concatenate([arrays[0] for arrays in outputs])
-
-
-def _error(values: NDArray[Any]) -> float:
-    """Standard error of a mean of (N,) values; infinite for a single one."""
-    return float(values.std(ddof=1, dtype=np.float64) / np.sqrt(len(values))) if len(values) > 1 else float("inf")

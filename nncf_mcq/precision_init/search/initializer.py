@@ -127,14 +127,10 @@ class SearchInitializer(PrecisionInitializer):
         space = SearchSpace(task.choices)
         with quiet_optuna():
             study = self._open_study(task)
-            sensitivities = self._sensitivities(task, lambda: time.monotonic() > end)
+            sensitivities, spent = self._sensitivities(task, lambda: time.monotonic() > end)
             start = None if sensitivities is None else solve(sensitivities, constraints)
             losses = predicted_losses(task, sensitivities)
             repair = Repair(space, constraints, losses)
-            spent = 0
-            if sensitivities is not None:
-                widths = affordable_widths(task, parameters.measured_widths, parameters.evaluations)
-                spent = count_sensitivity_passes(task, widths)
             seed = self._seed(task, study)
             problem = SearchProblem(
                 task, space, constraints, sensitivities, losses, start, parameters.evaluations - spent, seed
@@ -160,7 +156,8 @@ class SearchInitializer(PrecisionInitializer):
         if sensitivities is not None:
             details["sensitivities"] = to_dict(sensitivities)
         start_policy = None if start is None else task.policy(start)
-        selection = select_policy(task, outcome.best, start_policy, task.evaluator.evaluations - spent)
+        trials = len(outcome.study.get_trials(deepcopy=False))
+        selection = select_policy(task, outcome.best, start_policy, trials)
         return PrecisionResult(selection.policy, details | outcome.to_dict() | selection.to_dict())
 
     @staticmethod
@@ -195,10 +192,11 @@ class SearchInitializer(PrecisionInitializer):
         if score is None or not math.isnan(score):
             study.enqueue_trial(parameters)
 
-    def _sensitivities(self, task: PrecisionTask, is_over: Callable[[], bool]) -> Sensitivities | None:
+    def _sensitivities(self, task: PrecisionTask, is_over: Callable[[], bool]) -> tuple[Sensitivities | None, int]:
+        """The sensitivities, and how many policies they take."""
         parameters = self.parameters
         if parameters.warm_start == "none":
-            return None
+            return None, 0
         widths = affordable_widths(task, parameters.measured_widths, parameters.evaluations)
         passes = count_sensitivity_passes(task, widths)
         if parameters.evaluations <= passes:
@@ -208,4 +206,4 @@ class SearchInitializer(PrecisionInitializer):
                 f"at least {passes + 1}, since the sensitivities of {len(task.choices)} groups take "
                 f'{passes}; none with "warm_start": "none"',
             )
-        return measure_sensitivities(task, widths, is_over)
+        return measure_sensitivities(task, widths, is_over), passes

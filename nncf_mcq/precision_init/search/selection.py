@@ -51,13 +51,14 @@ def select_policy(task: PrecisionTask, best: Policy, start: Policy | None, tried
         task: Its evaluator knows both policies.
         best: The policy of the lowest score.
         start: The warm start, None without one.
-        tried: Policies that were scored within the budget, for the message.
+        tried: Trials of the search, for the message.
     """
-    if start is None or task.evaluator.known_score(start) is None:
+    start_values = None if start is None else task.evaluator.known_values(start)
+    if start is None or start_values is None:
         return Selection(best)
     if best.key == start.key:
         return Selection(best, kept_start=True)
-    found = paired_difference(task.evaluator.values(start), task.evaluator.values(best))
+    found = paired_difference(start_values, task.evaluator.values(best))
     if not math.isfinite(found.mean) or not math.isfinite(found.error) or found.mean > ERRORS * found.error:
         return Selection(best, found)
     _logger.warning(
