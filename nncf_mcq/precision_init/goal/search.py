@@ -90,7 +90,7 @@ def smallest_choice(
             quantity.goal.limit,
             quantity.excess(best.estimate),
             100 * quantity.goal.confidence,
-            f"it is {best.estimate.bound:.4g} on {len(quantity.reference)} search images",
+            f"it is {best.estimate.bound:.4g} on {quantity.images} search images",
         )
     return best.choice, _report(quantity, best, tried.values())
 
@@ -102,7 +102,7 @@ def _report(quantity: Quantity, best: _Trial, tried: Iterable[_Trial]) -> GoalRe
         limit=goal.limit,
         confidence=goal.confidence,
         **best.to_report().to_dict(),
-        images=len(quantity.reference),
+        images=quantity.images,
         tried=tuple(trial.to_report() for trial in tried),
     )
 
