@@ -19,6 +19,9 @@ from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
+_INTEGERS_OF_A_WEIGHT = 2
+"""Most int8 scalars of a packed weight, see `packed_weight`."""
+
 
 def assemble(
     template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable, *, packed: bool = True
@@ -68,6 +71,9 @@ def fixed_bytes(
 ) -> int:
     """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
 
+    With room for the single integers that other bit-widths bring: a zero point that all channels share, or the two of
+    an upper bit plane. Equal ones are stored once in the whole file.
+
     Args:
         build: Makes the model of a policy.
         quantizable: Its layers.
@@ -87,7 +93,12 @@ def fixed_bytes(
         packed += layer_bytes(layer, entry.bits) + zero_point_bytes(zero_points, entry.bits)
     with TemporaryDirectory() as directory:
         xml = save_atomically(model, Path(directory))
-        return xml.with_suffix(".bin").stat().st_size - packed
+        return xml.with_suffix(".bin").stat().st_size - packed + _room_for_integers(quantizable)
+
+
+def _room_for_integers(quantizable: QuantizableModel) -> int:
+    constants = sum(len(members[0].part_weights) for members in quantizable.groups.values())
+    return min(_INTEGERS_OF_A_WEIGHT * constants, 2**INT8_BITS)
 
 
 def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:

@@ -135,7 +135,10 @@ class CostModel:
 
     def average_bits_limit(self, limit: float, choices: Mapping[str, Sequence[int]]) -> Constraint:
         """The constraint of a budget of average bits."""
-        size = WeightSizeBudget(average_bits=limit)
+        return self.size_limit(WeightSizeBudget(average_bits=limit), choices)
+
+    def size_limit(self, size: WeightSizeBudget, choices: Mapping[str, Sequence[int]]) -> Constraint:
+        """The constraint of a budget of size alone."""
         (constraint,) = self.constraints(Budget(weight_size=size), choices)
         return constraint
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from openvino import opset13 as opset
 
 from nncf_mcq import Budget, BudgetError, Policy
+from nncf_mcq.config.budget import WeightSizeBudget
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.testing.networks import images, small_config, small_network
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.latency.tables import make_table
 from tests.models import convolution, countable_model, layer, make_model, random_constant, random_images
@@ -130,7 +132,23 @@ def test_a_budget_in_bytes_is_the_size_of_the_file(bits: int, tmp_path: Path) ->
     policy = Policy(dict.fromkeys(choices, bits), calibrated.activation_bits)
     size = save_atomically(calibrated.build(policy, table), tmp_path).with_suffix(".bin").stat().st_size
     # Zero points may take less, and a few single numbers are stored at some bit-widths only.
-    assert -8 <= constraint.total(policy.weight_bits) - size <= 8
+    assert 0 <= constraint.total(policy.weight_bits) - size <= 16
+
+
+def test_no_file_is_larger_than_its_cost(tmp_path: Path) -> None:
+    """Where all channels share a zero point, each bit-width stores another one."""
+    widths = (2, 3, 4, 5, 6, 7, 8)
+    compression, stages = small_config(weight_bits=widths).compression, Stages(SilentProgress())
+    calibrated = CalibratedModel.prepare(small_network(), images(4), compression, 1, stages)
+    table, choices = calibrated.weight_table(widths, stages), calibrated.quantizable.choices(widths, (8,))
+    constraint = calibrated.costs(table).size_limit(WeightSizeBudget(bytes=10**6), choices)
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        bits = {group: int(random.choice(widths)) for group in choices}
+        weight_bits = {layer.name: bits[layer.group] for layer in calibrated.quantizable.layers}
+        model = calibrated.build(Policy(weight_bits, calibrated.activation_bits), table)
+        size = save_atomically(model, tmp_path).with_suffix(".bin").stat().st_size
+        assert 0 <= constraint.total(bits) - size <= 16
 
 
 def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
