@@ -1,7 +1,7 @@
 """Mixed-precision quantization of convolutional networks for OpenVINO, as a plugin for NNCF."""
 
 from nncf_mcq import precision_init, range_init
-from nncf_mcq.api import quantize
+from nncf_mcq.api import pareto, quantize
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
@@ -17,6 +17,7 @@ from nncf_mcq.errors import (
 )
 from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.model.algorithm import MixedClippingQuantization
+from nncf_mcq.pareto_front import ParetoFront
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
@@ -37,6 +38,7 @@ __all__ = [
     "MixedClippingQuantization",
     "NncfMcqError",
     "OutputError",
+    "ParetoFront",
     "Policy",
     "PolicyKey",
     "QuantizationError",
@@ -46,6 +48,7 @@ __all__ = [
     "distilled_dataset",
     "json_schema",
     "load_config",
+    "pareto",
     "parse_overrides",
     "precision_init",
     "quantize",

@@ -1,10 +1,8 @@
-"""`quantize`: the whole journey from a float model to a verified low-bit IR."""
+"""`quantize`: the whole journey from a float model to a verified low-bit IR; `pareto`: to those of all sizes."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +10,25 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
-from nncf_mcq.calibration.images import collect_images, iterate_images
-from nncf_mcq.config.output_files import FloatWeight
+from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.completion import VERIFICATION_IMAGES, Evaluate, Measure, complete
 from nncf_mcq.config.schema import Config, load_config
-from nncf_mcq.data.splits import NO_TARGET, Target
+from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.ir.float_weights import average_weight_bits, find_float_weights
+from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model import int8
-from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import FloatModel, to_openvino
-from nncf_mcq.model.samples import Arrays, Samples
-from nncf_mcq.pipeline.final_weights import make_final_weights
+from nncf_mcq.model.samples import Samples
+from nncf_mcq.pareto_front import FrontWork, ParetoFront, front_settings, open_front
 from nncf_mcq.pipeline.preparation import prepare
-from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.goal import check_goal
 from nncf_mcq.precision_init.study import StudyStorage
-from nncf_mcq.result import QuantizationResult, describe_layers, search_report
+from nncf_mcq.result import QuantizationResult, describe_layers
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
-from nncf_mcq.weights.histograms import weight_histograms
-
-VERIFICATION_IMAGES = 16
-"""Calibration images on which a saved file must equal the scored model."""
-
-Evaluate = Callable[[ov.CompiledModel], Mapping[str, float]]
-"""Metrics of a compiled model by name, e.g. `{"top1": 0.76}`; called for the float and the quantized model."""
 
 
 def quantize(
@@ -136,7 +125,7 @@ def quantize_normalized(
 
     stages = Stages(progress or SilentProgress())
     calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
-    measure = _Measure(runtime.threads, report_dataset, evaluate)
+    measure = Measure(runtime.threads, report_dataset, evaluate)
     if is_baseline:
         return _quantize_int8(float_model, calibration, settings, measure, stages)
 
@@ -155,32 +144,120 @@ def quantize_normalized(
     with stages.stage("precision search"):
         found = initializer.find_policy(task)
         search_score = task.evaluator.score(found.policy) if searches else None
-    policy = found.policy
+    return complete(found, search_score, prepared, task, settings, measure, stages)
 
-    final = make_final_weights(policy, prepared, task.evaluator, stages)
-    calibrated = prepared.calibrated
-    quantized = calibrated.build(policy, final.table)
-    latency = calibrated.check_latency(quantized, policy, stages)
-    with stages.stage("report"):
-        floats = find_float_weights(quantized, calibrated.quantizable, policy)
-        metrics = measure(float_model, quantized, prepared.costs, policy, floats)
-    return QuantizationResult(
-        model=quantized,
-        float_model=float_model,
-        policy=policy,
-        config=settings,
-        metrics=metrics,
-        layers=describe_layers(calibrated.quantizable, policy, final.table),
-        search=search_report(initializer.parameters.type, found, task, search_score, prepared.images, final, latency),
-        seconds=stages.seconds,
-        verification_images=calibration[:VERIFICATION_IMAGES],
-        histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),
-        float_weights=floats,
+
+def pareto(
+    model: FloatModel,
+    calibration_dataset: nncf.Dataset,
+    config: Config | Mapping[str, object] | str | Path | None = None,
+    *,
+    points: int = 10,
+    known: str | Path | None = None,
+    at: str | None = None,
+    example_input: Any = None,
+    search_dataset: nncf.Dataset | None = None,
+    search_targets: Sequence[Target] | None = None,
+    report_dataset: nncf.Dataset | None = None,
+    evaluate: Evaluate | Report | None = None,
+    score: ScoreChoice = None,
+    progress: ProgressReporter | None = None,
+    study_storage: str | Path | BaseStorage | None = None,
+) -> ParetoFront:
+    """Finds the front of file size against loss: policies of which no smaller one scores as well.
+
+    The sensitivities of the layers are measured once, and an integer program is solved for each of several sizes. The
+    precision initializer of the configuration and its budget are not used, only the bit-widths to choose from.
+
+    Args:
+        model: As in `quantize`.
+        calibration_dataset: As in `quantize`.
+        config: As in `quantize`; of the precision initializers, `ilp` and `greedy` say how sensitivities are measured.
+        points: Number of sizes, in geometric steps from the smallest file to the one with the largest bit-widths.
+        known: A pareto.json to go on from, which saves the search where it is of the same model, images and settings.
+        at: A size that will be taken: one that no policy has is an error before anything is searched.
+        example_input: As in `quantize`.
+        search_dataset: As in `quantize`.
+        search_targets: As in `quantize`, for the drop of the configured metrics.
+        report_dataset: As in `quantize`, for the models that are taken.
+        evaluate: As in `quantize`, for the models that are taken.
+        score: As in `quantize`.
+        progress: Shows progress; silent by default.
+        study_storage: As in `quantize`; a search of the same model, images and settings in it is gone on with.
+
+    Returns:
+        The front. `take("2.5MB")` makes the model of any size, `save(directory)` writes pareto.json.
+
+    Raises:
+        ConfigError: The configuration cannot be used.
+        BudgetError: No policy is as small as `at`.
+        DocumentError: `known` is no pareto.json.
+        QuantizationError: The model or the data cannot be quantized.
+    """
+    settings = load_config({} if config is None else config)
+    return pareto_normalized(
+        to_openvino(model, settings.sample_size, example_input),
+        calibration_dataset,
+        settings,
+        points=points,
+        known=known,
+        at=at,
+        search_dataset=search_dataset,
+        search_targets=search_targets,
+        report_dataset=report_dataset,
+        evaluate=evaluate,
+        score=score,
+        progress=progress,
+        study_storage=study_storage,
     )
 
 
+def pareto_normalized(
+    float_model: ov.Model,
+    calibration_dataset: nncf.Dataset,
+    settings: Config,
+    *,
+    points: int = 10,
+    known: str | Path | None = None,
+    at: str | None = None,
+    search_dataset: nncf.Dataset | None = None,
+    search_targets: Sequence[Target] | None = None,
+    report_dataset: nncf.Dataset | None = None,
+    evaluate: Evaluate | Report | None = None,
+    score: ScoreChoice = None,
+    progress: ProgressReporter | None = None,
+    study_storage: str | Path | BaseStorage | None = None,
+) -> ParetoFront:
+    """The front of a model that `to_openvino` has brought to its normal form; otherwise as `pareto`."""
+    if points < 2:
+        raise ConfigError("points", points, "at least 2 sizes")
+    settings = front_settings(settings)
+    compression, runtime = settings.compression, settings.runtime
+    storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
+    stages = Stages(progress or SilentProgress())
+    prepared = prepare(
+        float_model,
+        collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model),
+        compression,
+        runtime,
+        PRECISION_INITIALIZERS.create(compression.initializer.precision),
+        stages,
+        search_dataset=search_dataset,
+        search_targets=search_targets,
+        score=score,
+    )
+    work = FrontWork(
+        prepared,
+        prepared.task(stages, storage=storage),
+        settings,
+        Measure(runtime.threads, report_dataset, evaluate),
+        stages,
+    )
+    return open_front(work, points, known=None if known is None else Path(known), at=at)
+
+
 def _quantize_int8(
-    float_model: ov.Model, calibration: Samples, settings: Config, measure: _Measure, stages: Stages
+    float_model: ov.Model, calibration: Samples, settings: Config, measure: Measure, stages: Stages
 ) -> QuantizationResult:
     """The baseline: NNCF's own INT8."""
     ignored_scopes = settings.compression.ignored_scopes
@@ -202,46 +279,6 @@ def _quantize_int8(
         verification_images=calibration[:VERIFICATION_IMAGES],
         float_weights=floats,
     )
-
-
-@dataclass(frozen=True)
-class _Measure:
-    """Measures the float and the quantized model for the result; as in `quantize`."""
-
-    threads: int
-    report_dataset: nncf.Dataset | None
-    evaluate: Evaluate | Report | None
-
-    def __call__(
-        self,
-        float_model: ov.Model,
-        quantized: ov.Model,
-        costs: CostModel,
-        policy: Policy,
-        floats: Sequence[FloatWeight],
-    ) -> dict[str, dict[str, float]]:
-        metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
-        metrics["quantized"]["average_weight_bits"] = average_weight_bits(costs.quantizable, policy, floats)
-        metrics["quantized"]["bops"] = costs.bops(policy)
-        if self.report_dataset is not None:
-            report = Report(functools.partial(_unlabelled, self.report_dataset, float_model), {}, self.threads)
-            metrics["float"] |= report(float_model)
-            metrics["quantized"] |= report(quantized)
-        metrics["float"] |= self._evaluated(float_model)
-        metrics["quantized"] |= self._evaluated(quantized)
-        return metrics
-
-    def _evaluated(self, model: ov.Model) -> Mapping[str, float]:
-        if self.evaluate is None:
-            return {}
-        if isinstance(self.evaluate, Report):
-            return self.evaluate(model)
-        return self.evaluate(compile_model(model, self.threads))
-
-
-def _unlabelled(dataset: nncf.Dataset, model: ov.Model) -> Iterator[tuple[Arrays, int]]:
-    """The samples of a data set, without targets."""
-    return ((sample, NO_TARGET) for sample in iterate_images(dataset, model))
 
 
 def _open_storage(storage: str | Path | BaseStorage | None, name: str | None, resume: bool) -> StudyStorage | None:

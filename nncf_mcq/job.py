@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
-from nncf_mcq.api import quantize_normalized
+from nncf_mcq.api import pareto_normalized, quantize_normalized
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.output_files import DatasetReport, Origin
@@ -31,6 +31,7 @@ from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import ImageScore, Score, get_score
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
+from nncf_mcq.pareto_front import ParetoFront
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
@@ -149,7 +150,11 @@ class Job:
     def search_targets(self, splits: DatasetSplits) -> list[Target] | None:
         """The targets of the images that policies are scored on, where the goal needs them and all are known."""
         aim = self.config.compression.initializer.precision.aim
-        if aim is None or aim.metric is None or not splits.has_targets:
+        return None if aim is None or aim.metric is None else self._known_targets(splits)
+
+    def _known_targets(self, splits: DatasetSplits) -> list[Target] | None:
+        """The targets of the images that policies are scored on, where all are known."""
+        if not splits.has_targets:
             return None
         count, limit = len(splits.search), self.config.compression.initializer.num_init_samples
         used = min(count, limit) if splits.search is splits.calibration else count
@@ -244,6 +249,51 @@ class Job:
             resume=resume,
         )
         return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
+
+    def pareto(
+        self,
+        progress: ProgressReporter | None = None,
+        *,
+        points: int,
+        known: Path | None = None,
+        at: str | None = None,
+        study_storage: str | Path | BaseStorage | None = None,
+        origin: Origin | None = None,
+    ) -> ParetoFront:
+        """Finds the front of file size against loss; the models that are taken are measured on the test images.
+
+        Args:
+            progress: Shows progress.
+            points: See `nncf_mcq.pareto`, as for the others.
+            known: A pareto.json to go on from.
+            at: A size that will be taken.
+            study_storage: Where every score is kept.
+            origin: The command that asks for it, for the report and for results.
+
+        Raises:
+            ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
+        """
+        stages = Stages(progress or SilentProgress())
+        splits = self.load_dataset(stages)
+        model = self.openvino_model()
+        report = self.report(splits)
+        report.check(model)
+        calibration, search = _nncf_datasets(splits)
+        front = pareto_normalized(
+            model,
+            calibration,
+            self.config,
+            points=points,
+            known=known,
+            at=at,
+            search_dataset=search,
+            search_targets=self._known_targets(splits),
+            evaluate=report,
+            score=self.score(),
+            progress=progress,
+            study_storage=study_storage,
+        )
+        return front.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
 
 
 def _named_score(name: str) -> Score:

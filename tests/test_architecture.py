@@ -18,6 +18,8 @@ ORDER = (
         "precision_init",
         "pipeline",
         "result",
+        "completion",
+        "pareto_front",
         "api",
         "job",
         "summaries",
@@ -29,7 +31,7 @@ ORDER = (
 )
 """Modules and packages of `nncf_mcq`: each imports only itself and those before it."""
 
-ROOT_MODULES = {"__init__", "api", "job", "result", "worker", "policy", "errors"}
+ROOT_MODULES = {"__init__", "api", "completion", "job", "pareto_front", "result", "worker", "policy", "errors"}
 LONGEST = 400
 
 

@@ -24,6 +24,7 @@ POLICY_FILE: Final = "policy.json"
 UNSAVED_POLICY_FILE: Final = "policy.unsaved.json"
 """The policy of a model that could not be written, for want of room say."""
 
+PARETO_FILE: Final = "pareto.json"
 CONFIG_FILE: Final = "config.json"
 HISTOGRAM_FILE: Final = "histograms.json"
 
@@ -32,7 +33,9 @@ _Optional = Annotated[Part, BeforeValidator(lambda found: {} if found is None el
 """A part that may be null, which then says as much as an empty one."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Base of the documents and their parts; values do not change."""
+
     model_config = ConfigDict(frozen=True, extra="allow")
 
     def __getitem__(self, key: str) -> Any:
@@ -47,7 +50,7 @@ class _Record(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class LayerResult(_Record):
+class LayerResult(Record):
     """One quantizable layer.
 
     Attributes:
@@ -102,7 +105,7 @@ class LayerResult(_Record):
         return self.runtime_precision in INT8_PRECISIONS
 
 
-class FloatWeight(_Record):
+class FloatWeight(Record):
     """A constant of weights that stays in floating point.
 
     Attributes:
@@ -122,7 +125,7 @@ class FloatWeight(_Record):
     reason: str
 
 
-class DatasetReport(_Record):
+class DatasetReport(Record):
     """Where the images came from, and how many served for what.
 
     Attributes:
@@ -148,7 +151,7 @@ class DatasetReport(_Record):
     calibration_source: str | None = None
 
 
-class StorageReport(_Record):
+class StorageReport(Record):
     """Where a search is kept.
 
     Attributes:
@@ -160,7 +163,7 @@ class StorageReport(_Record):
     study: str
 
 
-class FinalWeightsReport(_Record):
+class FinalWeightsReport(Record):
     """Whether the sequential pass made the weights that ship.
 
     Attributes:
@@ -174,7 +177,7 @@ class FinalWeightsReport(_Record):
     kept: Literal["table", "sequential"] = "table"
 
 
-class LatencyReport(_Record):
+class LatencyReport(Record):
     """The latency of the policy, relative to all layers in int8.
 
     Attributes:
@@ -188,7 +191,7 @@ class LatencyReport(_Record):
     precision: str | None = None
 
 
-class GoalTrial(_Record):
+class GoalTrial(Record):
     """A policy that was tried for a goal, and what the search images tell of it.
 
     Attributes:
@@ -224,7 +227,7 @@ class GoalReport(GoalTrial):
     tried: tuple[GoalTrial, ...] = ()
 
 
-class SearchReport(_Record):
+class SearchReport(Record):
     """How the policy was found.
 
     Attributes:
@@ -254,7 +257,7 @@ class SearchReport(_Record):
     dataset: DatasetReport = DatasetReport()
 
 
-class Origin(_Record):
+class Origin(Record):
     """Origin of a result.
 
     Attributes:
@@ -266,14 +269,14 @@ class Origin(_Record):
     command: str
 
 
-class RunMetrics(_Record):
+class RunMetrics(Record):
     """Metrics of the float model and of the IR, by name; values that are not numbers are allowed and shown."""
 
     float: dict[str, Any] = {}
     quantized: dict[str, Any] = {}
 
 
-class Timing(_Record):
+class Timing(Record):
     """Time that a run took.
 
     Attributes:
@@ -283,7 +286,7 @@ class Timing(_Record):
     seconds: dict[str, float] = {}
 
 
-class VerificationReport(_Record):
+class VerificationReport(Record):
     """What was found when the written IR was read back.
 
     Attributes:
@@ -300,7 +303,7 @@ class VerificationReport(_Record):
     warnings: tuple[str, ...] = ()
 
 
-class RunResult(_Record):
+class RunResult(Record):
     """A `result.json`; only the layers are required.
 
     Attributes:
@@ -335,7 +338,7 @@ class RunResult(_Record):
         return (found, *self.verification.warnings)
 
 
-class LayerHistogram(_Record):
+class LayerHistogram(Record):
     """One layer's weights, each measured in its own channel's clip range, whose ends are -1 and 1.
 
     Channels have ranges of their own: only so do the thresholds, and the levels, of all of them coincide.
@@ -355,7 +358,7 @@ class LayerHistogram(_Record):
     largest: float
 
 
-class Histograms(_Record):
+class Histograms(Record):
     """A `histograms.json`.
 
     Attributes:

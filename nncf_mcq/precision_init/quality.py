@@ -41,14 +41,17 @@ class Interval:
         return Interval(factor * self.value, factor * self.error, factor * self.low, factor * self.high)
 
 
-def mean_interval(values: NDArray[np.floating], confidence: float) -> Interval:
+def mean_interval(values: NDArray[np.floating], confidence: float, *, is_distance: bool = False) -> Interval:
     """The interval of a mean.
 
     Args:
         values: (N,) of the images.
         confidence: One-sided, of each bound.
+        is_distance: Values are never negative, so that neither is their mean.
     """
     low, high = -mean_upper_bound(-values, confidence), mean_upper_bound(values, confidence)
+    if is_distance:
+        low = max(low, 0.0)
     return Interval(float(values.mean(dtype=np.float64)), standard_error(values), low, high)
 
 
@@ -92,7 +95,7 @@ class Divergence(Quality):
 
     def interval(self, outputs: Sequence[Arrays], confidence: float) -> Interval:
         """The mean, with bounds that allow for its skewed values."""
-        return mean_interval(kl_divergences(_first(outputs), self.reference), confidence)
+        return mean_interval(kl_divergences(_first(outputs), self.reference), confidence, is_distance=True)
 
 
 class Drop(Quality):

@@ -59,7 +59,8 @@ class SeparablePrecision(PrecisionInitializer):
             allowed = "measured with a latency budget: a layer in floating point also has a float input"
             raise ConfigError(f"{PRECISION_PATH}.sensitivity", kind, allowed)
 
-    def _sensitivities(self, task: PrecisionTask) -> Sensitivities:
+    def sensitivities(self, task: PrecisionTask) -> Sensitivities:
+        """Group and width to what it adds to the score: measured, or of second order."""
         if self.parameters.sensitivity == "measured":
             return measure_sensitivities(task, self.parameters.measured_widths)
         assert task.second_order is not None
@@ -73,7 +74,7 @@ class SeparablePrecision(PrecisionInitializer):
         # Before the sensitivities: what can be told in no time should not cost a search.
         quantity = None if aim is None else find_quantity(aim, task.evaluator.folds)
         constraints = [] if budget is None else task.costs.constraints(budget, task.choices)
-        sensitivities = self._sensitivities(task)
+        sensitivities = self.sensitivities(task)
         report = None
         if quantity is None:
             choice = self.choose(task, sensitivities, constraints)

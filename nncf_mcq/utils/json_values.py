@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -12,6 +13,11 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 """A JSON object that belongs to whoever gets it."""
 
 _ABSENT = object()
+
+
+def finite_or_none(value: float) -> float | None:
+    """The value as JSON has it, which knows no infinity and nothing that is not a number."""
+    return value if math.isfinite(value) else None
 
 
 def differences(wanted: Mapping[str, object], found: Mapping[str, object]) -> list[str]:

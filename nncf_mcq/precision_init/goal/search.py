@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from nncf_mcq.config.output_files import GoalReport, GoalTrial
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.goal.quantities import Estimate, Quantity
+from nncf_mcq.utils.json_values import finite_or_none
 
 TRIALS: Final = 8
 """Policies that are tried."""
@@ -33,9 +33,9 @@ class _Trial:
         estimate = self.estimate
         return GoalTrial(
             average_bits=self.average_bits,
-            value=_finite(estimate.value),
-            standard_error=_finite(estimate.error),
-            bound=_finite(estimate.bound),
+            value=finite_or_none(estimate.value),
+            standard_error=finite_or_none(estimate.error),
+            bound=finite_or_none(estimate.bound),
             kept=self.is_kept,
         )
 
@@ -105,8 +105,3 @@ def _report(quantity: Quantity, best: _Trial, tried: Iterable[_Trial]) -> GoalRe
         images=quantity.images,
         tried=tuple(trial.to_report() for trial in tried),
     )
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if math.isfinite(value) else None

@@ -35,7 +35,7 @@ SUBJECT = "subject"
 POLL_SECONDS = 0.5
 """How often a worker looks whether the search that it waits for has begun."""
 
-Mode = Literal["new", "resume", "join"]
+Mode = Literal["new", "resume", "continue", "join"]
 Result = TypeVar("Result")
 
 _PATH = "study_storage"
@@ -87,8 +87,9 @@ class StudyStorage:
     Args:
         storage: A journal file, a URL of Optuna (a relational database, or redis), or an Optuna storage. A journal file
             and its folder are made only when the search begins.
-        mode: new: begin a search. resume: go on with the newest one, or begin one where there is none. join: the same
-            for a worker, which waits for it.
+        mode: new: begin a search. resume: go on with the newest one, or begin one where there is none; refuse a storage
+            that holds only searches of other subjects. continue: the same, but begin a search beside those. join: as
+            resume for a worker, which waits for the search.
         name: Of the search; numbered by default.
         seconds: How long a worker waits.
 
@@ -126,7 +127,7 @@ class StudyStorage:
                 return self._join(subject)
             with uninterrupted():
                 connection = self._make()
-                found = self._find(connection, subject) if self._mode == "resume" else None
+                found = self._find(connection, subject) if self._mode in ("resume", "continue") else None
                 return self._begin(connection, subject) if found is None else self._load(connection, found)
 
     def _join(self, subject: Subject) -> StoredSearch:
@@ -182,13 +183,13 @@ class StudyStorage:
         return StoredSearch(name, self.location, StudyMemo(scores), self._mode, connection)
 
     def _find(self, connection: BaseStorage, subject: Subject) -> str | None:
-        """The newest search of the subject; None if there is no search at all."""
+        """The newest search of the subject; None if one may begin."""
         subjects = self._subjects(connection)
         newest_first = sorted(subjects, key=_number, reverse=True)
         for name in newest_first:
             if not subject.differences(subjects[name]):
                 return name
-        if not newest_first:
+        if not newest_first or self._mode == "continue":
             return None
         name = newest_first[0]
         remedy = "name that search's storage" if self._mode == "join" else "start a new search without resume"

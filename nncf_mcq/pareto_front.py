@@ -1,0 +1,244 @@
+"""The front of file size against loss of one model, and the quantized model of any size on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nncf_mcq.completion import Measure, complete
+from nncf_mcq.config.budget import Budget, WeightSizeBudget
+from nncf_mcq.config.output_files import PARETO_FILE, DatasetReport, Origin, Timing
+from nncf_mcq.config.pareto_file import ParetoPoint, ParetoReport
+from nncf_mcq.config.schema import Config
+from nncf_mcq.config.sizes import parse_size
+from nncf_mcq.errors import ConfigError, OutputError
+from nncf_mcq.model import int8
+from nncf_mcq.pipeline.preparation import Preparation
+from nncf_mcq.policy import FLOAT32_BITS, Policy
+from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.front import CONFIDENCE, FrontSearch, find_front, is_within
+from nncf_mcq.precision_init.ilp import IlpPrecision
+from nncf_mcq.precision_init.sensitivity import to_dict
+from nncf_mcq.precision_init.separable import SeparablePrecision
+from nncf_mcq.precision_init.shrinkage import Sensitivities
+from nncf_mcq.result import QuantizationResult, versions
+from nncf_mcq.utils.documents import DocumentError, read_document
+from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.json_values import finite_or_none
+from nncf_mcq.utils.progress import Stages
+
+_NO_LIMIT = WeightSizeBudget(average_bits=float(FLOAT32_BITS))
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FrontWork:
+    """What finding a front and taking a model from it need.
+
+    Attributes:
+        prepared: The preparation of the search.
+        task: Its task.
+        settings: The configuration, as `front_settings` makes it.
+        measure: Of the float and the quantized model.
+        stages: Reports the progress.
+    """
+
+    prepared: Preparation
+    task: PrecisionTask
+    settings: Config
+    measure: Measure
+    stages: Stages
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """Front of file size against loss.
+
+    Attributes:
+        report: Its points, as in pareto.json.
+    """
+
+    report: ParetoReport
+    _work: FrontWork = field(repr=False)
+    _search: FrontSearch = field(repr=False)
+    _seconds: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    def take(self, size: str) -> QuantizationResult:
+        """The quantized model of the best policy that is at most so large.
+
+        Of the front's policies and of that which the integer program finds for exactly this size, it is the one with
+        the lowest score.
+
+        Args:
+            size: Of the .bin, e.g. `2.5MB`, `900kB` or `2500000`, or `3.5bits` per weight.
+
+        Raises:
+            ConfigError: It is no size.
+            BudgetError: No policy is that small.
+        """
+        limit, work = parse_size(size), self._work
+        self._search.check(limit, size)
+        sensitivities = _sensitivities(self.report)
+        with work.stages.stage("policy of the size"):
+            exact = self._search.measure(self._search.choose(sensitivities, limit), sensitivities)
+            points = [point for point in self.report.points if is_within(limit, point.bytes, point.average_bits)]
+            best = find_front([*points, exact])[0][-1]
+        details = {
+            "size": size,
+            "sensitivities": to_dict(sensitivities),
+            "predicted_score": best.predicted_score,
+        }
+        found = PrecisionResult(Policy.from_dict(best.policy), details)
+        settings = _with_size(work.settings, WeightSizeBudget(bytes=best.bytes))
+        score = best.score.value
+        result = complete(found, score, work.prepared, work.task, settings, work.measure, work.stages)
+        return result.as_job(self.report.dataset, self._seconds, self.report.origin)
+
+    def as_job(self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None) -> ParetoFront:
+        """Returns the front of a whole job; see `QuantizationResult.as_job`."""
+        timing = Timing(seconds={**_rounded(seconds), **self.report.timing.seconds})
+        changed = {"dataset": dataset, "timing": timing} | ({} if origin is None else {"origin": origin})
+        return dataclasses.replace(self, report=self.report.model_copy(update=changed), _seconds=seconds)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes pareto.json, from which a model can be taken later without a search.
+
+        Args:
+            directory: Where to; made if it is missing.
+
+        Returns:
+            Its path.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        file = Path(directory).resolve() / PARETO_FILE
+        try:
+            write_text_atomically(file, json.dumps(self.report.to_dict(), indent=2) + "\n")
+        except OSError as error:
+            raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
+        return file
+
+
+def front_settings(settings: Config) -> Config:
+    """The configuration that a front is found with.
+
+    The method is the integer program, whatever the configuration says, and there is no budget. Bits of activations take
+    no place in a file: the largest are best.
+
+    Raises:
+        ConfigError: It is that of a baseline without bit-widths to choose from.
+    """
+    if settings.compression.algorithm == int8.ALGORITHM:
+        allowed = "mixed_clipping_quantization: the baseline has no bit-widths to choose from"
+        raise ConfigError("compression.algorithm", int8.ALGORITHM, allowed)
+    parameters = settings.compression.initializer.precision
+    kept: dict[str, Any] = {}
+    if isinstance(parameters, SeparablePrecision.Parameters):
+        kept = {"sensitivity": parameters.sensitivity, "measured_widths": parameters.measured_widths}
+    precision = IlpPrecision.Parameters(budget=Budget(weight_size=_NO_LIMIT), **kept)
+    compression = settings.compression
+    compression = compression.model_copy(
+        update={
+            "activations": compression.activations.model_copy(update={"bits": compression.activations.largest}),
+            "initializer": compression.initializer.model_copy(update={"precision": precision}),
+        }
+    )
+    return settings.model_copy(update={"compression": compression})
+
+
+def open_front(work: FrontWork, points: int, *, known: Path | None, at: str | None) -> ParetoFront:
+    """Finds the front, or reads one that was found before.
+
+    Args:
+        work: The preparation and the task.
+        points: Number of sizes that policies are found for.
+        known: A pareto.json; one of another model, other images or another configuration is not used.
+        at: A size that will be taken: one that no policy has should not cost a search.
+
+    Raises:
+        ConfigError: It is no size.
+        BudgetError: No policy is that small.
+        DocumentError: The file is no such front.
+        QuantizationError: No policy has a score.
+    """
+    search = FrontSearch(work.task, work.settings.metrics)
+    if at is not None:
+        search.check(parse_size(at), at)
+    report = None if known is None else _read(known, work)
+    return ParetoFront(_find(work, search, points) if report is None else report, work, search)
+
+
+def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
+    task, stages = work.task, work.stages
+    parameters = work.settings.compression.initializer.precision
+    assert isinstance(parameters, IlpPrecision.Parameters)
+    with stages.stage("sensitivities"):
+        sensitivities = IlpPrecision(parameters).sensitivities(task)
+    choices = search.ladder(sensitivities, count)
+    points: list[ParetoPoint] = []
+    with stages.stage("front", len(choices)) as advance:
+        for choice in choices:
+            points.append(search.measure(choice, sensitivities))
+            advance()
+    front, dominated = find_front(points)
+    return ParetoReport(
+        points=search.with_gains(front),
+        dominated=tuple(dominated),
+        confidence=CONFIDENCE,
+        images=work.prepared.images,
+        evaluations=task.evaluator.evaluations,
+        subject=work.prepared.subject.to_dict(),
+        sensitivities={
+            group: {bits: finite_or_none(value) for bits, value in values.items()}
+            for group, values in sensitivities.items()
+        },
+        timing=Timing(seconds=_rounded(stages.seconds)),
+        versions=versions(),
+    )
+
+
+def _read(file: Path, work: FrontWork) -> ParetoReport | None:
+    """The front in a file; None, with a warning, where it is about something else."""
+    report, task = read_document(file, ParetoReport), work.task
+    differences = work.prepared.subject.differences(report.subject)
+    if differences:
+        _logger.warning("%s has %s: the front is searched again", file, differences)
+        return None
+    if {group: tuple(values) for group, values in report.sensitivities.items()} != dict(task.choices):
+        raise DocumentError(file, "sensitivities: other layers or bit-widths than those of the model")
+    for index, point in enumerate(report.points):
+        try:
+            choice = task.group_bits(Policy.from_dict(point.policy).key)
+        except ConfigError as error:
+            raise DocumentError(file, f"points.{index}.{error}") from error
+        if choice is None:
+            raise DocumentError(file, f"points.{index}.policy: other layers or bit-widths than those of the model")
+    return report
+
+
+def _sensitivities(report: ParetoReport) -> Sensitivities:
+    return {
+        group: {bits: math.inf if value is None else value for bits, value in values.items()}
+        for group, values in report.sensitivities.items()
+    }
+
+
+def _with_size(settings: Config, size: WeightSizeBudget) -> Config:
+    """The configuration with which `quantize` finds a policy of this size."""
+    initializer = settings.compression.initializer
+    precision = initializer.precision.model_copy(update={"budget": Budget(weight_size=size)})
+    changed = settings.compression.model_copy(
+        update={"initializer": initializer.model_copy(update={"precision": precision})}
+    )
+    return settings.model_copy(update={"compression": changed})
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(value, 3) for stage, value in seconds.items()}
