@@ -12,7 +12,9 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.completion import VERIFICATION_IMAGES, Evaluate, Measure, complete
+from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.config.schema import Config, load_config
+from nncf_mcq.config.sizes import parse_size
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.ir.float_weights import find_float_weights
@@ -28,6 +30,7 @@ from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.goal import check_goal
 from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers
+from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 
@@ -232,6 +235,9 @@ def pareto_normalized(
     if points < 2:
         raise ConfigError("points", points, "at least 2 sizes")
     settings = front_settings(settings)
+    found_before = None if known is None else (Path(known), read_document(Path(known), ParetoReport))
+    if at is not None:
+        parse_size(at)
     compression, runtime = settings.compression, settings.runtime
     storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
     stages = Stages(progress or SilentProgress())
@@ -253,7 +259,7 @@ def pareto_normalized(
         Measure(runtime.threads, report_dataset, evaluate),
         stages,
     )
-    return open_front(work, points, known=None if known is None else Path(known), at=at)
+    return open_front(work, points, known=found_before, at=at)
 
 
 def _quantize_int8(

@@ -28,7 +28,7 @@ from nncf_mcq.precision_init.sensitivity import to_dict
 from nncf_mcq.precision_init.separable import SeparablePrecision
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.result import QuantizationResult, versions
-from nncf_mcq.utils.documents import DocumentError, read_document
+from nncf_mcq.utils.documents import DocumentError
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.json_values import finite_or_none
 from nncf_mcq.utils.progress import Stages
@@ -62,12 +62,16 @@ class ParetoFront:
 
     Attributes:
         report: Its points, as in pareto.json.
+        is_new: Whether it was searched for now, rather than read.
     """
 
     report: ParetoReport
+    is_new: bool
     _work: FrontWork = field(repr=False)
     _search: FrontSearch = field(repr=False)
+    _dataset: DatasetReport = field(default=DatasetReport(), repr=False)
     _seconds: Mapping[str, float] = field(default_factory=dict, repr=False)
+    _origin: Origin | None = field(default=None, repr=False)
 
     def take(self, size: str) -> QuantizationResult:
         """The quantized model of the best policy that is at most so large.
@@ -98,13 +102,16 @@ class ParetoFront:
         settings = _with_size(work.settings, WeightSizeBudget(bytes=best.bytes))
         score = best.score.value
         result = complete(found, score, work.prepared, work.task, settings, work.measure, work.stages)
-        return result.as_job(self.report.dataset, self._seconds, self.report.origin)
+        return result.as_job(self._dataset, self._seconds, self._origin)
 
     def as_job(self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None) -> ParetoFront:
         """Returns the front of a whole job; see `QuantizationResult.as_job`."""
-        timing = Timing(seconds={**_rounded(seconds), **self.report.timing.seconds})
-        changed = {"dataset": dataset, "timing": timing} | ({} if origin is None else {"origin": origin})
-        return dataclasses.replace(self, report=self.report.model_copy(update=changed), _seconds=seconds)
+        report = self.report
+        if self.is_new:
+            # One that was read keeps what is said of its search.
+            timing = Timing(seconds={**_rounded(seconds), **report.timing.seconds})
+            report = report.model_copy(update={"dataset": dataset, "timing": timing, "origin": origin})
+        return dataclasses.replace(self, report=report, _dataset=dataset, _seconds=seconds, _origin=origin)
 
     def save(self, directory: str | Path) -> Path:
         """Writes pareto.json, from which a model can be taken later without a search.
@@ -153,26 +160,27 @@ def front_settings(settings: Config) -> Config:
     return settings.model_copy(update={"compression": compression})
 
 
-def open_front(work: FrontWork, points: int, *, known: Path | None, at: str | None) -> ParetoFront:
-    """Finds the front, or reads one that was found before.
+def open_front(work: FrontWork, points: int, *, known: tuple[Path, ParetoReport] | None, at: str | None) -> ParetoFront:
+    """Finds the front, or takes one that was found before.
 
     Args:
         work: The preparation and the task.
         points: Number of sizes that policies are found for.
-        known: A pareto.json; one of another model, other images or another configuration is not used.
+        known: A pareto.json and what it holds; one of another model, other images or another configuration is not used.
         at: A size that will be taken: one that no policy has should not cost a search.
 
     Raises:
         ConfigError: It is no size.
         BudgetError: No policy is that small.
-        DocumentError: The file is no such front.
+        DocumentError: The file is about the same, but holds something else.
         QuantizationError: No policy has a score.
     """
     search = FrontSearch(work.task, work.settings.metrics)
     if at is not None:
         search.check(parse_size(at), at)
-    report = None if known is None else _read(known, work)
-    return ParetoFront(_find(work, search, points) if report is None else report, work, search)
+    report = known[1] if known is not None and _is_usable(*known, work) else None
+    is_new = report is None
+    return ParetoFront(_find(work, search, points) if report is None else report, is_new, work, search)
 
 
 def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
@@ -204,13 +212,13 @@ def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
     )
 
 
-def _read(file: Path, work: FrontWork) -> ParetoReport | None:
-    """The front in a file; None, with a warning, where it is about something else."""
-    report, task = read_document(file, ParetoReport), work.task
+def _is_usable(file: Path, report: ParetoReport, work: FrontWork) -> bool:
+    """Whether a front is about the same; a warning says what it is about, where it is something else."""
+    task = work.task
     differences = work.prepared.subject.differences(report.subject)
     if differences:
         _logger.warning("%s has %s: the front is searched again", file, differences)
-        return None
+        return False
     if {group: tuple(values) for group, values in report.sensitivities.items()} != dict(task.choices):
         raise DocumentError(file, "sensitivities: other layers or bit-widths than those of the model")
     for index, point in enumerate(report.points):
@@ -220,7 +228,7 @@ def _read(file: Path, work: FrontWork) -> ParetoReport | None:
             raise DocumentError(file, f"points.{index}.{error}") from error
         if choice is None:
             raise DocumentError(file, f"points.{index}.policy: other layers or bit-widths than those of the model")
-    return report
+    return True
 
 
 def _sensitivities(report: ParetoReport) -> Sensitivities:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 # In the order in which the help lists their commands.
-from nncf_mcq.cli import init, search, inspection, listings  # isort: skip
+from nncf_mcq.cli import init, search, pareto, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import INTERRUPTED, application, errors
 from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
-__all__ = ["application", "init", "inspection", "listings", "main", "search"]
+__all__ = ["application", "init", "inspection", "listings", "main", "pareto", "search"]
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from nncf_mcq.cli.arguments import (
 )
 from nncf_mcq.config.catalog import config_name
 from nncf_mcq.config.output_files import Origin
+from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.worker import work
@@ -71,13 +72,7 @@ def quantize(
         if job.initializer().searches and ("://" in storage or Path(storage).exists()):
             errors.print("the scores so far are stored: repeat the command with --resume to continue")
         raise
-    xml = result.save(output)
-    if as_json:
-        print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
-    elif not quiet:
-        console.print(result_table(result))
-        for line in result_lines(result, output):
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+    show_result(result, output, quiet=quiet, as_json=as_json)
 
 
 @application.command()
@@ -104,3 +99,14 @@ def worker(
     )
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def show_result(result: QuantizationResult, output: Path, *, quiet: bool, as_json: bool) -> None:
+    """Writes a result and prints it as the options say."""
+    xml = result.save(output)
+    if as_json:
+        print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
+    elif not quiet:
+        console.print(result_table(result))
+        for line in result_lines(result, output):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -98,7 +98,7 @@ def fixed_bytes(
 
 def _room_for_integers(quantizable: QuantizableModel) -> int:
     constants = sum(len(members[0].part_weights) for members in quantizable.groups.values())
-    return min(_INTEGERS_OF_A_WEIGHT * constants, 2**INT8_BITS)
+    return min(_INTEGERS_OF_A_WEIGHT * constants, 1 << INT8_BITS)
 
 
 def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:

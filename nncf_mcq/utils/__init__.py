@@ -6,9 +6,12 @@ from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import last_line
+from nncf_mcq.utils.pages import DARK, LIGHT, page_environment
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
 __all__ = [
+    "DARK",
+    "LIGHT",
     "ConsoleProgress",
     "DocumentError",
     "JsonObject",
@@ -18,6 +21,7 @@ __all__ = [
     "console_stage",
     "differences",
     "last_line",
+    "page_environment",
     "read_document",
     "silence_cuda_notice",
     "temporary_sibling",

@@ -29,11 +29,24 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: The file cannot be written; nothing is left behind.
     """
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """Writes a file as `write_text_atomically` does.
+
+    Args:
+        path: The file; its directory is created if it is missing.
+        content: The content.
+
+    Raises:
+        OSError: The file cannot be written; nothing is left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -9,11 +9,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 from plotly.offline import get_plotlyjs
 
 from nncf_mcq.config import FloatWeight, LayerResult
-from nncf_mcq.utils import write_text_atomically
+from nncf_mcq.utils import DARK, LIGHT, page_environment, write_text_atomically
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
 from openvino_eval.formats import (
@@ -39,7 +38,6 @@ from openvino_eval.report.figures import (
     weights_figure,
 )
 from openvino_eval.report.models import Overview, metric_label, overview, sentence
-from openvino_eval.report.palette import DARK, LIGHT
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
 from openvino_eval.run_result import Run
 
@@ -91,13 +89,7 @@ def render_report(
     Returns:
         A whole HTML document without references to other files.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("openvino_eval"),
-        autoescape=jinja2.select_autoescape(["j2"], default_for_string=True, default=True),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("openvino_eval")
     environment.filters.update(
         percent=format_percent,
         bytes=format_bytes,
@@ -122,8 +114,6 @@ def render_report(
         shared=_numbered(shared, "shared"),
         curves=_numbered(curves, "search"),
         sections=sections,
-        light=LIGHT,
-        dark=DARK,
         palettes=_script_json({"light": LIGHT, "dark": DARK}),
         plotly=_compressed_plotly(),
     )

@@ -10,6 +10,7 @@ import plotly.graph_objects
 import pytest
 
 from nncf_mcq.config.output_files import Histograms, RunResult
+from nncf_mcq.utils import DARK, LIGHT
 from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import LayerTime, measure_layer_times
@@ -24,7 +25,6 @@ from openvino_eval.report.figures import (
 )
 from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
-from openvino_eval.report.palette import DARK, LIGHT
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
 from openvino_eval.run_result import Run, load_run
 from openvino_eval.runtime import Precision

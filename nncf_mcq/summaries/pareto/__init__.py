@@ -1,0 +1,6 @@
+"""A front of file size against loss: for the terminal, as a picture, and as a page."""
+
+from nncf_mcq.summaries.pareto.files import write_front
+from nncf_mcq.summaries.pareto.table import front_lines, front_table
+
+__all__ = ["front_lines", "front_table", "write_front"]
