@@ -90,7 +90,11 @@ def test_a_size_is_taken_without_another_search(folder: Path) -> None:
     assert "sensitivities" not in done.stderr
     printed = json.loads(done.stdout)
     assert printed.pop("model") == str(folder / "model.xml")
-    assert printed == json.loads((folder / "result.json").read_text())
+    written = json.loads((folder / "result.json").read_text())
+    # Relative to the file.
+    assert written["search"].pop("storage")["location"] == "study.journal"
+    assert printed["search"].pop("storage")["location"] == str(folder / "study.journal")
+    assert printed == written
     assert printed["verified"]
     assert printed["metrics"]["quantized"]["top1"] > 0.3
     assert printed["origin"]["command"].endswith(" --json")

@@ -36,7 +36,7 @@ def render(report: ParetoReport) -> str:
             lead=_lead(report),
             picture=draw_for_page(report),
             headings=[quality_heading(name) for name in names],
-            points=[_row(point, names) | {"clear": point.bytes not in doubtful} for point in report.points],
+            points=[_row(point, names) | {"is_clear": point.bytes not in doubtful} for point in report.points],
             dominated=[_row(point, names) for point in report.dominated],
             confidence=f"{100 * report.confidence:g} %",
             images=report.images,
