@@ -23,6 +23,7 @@ from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, versions
+from nncf_mcq.training import TrainingModule, finish_training, prepare_training
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
@@ -43,14 +44,17 @@ __all__ = [
     "PolicyKey",
     "QuantizationError",
     "QuantizationResult",
+    "TrainingModule",
     "VerificationError",
     "datasets",
     "distilled_dataset",
+    "finish_training",
     "json_schema",
     "load_config",
     "pareto",
     "parse_overrides",
     "precision_init",
+    "prepare_training",
     "quantize",
     "range_init",
     "versions",

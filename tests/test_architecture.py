@@ -21,6 +21,7 @@ ORDER = (
         "completion",
         "pareto_front",
         "api",
+        "training",
         "job",
         "summaries",
         "worker",

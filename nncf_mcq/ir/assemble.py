@@ -50,7 +50,7 @@ def assemble(
                 keep_float(operations[member.name], member, kept)
             continue
         entry = table[members[0].name, policy.weight_bits[members[0].name]]
-        weights = _weights(members[0], entry, packed_weight if packed else int8_weight)
+        weights = quantized_weights(members[0], entry, packed=packed)
         for member in members:
             operation = operations[member.name]
             set_weights(operation, member, weights)
@@ -115,7 +115,15 @@ def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False
     return more + sum(2 * count if bits == FLOAT_CHOICE else packed_bytes(count, bits) for count in layer.part_weights)
 
 
-def _weights(layer: QuantizableLayer, entry: QuantizedWeight, make: Callable[..., ov.Node]) -> list[ov.Node]:
+def quantized_weights(layer: QuantizableLayer, entry: QuantizedWeight, *, packed: bool = True) -> list[ov.Node]:
+    """The nodes that a layer's weight inputs read.
+
+    Args:
+        layer: The layer.
+        entry: Its weights.
+        packed: As in `assemble`.
+    """
+    make: Callable[..., ov.Node] = packed_weight if packed else int8_weight
     shape = layer.channel_shape()
     scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
     if np.all(scale == scale.flat[0]):

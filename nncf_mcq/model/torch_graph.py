@@ -54,25 +54,31 @@ class TorchGraph(torch.nn.Module):
     Args:
         model: A float model with static shapes, the batch in the first dimension of each input where it is to be run
             with other batches; not edited.
+        functions: Friendly names of operations to what computes them, instead of their own function.
 
     Raises:
         QuantizationError: The model's shapes are dynamic, or an operation is not supported.
     """
 
-    def __init__(self, model: ov.Model) -> None:
+    def __init__(self, model: ov.Model, functions: Mapping[str, Function] | None = None) -> None:
         super().__init__()
         if model.is_dynamic():
             raise QuantizationError("the model's shapes are dynamic: reshape it first, if it can be")
         self._input_shapes = input_shapes(model)
         if not all(self._input_shapes):
             raise QuantizationError("the model's input is a scalar: a batch is needed")
-        self._steps, constants, self._results = _read(model)
+        self._steps, constants, self._results = _read(model, functions or {})
         self._constants = tuple(constants)
         for number, value in constants.items():
             self.register_buffer(f"constant_{number}", value, persistent=False)
         self._weights = {
             step.name: [step.inputs[port] for port in step.weight_ports] for step in self._steps if step.weight_ports
         }
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the operations with constant weights, in topological order."""
+        return tuple(self._weights)
 
     def weight(self, name: str) -> Tensor:
         """The constant weight of an operation, in the operation's own shape; not to be edited.
@@ -180,7 +186,9 @@ def _as_sequence(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return (results,) if isinstance(results, Tensor) else results
 
 
-def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[int, ...]]:
+def _read(
+    model: ov.Model, functions: Mapping[str, Function]
+) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[int, ...]]:
     """The steps in topological order, the constants that they read, and the results' numbers; inputs have the first."""
     folded = model.clone()
     for operation in folded.get_ops():
@@ -206,7 +214,7 @@ def _read(model: ov.Model) -> tuple[tuple[_Step, ...], dict[int, Tensor], tuple[
         if kind == "Constant":
             constants[computed[0]] = _tensor(operation)
             continue
-        function = to_function(operation)
+        function = functions.get(operation.get_friendly_name()) or to_function(operation)
         if read and all(number in constants for number in read):
             # OpenVINO does not fold what it would rather store, e.g. the decompression of float16 weights.
             results = _as_sequence(function(*(constants[number] for number in read)))

@@ -30,7 +30,8 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[ov.Node],
 def _clamp(operation: ov.Node) -> Function:
     attributes = operation.get_attributes()
     low, high = float(attributes["min"]), float(attributes["max"])
-    return lambda value: value.clamp(low, high)
+    # As `clamp`, whose gradient takes three times as long.
+    return lambda value: F.hardtanh(value, low, high)
 
 
 def _convert(operation: ov.Node) -> Function:

@@ -1,0 +1,7 @@
+"""Fine-tuning: a quantized model as a PyTorch module that trains in any loop, and back."""
+
+from nncf_mcq.training.completion import finish_training
+from nncf_mcq.training.module import TrainingModule
+from nncf_mcq.training.preparation import prepare_training
+
+__all__ = ["TrainingModule", "finish_training", "prepare_training"]
