@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import logging
@@ -194,6 +195,33 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert blocks
     assert (tmp_path / "quantized" / "model.xml").is_file()
     assert isinstance(names["nncf"], type(nncf))
+
+
+def test_training_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    arrays = images_of(8)
+    images = [torch.from_numpy(array[0]) for array in arrays]
+    names: dict[str, Any] = {
+        "__name__": "training",
+        "model": Network(),
+        "loader": list(arrays),
+        "transform_func": lambda item: item,
+        "images": images,
+        "batches": torch.stack(images).split(3),
+    }
+    missing = []
+    for block in fenced(ROOT / "docs" / "training.md", "python"):
+        if block.title and importlib.util.find_spec(block.title) is None:
+            missing.append(block.title)
+            continue
+        before = names.get("trained")
+        exec(compile(block.text, "training.md", "exec", dont_inherit=True), names)
+        assert names["trained"] is not before
+        assert isinstance(names["trained"], nncf_mcq.QuantizationResult)
+    assert (tmp_path / "trained" / "model.xml").is_file()
+    if missing:
+        pytest.skip(f"the plain loop ran; not installed: {', '.join(missing)}")
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
