@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,29 +114,26 @@ def measure(job: Job, bits: int, images: int | None, stages: Stages) -> Losses:
     reference = ModelRunner.compile(model, runtime.threads)(test)
     score = choose_scores(describe_outputs(model), reference, job.score())
 
-    def lowered(is_low: Callable[[QuantizableLayer], bool]) -> float:
-        weights = {layer.name: bits if is_low(layer) else INT8_BITS for layer in quantizable.layers}
+    def lowered(names: Collection[str]) -> float:
+        weights = {layer.name: bits if layer.name in names else INT8_BITS for layer in quantizable.layers}
         quantized = calibrated.build(Policy(weights, calibrated.activation_bits), table, packed=False)
+        advance()
         return score(ModelRunner.compile(quantized, runtime.threads)(test), reference)
 
-    kinds = sorted({layer.kind for layer in quantizable.layers})
+    kinds: dict[str, list[str]] = {}
+    for layer in sorted(quantizable.layers, key=lambda layer: layer.kind):
+        kinds.setdefault(layer.kind, []).append(layer.name)
     groups = list(quantizable.groups.values())
-    found: list[LayerLoss] = []
     with stages.stage("layers alone", len(groups) + len(kinds) + 2) as advance:
-        base = lowered(lambda layer: False)
-        advance()
-        together = lowered(lambda layer: True) - base
-        advance()
-        for members in groups:
-            first, names = members[0], {member.name for member in members}
-            loss = lowered(lambda layer, names=names: layer.name in names) - base  # type: ignore[misc]
-            found.append(LayerLoss(first.name, first.kind, (first.groups, first.rows, first.columns), loss))
-            advance()
-        by_kind: dict[str, float] = {}
-        for kind in kinds:
-            by_kind[kind] = lowered(lambda layer, kind=kind: layer.kind == kind) - base  # type: ignore[misc]
-            advance()
+        base = lowered(())
+        together = lowered([layer.name for layer in quantizable.layers]) - base
+        found = [_layer_loss(members[0], lowered([member.name for member in members]) - base) for members in groups]
+        by_kind = {kind: lowered(names) - base for kind, names in kinds.items()}
     return Losses(bits, len(samples), base, together, tuple(found), by_kind)
+
+
+def _layer_loss(layer: QuantizableLayer, loss: float) -> LayerLoss:
+    return LayerLoss(layer.name, layer.kind, (layer.groups, layer.rows, layer.columns), loss)
 
 
 def tables(losses: Losses, rows: int) -> list[Table]:

@@ -229,11 +229,7 @@ class Job:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
         stages = Stages(progress or SilentProgress())
-        splits = self.load_dataset(stages)
-        model = self.openvino_model()
-        report = self.report(splits)
-        # The report comes last: a metric of another kind of model should not cost a search.
-        report.check(model)
+        splits, model, report = self._inputs(stages)
         calibration, search = _nncf_datasets(splits)
         result = quantize_normalized(
             model,
@@ -274,10 +270,7 @@ class Job:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
         stages = Stages(progress or SilentProgress())
-        splits = self.load_dataset(stages)
-        model = self.openvino_model()
-        report = self.report(splits)
-        report.check(model)
+        splits, model, report = self._inputs(stages)
         calibration, search = _nncf_datasets(splits)
         front = pareto_normalized(
             model,
@@ -294,6 +287,15 @@ class Job:
             study_storage=study_storage,
         )
         return front.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
+
+    def _inputs(self, stages: Stages) -> tuple[DatasetSplits, ov.Model, Report]:
+        """The images, the model, and the measurement on the test images, which suits the model."""
+        splits = self.load_dataset(stages)
+        model = self.openvino_model()
+        report = self.report(splits)
+        # Before anything else: it is measured last, and a metric of another kind of model should not cost a search.
+        report.check(model)
+        return splits, model, report
 
 
 def _named_score(name: str) -> Score:
