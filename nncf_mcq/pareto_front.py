@@ -109,7 +109,7 @@ class ParetoFront:
         report = self.report
         if self.is_new:
             # One that was read keeps what is said of its search.
-            timing = Timing(seconds={**_rounded(seconds), **report.timing.seconds})
+            timing = Timing.of({**seconds, **report.timing.seconds})
             report = report.model_copy(update={"dataset": dataset, "timing": timing, "origin": origin})
         return dataclasses.replace(self, report=report, _dataset=dataset, _seconds=seconds, _origin=origin)
 
@@ -207,7 +207,7 @@ def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
             group: {bits: finite_or_none(value) for bits, value in values.items()}
             for group, values in sensitivities.items()
         },
-        timing=Timing(seconds=_rounded(stages.seconds)),
+        timing=Timing.of(stages.seconds),
         versions=versions(),
     )
 
@@ -246,7 +246,3 @@ def _with_size(settings: Config, size: WeightSizeBudget) -> Config:
         update={"initializer": initializer.model_copy(update={"precision": precision})}
     )
     return settings.model_copy(update={"compression": changed})
-
-
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {stage: round(value, 3) for stage, value in seconds.items()}

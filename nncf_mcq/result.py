@@ -196,7 +196,7 @@ class QuantizationResult:
             layers=tuple(self.layers),
             float_weights=tuple(self.float_weights),
             search=self.search,
-            timing=Timing(seconds={stage: round(value, 3) for stage, value in self.seconds.items()}),
+            timing=Timing.of(self.seconds),
             versions=versions(),
             origin=self.origin,
         )

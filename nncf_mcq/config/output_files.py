@@ -285,6 +285,15 @@ class Timing(Record):
 
     seconds: dict[str, float] = {}
 
+    @classmethod
+    def of(cls, seconds: Mapping[str, float]) -> Timing:
+        """The times as they are written, in milliseconds at the finest.
+
+        Args:
+            seconds: By stage, as measured.
+        """
+        return cls(seconds={stage: round(value, 3) for stage, value in seconds.items()})
+
 
 class VerificationReport(Record):
     """What was found when the written IR was read back.
