@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import openvino as ov
 from optuna.storages import BaseStorage
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.completion import VERIFICATION_IMAGES, Evaluate, Measure, complete
+from nncf_mcq.completion import VERIFICATION_IMAGES, Evaluate, Measure, complete, with_costs
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.sizes import parse_size
@@ -146,7 +147,12 @@ def quantize_normalized(
     task = prepared.task(stages, storage=storage)
     with stages.stage("precision search"):
         found = initializer.find_policy(task)
-        search_score = task.evaluator.score(found.policy) if searches else None
+        search_score: float | None = None
+        try:
+            search_score = task.evaluator.score(found.policy) if searches else None
+        except KeyboardInterrupt:
+            # The policy of an integer program was chosen from others' scores: it is used without its own.
+            found = dataclasses.replace(found, ended_by="interrupted")
     return complete(found, search_score, prepared, task, settings, measure, stages)
 
 
@@ -272,7 +278,7 @@ def _quantize_int8(
     with stages.stage("report"):
         floats = find_float_weights(quantized, quantizable, policy)
         costs = CostModel(quantizable, policy.activation_bits, None)
-        metrics = measure(float_model, quantized, costs, policy, floats)
+        metrics = with_costs(measure(float_model, quantized), costs, policy, floats)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import nncf
 import openvino as ov
@@ -14,10 +16,11 @@ from nncf_mcq.config.output_files import FloatWeight
 from nncf_mcq.config.schema import Config
 from nncf_mcq.data.splits import NO_TARGET
 from nncf_mcq.ir.float_weights import average_weight_bits, find_float_weights
+from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.samples import Arrays
-from nncf_mcq.pipeline.final_weights import make_final_weights
+from nncf_mcq.pipeline.final_weights import FinalWeights, make_final_weights
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
@@ -26,8 +29,13 @@ from nncf_mcq.result import QuantizationResult, describe_layers, search_report
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.histograms import weight_histograms
 
+_logger = logging.getLogger(__name__)
+
 VERIFICATION_IMAGES = 16
 """Calibration images on which a saved file must equal the scored model."""
+
+Metrics: TypeAlias = dict[str, dict[str, float]]
+"""`float` and `quantized`: metric name to value."""
 
 Evaluate = Callable[[ov.CompiledModel], Mapping[str, float]]
 """Metrics of a compiled model by name, e.g. `{"top1": 0.76}`; called for the float and the quantized model."""
@@ -44,6 +52,9 @@ def complete(
 ) -> QuantizationResult:
     """Makes the final weights of a policy, builds its model and measures it.
 
+    After a search that its time limit ended, the sequential pass is left out. After Ctrl-C, in the search or here, all
+    is left out that computes anything anew: the model is the one that was scored. The result says what was left out.
+
     Args:
         found: The policy, and how it was found.
         search_score: Of the policy, where policies are scored.
@@ -53,29 +64,71 @@ def complete(
         measure: Of the float and the quantized model.
         stages: Reports the progress.
     """
-    policy, calibrated = found.policy, prepared.calibrated
-    float_model = calibrated.quantizable.model
-    final = make_final_weights(policy, prepared, task.evaluator, stages)
-    quantized = calibrated.build(policy, final.table)
-    latency = calibrated.check_latency(quantized, policy, stages)
-    with stages.stage("report"):
+    policy, calibrated, fold = found.policy, prepared.calibrated, prepared.folds[0]
+    ended_by, final = found.ended_by, FinalWeights(fold.table)
+    quantized: ov.Model | None = None
+    latency: LatencyCheck | None = None
+    floats: list[FloatWeight] | None = None
+    measured: Metrics | None = None
+    try:
+        if ended_by != "interrupted":
+            # A time limit is for what takes long: the images are measured all the same.
+            final = make_final_weights(policy, prepared, task.evaluator, stages, sequential=ended_by is None)
+            quantized = calibrated.build(policy, final.table)
+            latency = calibrated.check_latency(quantized, policy, stages)
+            with stages.stage("report"):
+                floats = find_float_weights(quantized, calibrated.quantizable, policy)
+                measured = measure(calibrated.quantizable.model, quantized)
+    except KeyboardInterrupt:
+        ended_by = "interrupted"
+        _logger.warning("interrupted: the policy that was found is saved without what was still to do")
+    if quantized is None:
+        # As it was scored: nothing is computed again.
+        final = FinalWeights(fold.table)
+        quantized = fold.calibrated.build(policy, fold.table)
+    left_out = {
+        "sequential pass": prepared.sequential and final.sequential_score is None,
+        "weights made from all calibration images": final.table is fold.table and fold.calibrated is not calibrated,
+        "latency": calibrated.limit is not None and latency is None,
+        "test images": measure.has_images and measured is None,
+    }
+    if floats is None:
         floats = find_float_weights(quantized, calibrated.quantizable, policy)
-        metrics = measure(float_model, quantized, prepared.costs, policy, floats)
     compression = settings.compression
-    method = compression.initializer.precision.type
+    search = search_report(
+        compression.initializer.precision.type, found, task, search_score, prepared.images, final, latency
+    )
+    if ended_by is not None:
+        words = tuple(what for what, is_left_out in left_out.items() if is_left_out)
+        search = search.model_copy(update={"ended_by": ended_by, "left_out": words})
     return QuantizationResult(
         model=quantized,
-        float_model=float_model,
+        float_model=calibrated.quantizable.model,
         policy=policy,
         config=settings,
-        metrics=metrics,
+        metrics=with_costs({} if measured is None else measured, prepared.costs, policy, floats),
         layers=describe_layers(calibrated.quantizable, policy, final.table),
-        search=search_report(method, found, task, search_score, prepared.images, final, latency),
+        search=search,
         seconds=stages.seconds,
         verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),
         float_weights=floats,
     )
+
+
+def with_costs(
+    measured: Mapping[str, Mapping[str, float]], costs: CostModel, policy: Policy, floats: Sequence[FloatWeight]
+) -> Metrics:
+    """The metrics of a result: bits and bit operations of the policy, and what was measured.
+
+    Args:
+        measured: `float` and `quantized`: metric name to value; either may be missing.
+        costs: Of the model's policies.
+        policy: The policy.
+        floats: The weights that stay in floating point.
+    """
+    bits = {"average_weight_bits": average_weight_bits(costs.quantizable, policy, floats), "bops": costs.bops(policy)}
+    return {"float": {**measured.get("float", {})}, "quantized": {**bits, **measured.get("quantized", {})}}
 
 
 @dataclass(frozen=True)
@@ -86,17 +139,13 @@ class Measure:
     report_dataset: nncf.Dataset | None
     evaluate: Evaluate | Report | None
 
-    def __call__(
-        self,
-        float_model: ov.Model,
-        quantized: ov.Model,
-        costs: CostModel,
-        policy: Policy,
-        floats: Sequence[FloatWeight],
-    ) -> dict[str, dict[str, float]]:
-        metrics: dict[str, dict[str, float]] = {"float": {}, "quantized": {}}
-        metrics["quantized"]["average_weight_bits"] = average_weight_bits(costs.quantizable, policy, floats)
-        metrics["quantized"]["bops"] = costs.bops(policy)
+    @property
+    def has_images(self) -> bool:
+        """Whether there is anything to measure on."""
+        return self.report_dataset is not None or self.evaluate is not None
+
+    def __call__(self, float_model: ov.Model, quantized: ov.Model) -> Metrics:
+        metrics: Metrics = {"float": {}, "quantized": {}}
         if self.report_dataset is not None:
             report = Report(functools.partial(_unlabelled, self.report_dataset, float_model), {}, self.threads)
             metrics["float"] |= report(float_model)

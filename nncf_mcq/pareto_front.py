@@ -13,7 +13,7 @@ from typing import Any
 
 from nncf_mcq.completion import Measure, complete
 from nncf_mcq.config.budget import Budget, WeightSizeBudget
-from nncf_mcq.config.output_files import PARETO_FILE, DatasetReport, Origin, Timing
+from nncf_mcq.config.output_files import PARETO_FILE, DatasetReport, Origin, SearchEnd, Timing
 from nncf_mcq.config.pareto_file import ParetoPoint, ParetoReport
 from nncf_mcq.config.schema import Config
 from nncf_mcq.config.sizes import parse_size
@@ -85,20 +85,29 @@ class ParetoFront:
         Raises:
             ConfigError: It is no size.
             BudgetError: No policy is that small.
+            KeyboardInterrupt: Ctrl-C, also while the front was found, and no policy that small has been scored.
         """
         limit, work = parse_size(size), self._work
         self._search.check(limit, size)
         sensitivities = _sensitivities(self.report)
-        with work.stages.stage("policy of the size"):
-            exact = self._search.measure(self._search.choose(sensitivities, limit), sensitivities)
-            points = [point for point in self.report.points if is_within(limit, point.bytes, point.average_bits)]
-            best = find_front([*points, exact])[0][-1]
+        ended_by = self.report.ended_by
+        points = [point for point in self.report.points if is_within(limit, point.bytes, point.average_bits)]
+        try:
+            if ended_by is None:
+                with work.stages.stage("policy of the size"):
+                    choice = self._search.choose(sensitivities, limit)
+                    points.append(self._search.measure(choice, sensitivities))
+        except KeyboardInterrupt:
+            ended_by = "interrupted"
+        if not points:
+            raise KeyboardInterrupt
+        best = find_front(points)[0][-1]
         details = {
             "size": size,
             "sensitivities": to_dict(sensitivities),
             "predicted_score": best.predicted_score,
         }
-        found = PrecisionResult(Policy.from_dict(best.policy), details)
+        found = PrecisionResult(Policy.from_dict(best.policy), details, ended_by=ended_by)
         settings = _with_size(work.settings, WeightSizeBudget(bytes=best.bytes))
         score = best.score.value
         result = complete(found, score, work.prepared, work.task, settings, work.measure, work.stages)
@@ -191,12 +200,19 @@ def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
         sensitivities = IlpPrecision(parameters).sensitivities(task)
     choices = search.ladder(sensitivities, count)
     points: list[ParetoPoint] = []
-    with stages.stage("front", len(choices)) as advance:
-        for choice in choices:
-            points.append(search.measure(choice, sensitivities))
-            advance()
+    ended_by: SearchEnd | None = None
+    try:
+        with stages.stage("front", len(choices)) as advance:
+            for choice in choices:
+                points.append(search.measure(choice, sensitivities))
+                advance()
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        ended_by = "interrupted"
+        _logger.warning("interrupted: the front has %d of %d sizes", len(points), len(choices))
     front, dominated = find_front(points)
-    return ParetoReport(
+    report = ParetoReport(
         points=search.with_gains(front),
         dominated=tuple(dominated),
         confidence=CONFIDENCE,
@@ -210,12 +226,16 @@ def _find(work: FrontWork, search: FrontSearch, count: int) -> ParetoReport:
         timing=Timing.of(stages.seconds),
         versions=versions(),
     )
+    return report if ended_by is None else report.model_copy(update={"ended_by": ended_by})
 
 
 def _is_usable(file: Path, report: ParetoReport, work: FrontWork) -> bool:
     """Whether a front is about the same; a warning says what it is about, where it is something else."""
     task = work.task
     differences = work.prepared.subject.differences(report.subject)
+    if report.ended_by is not None:
+        _logger.warning("%s is of a search that was interrupted: it goes on", file)
+        return False
     if differences:
         _logger.warning("%s has %s: the front is searched again", file, differences)
         return False

@@ -16,6 +16,7 @@ import pytest
 from nncf_mcq import BudgetError, Config, ConfigError, ParetoFront, Policy, load_config, pareto, quantize
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.precision_init.study import StudyStorage
+from nncf_mcq.summaries.pareto import front_lines
 from nncf_mcq.testing.networks import images, small_config, small_network
 from nncf_mcq.utils.documents import DocumentError, read_document
 from nncf_mcq.utils.progress import SilentProgress
@@ -237,6 +238,27 @@ def test_a_search_that_was_interrupted_goes_on(front: ParetoFront, tmp_path: Pat
     result = found.take(str(front.report.points[0].bytes))
     assert result.search.evaluations_of["resumed"] >= 5
     assert StudyStorage(storage)
+
+
+def test_a_front_that_is_interrupted_has_the_sizes_so_far(front: ParetoFront, tmp_path: Path) -> None:
+    class Interrupted(Stages):
+        def update(self, done: int, total: int) -> None:
+            if self.names[-1] == "front" and done == 3:
+                raise KeyboardInterrupt
+
+    storage = tmp_path / "study.journal"
+    found = find(study_storage=storage, progress=Interrupted())
+    points = [*found.report.points, *found.report.dominated]
+    assert (len(points), found.report.ended_by) == (3, "interrupted")
+    assert "sizes are missing" in " ".join(front_lines(found.report, []))
+    result = found.take(str(max(point.bytes for point in points)))
+    assert (result.search.ended_by, result.search.score) == ("interrupted", found.report.points[-1].score.value)
+    result.save(tmp_path / "model")
+    # It is not taken for a whole one.
+    file = found.save(tmp_path)
+    again = find(study_storage=storage, known=file)
+    assert again.is_new
+    assert again.report.points == front.report.points
 
 
 def test_labels_tell_the_drop_of_the_metrics() -> None:

@@ -6,9 +6,10 @@ import sys
 
 # In the order in which the help lists their commands.
 from nncf_mcq.cli import init, search, pareto, inspection, listings  # isort: skip
-from nncf_mcq.cli.application import INTERRUPTED, application, errors
+from nncf_mcq.cli.application import application, errors
 from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
 __all__ = ["application", "init", "inspection", "listings", "main", "pareto", "search"]
@@ -17,19 +18,20 @@ __all__ = ["application", "init", "inspection", "listings", "main", "pareto", "s
 def main() -> None:
     """Entry point: a user's mistake, or a file that cannot be written, is one message on standard error and code 2."""
     silence_cuda_notice()
-    try:
-        load_plugins()
-        application()
-    except NncfMcqError as error:
-        errors.print(f"error: {error}", markup=False)
-        sys.exit(2)
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        errors.print(f"error: {where}{error.strerror or error}", markup=False)
-        sys.exit(2)
-    except (KeyboardInterrupt, SystemExit) as error:
-        # Typer turns Ctrl-C into an exit.
-        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
-            raise
-        errors.print("interrupted")
-        sys.exit(INTERRUPTED)
+    with stoppable() as ending:
+        try:
+            load_plugins()
+            application()
+        except NncfMcqError as error:
+            errors.print(f"error: {error}", markup=False)
+            sys.exit(2)
+        except OSError as error:
+            where = "" if error.filename is None else f"{error.filename}: "
+            errors.print(f"error: {where}{error.strerror or error}", markup=False)
+            sys.exit(2)
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Typer turns Ctrl-C into an exit.
+            if isinstance(error, SystemExit) and error.code != INTERRUPTED:
+                raise
+            errors.print("interrupted")
+            sys.exit(ending.exit_code)

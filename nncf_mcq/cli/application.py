@@ -18,6 +18,3 @@ if not console.is_terminal:
     # A pipe has no width: lines as wide as they need, rather than names cut at 80 columns.
     console = Console(width=200)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""

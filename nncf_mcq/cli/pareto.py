@@ -68,7 +68,11 @@ def pareto(
             raise
         if front.is_new:
             files = [front.save(output), *write_front(front.report, output)]
-        result = None if at is None else front.take(at)
+        try:
+            result = None if at is None else front.take(at)
+        except KeyboardInterrupt:
+            errors.print("the front so far and all scores are stored: repeat the command to continue")
+            raise
     if not (quiet or as_json):
         if front.is_new:
             console.print(front_table(front.report))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from nncf_mcq.cli.application import INTERRUPTED, application, console, errors
+from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import (
     BaselineOption,
     ConfigArgument,
@@ -24,6 +24,7 @@ from nncf_mcq.config.output_files import Origin
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[
@@ -103,7 +104,16 @@ def worker(
 
 def show_result(result: QuantizationResult, output: Path, *, quiet: bool, as_json: bool) -> None:
     """Writes a result and prints it as the options say."""
-    xml = result.save(output)
+    saved = False
+    try:
+        # An IR is short work, and half of one is none.
+        with uninterrupted():
+            xml = result.save(output)
+            saved = True
+    except KeyboardInterrupt:
+        if saved:
+            errors.print(f"the model is saved and verified: {xml}", markup=False)
+        raise
     if as_json:
         print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
     elif not quiet:

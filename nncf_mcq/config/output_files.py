@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -27,6 +27,9 @@ UNSAVED_POLICY_FILE: Final = "policy.unsaved.json"
 PARETO_FILE: Final = "pareto.json"
 CONFIG_FILE: Final = "config.json"
 HISTOGRAM_FILE: Final = "histograms.json"
+
+SearchEnd: TypeAlias = Literal["interrupted", "time_limit"]
+"""What ended a search before it was through: Ctrl-C or SIGTERM, or its time limit."""
 
 Part = TypeVar("Part")
 _Optional = Annotated[Part, BeforeValidator(lambda found: {} if found is None else found)]
@@ -242,6 +245,8 @@ class SearchReport(Record):
         goal: What the policy keeps of it; None where there was a budget, or neither.
         latency: Where there was a budget of it.
         dataset: The images of a job.
+        ended_by: What ended it before it was through; None where nothing did.
+        left_out: What was therefore not done with the policy, in words.
     """
 
     method: str | None = None
@@ -255,6 +260,8 @@ class SearchReport(Record):
     goal: GoalReport | None = None
     latency: LatencyReport | None = None
     dataset: DatasetReport = DatasetReport()
+    ended_by: SearchEnd | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class Origin(Record):

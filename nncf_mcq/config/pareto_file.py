@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nncf_mcq.config.output_files import DatasetReport, Origin, Record, Timing
+from nncf_mcq.config.output_files import DatasetReport, Origin, Record, SearchEnd, Timing
 
 
 class IntervalReport(Record):
@@ -73,6 +73,7 @@ class ParetoReport(Record):
         timing: By stage.
         versions: Of the packages that made it.
         origin: Where a command made it.
+        ended_by: What ended the search before it was through: sizes are missing. None where nothing did.
     """
 
     points: tuple[ParetoPoint, ...]
@@ -86,3 +87,4 @@ class ParetoReport(Record):
     timing: Timing = Timing()
     versions: dict[str, str] = Field(default_factory=dict)
     origin: Origin | None = None
+    ended_by: SearchEnd | None = None

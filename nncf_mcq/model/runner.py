@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,11 +73,12 @@ class ModelRunner:
         # Two for each stream: a thread that is done finds the next batch waiting.
         return cls(compiled, 2 * threads if parallel else 1, batch_size)
 
-    def __call__(self, inputs: Sequence[NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Sequence[NDArray[np.generic]], check: Callable[[], None] = lambda: None) -> Arrays:
         """The outputs of all samples.
 
         Args:
             inputs: (N, ...) for each input, in the model's order; N is 1 or more.
+            check: Called before each batch; an exception of it ends the run.
 
         Returns:
             (N, ...) for each output, in the model's order. The first dimension is a multiple of N where the model folds
@@ -88,13 +89,13 @@ class ModelRunner:
             QuantizationError: An output does not have the batch in its first dimension, so that the padding of an
                 incomplete batch cannot be removed.
         """
-        outputs = zip(*self.batches(inputs), strict=True)
+        outputs = zip(*self.batches(inputs, check), strict=True)
         return tuple(
             np.stack(_filled_up(parts)) if stacked else np.concatenate(_filled_up(parts, first=1))
             for parts, stacked in zip(outputs, self._stacked, strict=True)
         )
 
-    def batches(self, inputs: Sequence[NDArray[np.generic]]) -> list[Arrays]:
+    def batches(self, inputs: Sequence[NDArray[np.generic]], check: Callable[[], None] = lambda: None) -> list[Arrays]:
         """The outputs batch by batch, for outputs of which each batch has its own number; otherwise as `__call__`."""
         count, size = len(inputs[0]), self.batch_size
         # Requests read the arrays where they are: they must live until all are done.
@@ -105,22 +106,24 @@ class ModelRunner:
             ]
             for start in range(0, count, size)
         ]
-        found = self._run(batches)
+        found = self._run(batches, check)
         filled = count - size * (len(batches) - 1)
         if filled < size:
             found[-1] = tuple(_without_padding(output, index, filled, size) for index, output in enumerate(found[-1]))
         return found
 
-    def _run(self, batches: Sequence[Sequence[NDArray[np.generic]]]) -> list[Arrays]:
+    def _run(self, batches: Sequence[Sequence[NDArray[np.generic]]], check: Callable[[], None]) -> list[Arrays]:
         found: dict[int, Arrays] = {}
         if self._queue is None:
             assert self._request is not None
             for index, batch in enumerate(batches):
+                check()
                 self._request.infer(batch, share_inputs=True, share_outputs=True)
                 found[index] = _copied_outputs(self._request)
         else:
             try:
                 for index, batch in enumerate(batches):
+                    check()
                     self._queue.start_async(batch, (found, index), share_inputs=True)
             finally:
                 self._queue.wait_all()

@@ -47,7 +47,9 @@ class FinalWeights:
         )
 
 
-def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluator, stages: Stages) -> FinalWeights:
+def make_final_weights(
+    policy: Policy, prepared: Preparation, evaluator: Evaluator, stages: Stages, *, sequential: bool = True
+) -> FinalWeights:
     """Tries the sequential pass on what the search used, and repeats what won with all calibration images.
 
     A policy is tuned to the table that it was found with, so the pass may lose: its score decides, for all layers at
@@ -58,11 +60,12 @@ def make_final_weights(policy: Policy, prepared: Preparation, evaluator: Evaluat
         prepared: The preparation of the search.
         evaluator: Scores on images that the weights of the search were not made from.
         stages: Reports the progress.
+        sequential: Whether there is time for the sequential pass.
     """
     fold, calibrated = prepared.folds[0], prepared.calibrated
     table, search_model = fold.table, fold.calibrated
     found = FinalWeights(table)
-    if prepared.sequential:
+    if sequential and prepared.sequential:
         table_score = mean_score(evaluator.fold_values(policy))
         tried = search_model.requantize_sequentially(policy, table, stages)
         sequential_score = mean_score(evaluator.score_model(search_model.build(policy, tried)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from nncf_mcq.config.budget import PrecisionParameters
-from nncf_mcq.config.output_files import GoalReport
+from nncf_mcq.config.output_files import GoalReport, SearchEnd
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
@@ -94,11 +94,13 @@ class PrecisionResult:
         policy: Bits of every layer and activation quantizer.
         details: JSON values for the report, e.g. the sensitivities that the choice rests on.
         goal: What the policy keeps of the goal, where there is one.
+        ended_by: What ended the search before it was through: the policy is the best so far.
     """
 
     policy: Policy
     details: Mapping[str, JsonValue] = field(default_factory=dict)
     goal: GoalReport | None = None
+    ended_by: SearchEnd | None = None
 
 
 class PrecisionInitializer(Configurable, ABC):

@@ -6,8 +6,9 @@ import itertools
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -91,6 +92,8 @@ class Evaluator:
         self._memo = memo
         self._random_order = random_order
         self._lock = threading.Lock()
+        # Threads are never interrupted: they are asked to leave what they began.
+        self._is_cancelled = threading.Event()
         self._own = 0
         self.images = sum(len(fold.images) for fold in self.folds)
         self.refresh()
@@ -185,15 +188,10 @@ class Evaluator:
         missing = list({policy.key: policy for policy in policies if policy.key not in self._scores}.values())
         if self._random_order:
             random.shuffle(missing)
-        with ThreadPoolExecutor(self._threads) as pool:
-            try:
-                for scored in pool.map(lambda policy: not is_over() and self._score_once(policy, 1), missing):
-                    if scored is not False:
-                        progress()
-            except BaseException:
-                # Ctrl-C should not wait for all that was not yet begun.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with self._pool(self._threads) as pool:
+            for scored in pool.map(lambda policy: not is_over() and self._score_once(policy, 1), missing):
+                if scored is not False:
+                    progress()
         return [self._scores.get(policy.key, math.nan) for policy in policies]
 
     def _score_once(self, policy: Policy, threads: int) -> float:
@@ -224,17 +222,33 @@ class Evaluator:
         if threads == 1 or len(self.folds) == 1:
             return np.concatenate([self._score_model(fold.build(policy), fold, threads) for fold in self.folds])
         each = max(threads // len(self.folds), 1)
-        with ThreadPoolExecutor(len(self.folds)) as pool:
+        with self._pool(len(self.folds)) as pool:
             return np.concatenate(
                 list(pool.map(lambda fold: self._score_model(fold.build(policy), fold, each), self.folds))
             )
+
+    @contextmanager
+    def _pool(self, threads: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that leave what they are at when the block ends with an exception, such as Ctrl-C."""
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                yield pool
+            except BaseException:
+                self._is_cancelled.set()
+                pool.shutdown(cancel_futures=True)
+                self._is_cancelled.clear()
+                raise
+
+    def _check(self) -> None:
+        if self._is_cancelled.is_set():
+            raise CancelledError
 
     def _score_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
         return self._score_outputs(self._run_model(model, fold, threads), fold)
 
     def _run_model(self, model: ov.Model, fold: Fold, threads: int) -> Arrays:
         runner = ModelRunner.compile(model, threads, batch_size=self._batch_size)
-        return runner(fold.images.arrays)
+        return runner(fold.images.arrays, self._check)
 
     def _score_outputs(self, outputs: Arrays, fold: Fold) -> ImageScores:
         return self._score.values(outputs, fold.reference, len(fold.images)).astype(np.float32)

@@ -9,13 +9,14 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from nncf_mcq.config.budget import BudgetOrGoalParameters
+from nncf_mcq.config.output_files import SearchEnd
 from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import FLOAT_CHOICE
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint, CostModel
-from nncf_mcq.precision_init.goal import find_quantity, smallest_choice
+from nncf_mcq.precision_init.goal import SmallestChoice, find_quantity, smallest_choice
 from nncf_mcq.precision_init.sensitivity import measure_sensitivities, to_dict
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 
@@ -75,15 +76,19 @@ class SeparablePrecision(PrecisionInitializer):
         quantity = None if aim is None else find_quantity(aim, task.evaluator.folds)
         constraints = [] if budget is None else task.costs.constraints(budget, task.choices)
         sensitivities = self.sensitivities(task)
-        report = None
+        goal: SmallestChoice | None = None
         if quantity is None:
             choice = self.choose(task, sensitivities, constraints)
         else:
-            choice, report = smallest_choice(
+            goal = smallest_choice(
                 task, quantity, lambda average_bits: self.choose(task, sensitivities, [average_bits])
             )
+            choice = goal.bits
         details = {
             "sensitivities": to_dict(sensitivities),
             "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),
         }
-        return PrecisionResult(task.policy(choice), details, report)
+        if goal is None:
+            return PrecisionResult(task.policy(choice), details)
+        ended_by: SearchEnd | None = "interrupted" if goal.interrupted else None
+        return PrecisionResult(task.policy(choice), details, goal.report, ended_by)

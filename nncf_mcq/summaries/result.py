@@ -84,6 +84,9 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     seconds = sorted(result.seconds.items(), key=lambda item: -item[1])
     slowest = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds[:3])
     yield f"time: {sum(result.seconds.values()):.1f} s ({slowest})"
+    if search.left_out:
+        cause = "the interruption" if search.ended_by == "interrupted" else "the time limit"
+        yield f"warning: left out after {cause}: {', '.join(search.left_out)}"
     if search.details.get("interrupted") and search.storage is not None:
         yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"

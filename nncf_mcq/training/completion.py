@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.completion import Evaluate, Measure
+from nncf_mcq.completion import Evaluate, Measure, with_costs
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid
 from nncf_mcq.ir.assemble import quantized_weights
@@ -72,7 +72,7 @@ def finish_training(
     return dataclasses.replace(
         before,
         model=model,
-        metrics=measure(before.float_model, model, costs, policy, floats),
+        metrics=with_costs(measure(before.float_model, model), costs, policy, floats),
         layers=describe_layers(quantizable, policy),
         search=before.search.model_copy(update={"details": {**before.search.details, "trained": True}}),
         histograms=weight_histograms(quantizable, policy, table, config.compression.weights),

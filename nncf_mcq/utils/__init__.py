@@ -3,6 +3,7 @@
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.documents import DocumentError, read_document
 from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
+from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable, uninterrupted
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import last_line
@@ -11,6 +12,7 @@ from nncf_mcq.utils.progress import SilentProgress, Stages
 
 __all__ = [
     "DARK",
+    "INTERRUPTED",
     "LIGHT",
     "ConsoleProgress",
     "DocumentError",
@@ -24,6 +26,8 @@ __all__ = [
     "page_environment",
     "read_document",
     "silence_cuda_notice",
+    "stoppable",
     "temporary_sibling",
+    "uninterrupted",
     "write_text_atomically",
 ]

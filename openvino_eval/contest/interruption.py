@@ -1,4 +1,4 @@
-"""Ctrl-C ends a contest, not only the search that is at work."""
+"""Ctrl-C and SIGTERM end a contest, not only the search that is at work."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from types import FrameType
 
 
 class ContestInterrupted(BaseException):
-    """Ctrl-C. A search takes a KeyboardInterrupt for the wish to go on with the best policy so far; this passes it."""
+    """Ctrl-C or SIGTERM. A search takes a KeyboardInterrupt for the wish to use its best policy; this passes it."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turns Ctrl-C into `ContestInterrupted`; for the main thread."""
+    """Turns Ctrl-C and SIGTERM into `ContestInterrupted`; for the main thread."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise ContestInterrupted
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

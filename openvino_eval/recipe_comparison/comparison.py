@@ -15,7 +15,7 @@ from nncf_mcq import Job, versions
 from nncf_mcq.config import CONFIG_FILE, MODEL_FILE, RESULT_FILE, load_config
 from nncf_mcq.data import DatasetSplits
 from nncf_mcq.model import core, quantize_int8
-from nncf_mcq.utils import ConsoleProgress, SilentProgress, Stages, temporary_sibling
+from nncf_mcq.utils import ConsoleProgress, SilentProgress, Stages, temporary_sibling, uninterrupted
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, MODELS_FILE, Comparison, compare_models
 from openvino_eval.recipe_comparison.table import comparison_table
 from openvino_eval.recipe_comparison.variants import folder_name, read_variants
@@ -79,6 +79,7 @@ def compare_recipe(settings: RecipeComparison, console: Console) -> Comparison:
     Raises:
         NncfMcqError: The configuration or a variant cannot be used, or a file does not run as its model was scored.
         EvaluationError: A file cannot be measured.
+        KeyboardInterrupt: Ctrl-C; a variant whose search it ended is saved with the best policy so far.
     """
     start = time.perf_counter()
     job, output = settings.read_job(), settings.output
@@ -136,7 +137,12 @@ def _make_variant(name: str, job: Job, settings: RecipeComparison, console: Cons
     console.print(f"[bold]{name}[/bold]")
     with ConsoleProgress() as progress:
         result = job.run(progress)
-    return result.save(folder)
+    with uninterrupted():
+        model = result.save(folder)
+    if result.search.ended_by == "interrupted":
+        # The wish to end is for all of it; this variant is not reused.
+        raise KeyboardInterrupt
+    return model
 
 
 def _is_made(folder: Path, job: Job) -> bool:
@@ -144,7 +150,9 @@ def _is_made(folder: Path, job: Job) -> bool:
     if not (folder / RESULT_FILE).is_file():
         return False
     made = load_config(folder / CONFIG_FILE).map_paths(lambda path: str((folder / path).resolve()))
-    return made == job.config and load_run(folder).result.versions == versions()
+    result = load_run(folder).result
+    is_whole = result.search.ended_by != "interrupted"
+    return made == job.config and result.versions == versions() and is_whole
 
 
 def _save(model: ov.Model, folder: Path) -> Path:

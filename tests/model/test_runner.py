@@ -41,6 +41,23 @@ def test_all_inputs_and_all_outputs_of_every_sample(parallel: bool, samples: int
     assert sizes == [4] * (samples // 4) + ([samples % 4] if samples % 4 else [])
 
 
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_check_ends_a_run_between_batches(parallel: bool) -> None:
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    runner = ModelRunner.compile(two_by_two(), 2, batch_size=1, parallel=parallel)
+    samples = [np.ones((9, 3), np.float32), np.ones((9, 2, 2), np.float32)]
+    with pytest.raises(KeyboardInterrupt):
+        runner(samples, check)
+    assert len(calls) == 3
+    assert len(runner(samples)[0]) == 9
+
+
 def test_parallel_inferences_change_no_bit() -> None:
     """The search runs one inference at a time, with one thread or all; the report runs one for each thread."""
     calibrated, table = small_calibrated_model()

@@ -19,6 +19,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.int8 import nncf_int8
+from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.documents import read_document
 from openvino_eval.compare import MODELS_FILE, Comparison
 from openvino_eval.layers import runtime_layers
@@ -127,6 +128,39 @@ def test_what_an_interrupted_run_made_is_kept(config: Path, output: Path, consol
     assert "uniform 4 bits: reused" in console.export_text(clear=False)
     assert (output / "uniform_4_bits" / "result.json").stat().st_mtime_ns == made
     assert '"openvino": "0' not in other.read_text()
+
+
+def test_ctrl_c_ends_the_whole_comparison_and_its_search_is_repeated(
+    config: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"type": "rl", "evaluations": 30, "budget": {"weight_size": {"average_bits": 4}}, "measured_widths": 1}
+    searching = config.with_name("searching.json")
+    searching.write_text(config.read_text())
+    settings = settings_of(searching, tmp_path / "out", reuse=True)
+    variants = {"searched": {PRECISION: search}, "never": {PRECISION: {"type": "uniform", "bits": 2}}}
+    before = config.with_name("variants.json").read_text()
+    config.with_name("variants.json").write_text(json.dumps(variants))
+    update, interrupted = ConsoleProgress.update, False
+
+    def interrupt(self: ConsoleProgress, done: int, total: int) -> None:
+        nonlocal interrupted
+        update(self, done, total)
+        if total == 30 and not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ConsoleProgress, "update", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            compare_recipe(settings, console)
+        result = read_document(tmp_path / "out" / "searched" / "result.json", RunResult)
+        assert (result.verified, result.search.ended_by) == (True, "interrupted")
+        assert not (tmp_path / "out" / "never").exists()
+        compare_recipe(settings, console)
+        result = read_document(tmp_path / "out" / "searched" / "result.json", RunResult)
+        assert result.search.ended_by is None
+    finally:
+        config.with_name("variants.json").write_text(before)
 
 
 def test_a_configuration_without_variants_has_uniform_mixed_and_random_widths(tmp_path: Path) -> None:

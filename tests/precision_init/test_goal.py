@@ -171,6 +171,26 @@ def test_a_goal_out_of_reach_gives_the_nearest_policy_and_a_warning(caplog: pyte
     assert f"goal: kl of 1e-12 is missed by {goal.bound - goal.limit:.3g}" in record.getMessage()
 
 
+def test_ctrl_c_returns_the_smallest_policy_so_far() -> None:
+    goal = find({"kl": 1e9}).goal
+    assert goal is not None
+    whole = len(goal.tried)
+    section = {"type": "ilp", "measured_widths": 1, "goal": {"kl": 1e9}}
+    parameters = PRECISION_INITIALIZERS["ilp"].Parameters.model_validate(section)
+    task = make_task()
+
+    def interrupt(done: int, total: int) -> None:
+        if total == TRIALS and done == 2:
+            raise KeyboardInterrupt
+
+    object.__setattr__(task, "progress", interrupt)
+    result = PRECISION_INITIALIZERS.create(parameters).find_policy(task)
+    assert result.goal is not None
+    assert result.ended_by == "interrupted"
+    assert len(result.goal.tried) == 2 < whole
+    assert result.goal.kept
+
+
 def test_labels_are_asked_for_before_any_work() -> None:
     def no_work(index: int) -> np.ndarray:
         raise AssertionError

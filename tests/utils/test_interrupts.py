@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from nncf_mcq.utils.interrupts import uninterrupted
+from nncf_mcq.utils.interrupts import SAME_REQUEST_SECONDS, Terminated, stoppable, uninterrupted
 
 
 def test_ctrl_c_comes_at_the_end_of_the_block() -> None:
@@ -53,6 +54,48 @@ def test_other_threads_and_ignored_signals_are_left_alone() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_is_an_interrupt_that_can_be_put_off() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    done = []
+    with stoppable() as ending:
+        assert ending.exit_code == 130
+        with pytest.raises(Terminated), uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            # As `timeout` does, which signals a process and its group.
+            signal.raise_signal(signal.SIGTERM)
+            done.append("to the end")
+        assert ending.exit_code == 128 + signal.SIGTERM
+    assert done == ["to the end"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+BUSY = """
+import hashlib, sys, time
+from nncf_mcq.utils.interrupts import stoppable, uninterrupted
+
+with stoppable(), uninterrupted():
+    print("ready", flush=True)
+    if sys.argv[1] == "python":
+        time.sleep(60)
+    else:
+        # One call of a library that looks at no signal.
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+@pytest.mark.parametrize(("kind", "first"), [("python", signal.SIGINT), ("library", signal.SIGTERM)])
+def test_the_second_signal_ends_at_once(kind: str, first: signal.Signals, project_root: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", BUSY, kind], cwd=project_root, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(first)
+    time.sleep(2 * SAME_REQUEST_SECONDS)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=5) == 128 + signal.SIGTERM
+    process.stdout.close()
 
 
 SIGNAL_AFTER_MODELS = """

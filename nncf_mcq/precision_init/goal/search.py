@@ -40,23 +40,38 @@ class _Trial:
         )
 
 
+@dataclass(frozen=True)
+class SmallestChoice:
+    """Outcome of `smallest_choice`.
+
+    Attributes:
+        bits: Group name to bits.
+        report: What they keep of the goal, and what was tried.
+        interrupted: Whether Ctrl-C ended the search for a smaller one.
+    """
+
+    bits: Mapping[str, int]
+    report: GoalReport
+    interrupted: bool = False
+
+
 def smallest_choice(
     task: PrecisionTask, quantity: Quantity, choose: Callable[[Constraint], Mapping[str, int]]
-) -> tuple[Mapping[str, int], GoalReport]:
+) -> SmallestChoice:
     """The smallest choice of bits that keeps a goal, of those that an initializer makes at several sizes.
 
     Each policy is run on the search images with weights that were not made from them, and its bound decides. The
     interval between a size that keeps the goal and one that does not is halved; sizes are average bits of the weights.
     Where nothing keeps the goal, not even the largest widths, the policy that is nearest to it is the answer, and a
-    warning says so.
+    warning says so. Ctrl-C returns the smallest so far that keeps it.
 
     Args:
         task: The model, the widths and the evaluator, which counts the policies that are tried.
         quantity: What the goal limits.
         choose: From the limit on the size to the bits of each group.
 
-    Returns:
-        Group name to bits, and the report.
+    Raises:
+        KeyboardInterrupt: Ctrl-C, and nothing has kept the goal yet.
     """
     smallest = {group: widths[0] for group, widths in task.choices.items()}
     tried: dict[tuple[int, ...], _Trial] = {}
@@ -71,18 +86,25 @@ def smallest_choice(
         return tried[key]
 
     best: _Trial | None = None
+    interrupted = False
     low, high = (task.costs.average_bits(task.policy(choice)) for choice in (smallest, task.widest_quantized))
-    # One trial is left for the largest widths, until something has kept the goal.
-    while len(tried) < TRIALS - (best is None) and high - low > _RESOLUTION:
-        limit = (low + high) / 2
-        trial = attempt(choose(task.costs.average_bits_limit(limit, task.choices)))
-        if trial.is_kept:
-            best, high = trial, trial.average_bits
-        else:
-            low = limit
-    if best is None:
-        attempt(task.widest_quantized)
-        best = min(tried.values(), key=lambda trial: (not trial.is_kept, quantity.excess(trial.estimate)))
+    try:
+        # One trial is left for the largest widths, until something has kept the goal.
+        while len(tried) < TRIALS - (best is None) and high - low > _RESOLUTION:
+            limit = (low + high) / 2
+            trial = attempt(choose(task.costs.average_bits_limit(limit, task.choices)))
+            if trial.is_kept:
+                best, high = trial, trial.average_bits
+            else:
+                low = limit
+        if best is None:
+            attempt(task.widest_quantized)
+            best = min(tried.values(), key=lambda trial: (not trial.is_kept, quantity.excess(trial.estimate)))
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        interrupted = True
+        _logger.warning("search interrupted: the smallest policy so far that keeps the goal is used")
     if not best.is_kept:
         _logger.warning(
             "goal: %s of %g is missed by %.3g, also with the largest bit-widths: at %g %% confidence %s",
@@ -92,7 +114,7 @@ def smallest_choice(
             100 * quantity.goal.confidence,
             f"it is {best.estimate.bound:.4g} on {quantity.images} search images",
         )
-    return best.choice, _report(quantity, best, tried.values())
+    return SmallestChoice(best.choice, _report(quantity, best, tried.values()), interrupted)
 
 
 def _report(quantity: Quantity, best: _Trial, tried: Iterable[_Trial]) -> GoalReport:

@@ -158,7 +158,8 @@ class SearchInitializer(PrecisionInitializer):
         start_policy = None if start is None else task.policy(start)
         trials = len(outcome.study.get_trials(deepcopy=False))
         selection = select_policy(task, outcome.best, start_policy, trials)
-        return PrecisionResult(selection.policy, details | outcome.to_dict() | selection.to_dict())
+        details |= outcome.to_dict() | selection.to_dict()
+        return PrecisionResult(selection.policy, details, ended_by=outcome.ended_by)
 
     @staticmethod
     def _open_study(task: PrecisionTask) -> optuna.Study:

@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from nncf_mcq.config.output_files import SearchEnd
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionTask
@@ -47,7 +48,7 @@ class SearchOutcome:
         random: Random policies taken by this process because the sampler repeated itself.
         ended_early: Whether it ended for lack of progress.
         out_of_time: Whether its time limit ended it.
-        interrupted: Whether Ctrl-C ended the search.
+        interrupted: Whether Ctrl-C or SIGTERM ended the search.
         sampler_seconds: Time spent in ask, suggest and tell.
         scoring_seconds: Time spent in the evaluator.
     """
@@ -64,6 +65,11 @@ class SearchOutcome:
     interrupted: bool = False
     sampler_seconds: float = 0.0
     scoring_seconds: float = 0.0
+
+    @property
+    def ended_by(self) -> SearchEnd | None:
+        """What ended it before it was through."""
+        return "interrupted" if self.interrupted else "time_limit" if self.out_of_time else None
 
     def to_dict(self) -> JsonObject:
         """JSON values for the report."""

@@ -53,6 +53,8 @@ def front_lines(report: ParetoReport, files: Sequence[Path]) -> Iterator[str]:
         yield f"dominated, a file that is no larger scores as well: {', '.join(map(_dominated, report.dominated))}"
     if report.dataset.remark:
         yield f"note: {report.dataset.remark}"
+    if report.ended_by is not None:
+        yield "warning: the search was interrupted, and sizes are missing: repeat the command to continue"
     seconds = report.timing.seconds
     slowest = ", ".join(
         f"{stage} {value:.1f}" for stage, value in sorted(seconds.items(), key=lambda item: -item[1])[:3]

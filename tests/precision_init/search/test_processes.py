@@ -167,6 +167,35 @@ def test_ctrl_c_keeps_what_was_scored(config: Path, tmp_path: Path, project_root
     assert errors.rstrip().endswith("interrupted")
 
 
+def test_sigterm_saves_the_best_so_far_at_once(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    process = start(project_root, "quantize", config, "--output", output)
+    wait_for(output / "study.journal", SENSITIVITIES + 5, process)
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    out, errors = finish(process)
+    assert time.monotonic() - begun < 5
+    assert "the best policy so far is used" in errors
+    assert "warning: left out after the interruption: weights made from all calibration images" not in out
+    assert "warning: left out after the interruption: " in out
+    result = json.loads((output / "result.json").read_text())
+    assert result["verified"] is True
+    assert result["search"]["ended_by"] == "interrupted"
+    assert "test images" in result["search"]["left_out"]
+    assert (output / "model.xml").exists()
+
+
+def test_sigterm_before_anything_is_scored_has_its_own_code(config: Path, tmp_path: Path, project_root: Path) -> None:
+    output = tmp_path / "out"
+    process = start(project_root, "quantize", config, "--output", output)
+    wait_for(output / "study.journal", 2, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = finish(process, code=128 + signal.SIGTERM)
+    assert "the scores so far are stored: repeat the command with --resume to continue" in errors
+    assert errors.rstrip().endswith("interrupted")
+    assert not (output / "model.xml").exists()
+
+
 def test_ctrl_c_before_the_search_is_one_word(config: Path, tmp_path: Path, project_root: Path) -> None:
     output = tmp_path / "out"
     process = start(project_root, "worker", config, "--study-storage", output / "study.journal")
