@@ -37,6 +37,7 @@ class RlPrecision(SearchInitializer):
         )
 
     parameters: Parameters
+    resumes_exactly = True
 
     @property
     def patience(self) -> int | None:

@@ -13,14 +13,16 @@ from nncf_mcq.precision_init.rl.agent import Agent
 from nncf_mcq.precision_init.rl.group_sampler import GroupSampler
 from nncf_mcq.precision_init.rl.planning.reward_model import Choices, Floats
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE, SearchProblem
+from nncf_mcq.precision_init.search.processes import episode
 
 
 class RLSampler(GroupSampler):
     """A model-based agent walks the groups of layers and gives each a width; a trial is an episode.
 
     See `Agent` for what it does. What it knows is a function of the study's trials, the seed and the number of the
-    trial that it is asked for: it resumes a study that another process began, and several share one. It learns from
-    any finished trial, whoever proposed it, by the policy that was scored after repair; its own proposals need none.
+    trial that it is asked for, without counting those that a killed process left: it resumes a study that another
+    process began, and several share one. It learns from any finished trial, whoever proposed it, by the policy that was
+    scored after repair; its own proposals need none.
 
     Only for studies that minimize one value. Parameters that are not groups of the problem are sampled at random.
 
@@ -41,7 +43,7 @@ class RLSampler(GroupSampler):
     def propose(self, study: Study, trial: FrozenTrial) -> list[int]:
         """The index of each group's width."""
         choices, scores = self._finished(study)
-        random = np.random.default_rng([self._seed, trial.number])
+        random = np.random.default_rng([self._seed, episode(study, trial)])
         found: list[int] = self._agent.propose(choices, scores, self._pending(study, trial), random).tolist()
         return found
 

@@ -49,8 +49,8 @@ class SearchProblem:
             weight table, which are only comparable among themselves.
         start: The policy that the search starts with, or None without a warm start.
         trials: How many policies were left to score after the sensitivities, when the search began.
-        seed: Of the sampler: the configured one, but another for a search that is resumed and for each worker, which
-            would otherwise repeat the proposals that it began with.
+        seed: Of the sampler: the configured one, but another for each worker, and for a search that is resumed with a
+            sampler of its own state, which would otherwise repeat the proposals that it began with.
     """
 
     task: PrecisionTask
@@ -106,6 +106,9 @@ class SearchInitializer(PrecisionInitializer):
         """Trials without a gain after which the search ends; None for no such end."""
         return self.parameters.patience
 
+    resumes_exactly: ClassVar[bool] = False
+    """Whether the sampler is a function of the trials and the seed: whatever is killed, it finds the same policy."""
+
     @abstractmethod
     def make_sampler(self, problem: SearchProblem) -> optuna.samplers.BaseSampler:
         """The sampler of the study."""
@@ -148,6 +151,7 @@ class SearchInitializer(PrecisionInitializer):
                 seed=seed,
                 patience=self.patience,
                 is_over=lambda: time.monotonic() > end,
+                measured=spent,
             )
         assert outcome.best is not None
         details = self.describe()
@@ -173,12 +177,15 @@ class SearchInitializer(PrecisionInitializer):
         return study
 
     def _seed(self, task: PrecisionTask, study: optuna.Study) -> int:
-        """A function of the configured seed and the finished trials; of the process too for a worker."""
+        """A function of the configured seed and the finished trials; of the process too for a worker.
+
+        A sampler that draws from nothing but the trials and the seed keeps the seed: it goes on as if undisturbed.
+        """
         seed = self.parameters.seed
         finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         if task.stored is not None and task.stored.mode == "join":
             return mixed_seed(seed, finished, process_number())
-        return seed if finished == 0 else mixed_seed(seed, finished)
+        return seed if finished == 0 or self.resumes_exactly else mixed_seed(seed, finished)
 
     @staticmethod
     def _enqueue(study: optuna.Study, task: PrecisionTask, space: SearchSpace, start: GroupBits) -> None:

@@ -16,7 +16,15 @@ from nncf_mcq.config.output_files import SearchEnd
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionTask
-from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE, PROCESS_ATTRIBUTE, this_process
+from nncf_mcq.precision_init.search.processes import (
+    NO_NUMBER_ATTRIBUTE,
+    POLICY_ATTRIBUTE,
+    PROCESS_ATTRIBUTE,
+    REPEATED_ATTRIBUTE,
+    repeats_in_a_row,
+    this_process,
+    trials_of,
+)
 from nncf_mcq.precision_init.search.repair import Repair
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
 from nncf_mcq.utils.interrupts import uninterrupted
@@ -96,6 +104,7 @@ def run_search(
     seed: int,
     patience: int | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    measured: int = 0,
 ) -> SearchOutcome:
     """Searches until the evaluator has scored so many unique policies, or no feasible policy is left.
 
@@ -112,12 +121,13 @@ def run_search(
         patience: Trials without a gain that counts after which the search ends, see `trials_without_gain`; None for no
             such end.
         is_over: Whether the time for it is over; asked after each policy, of which at least one is scored.
+        measured: How many policies were scored before, for the sensitivities.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, and nothing feasible was scored yet; later Ctrl-C returns what was found.
         QuantizationError: No policy had a finite score.
     """
-    search = _Search(task, study, space, repair, seed)
+    search = _Search(task, study, space, repair, seed, measured)
     try:
         # Samplers that use PyTorch do many small operations.
         with one_torch_thread():
@@ -149,17 +159,19 @@ def trials_without_gain(study: optuna.Study) -> int:
 
 
 class _Search:
-    def __init__(self, task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, seed: int) -> None:
+    def __init__(
+        self, task: PrecisionTask, study: optuna.Study, space: SearchSpace, repair: Repair, seed: int, measured: int
+    ) -> None:
         self._task = task
         self._space = space
         self._repair = repair
-        self._random = np.random.default_rng(seed)
+        self._seed = seed
+        self._without_trial = self._scored_without_trial(study, measured)
         self._looked_at = 0
         self.outcome = SearchOutcome(study)
 
     def run(self, evaluations: int, patience: int | None, is_over: Callable[[], bool]) -> None:
         evaluator = self._task.evaluator
-        in_a_row = 0
         self.take_scores()
         while evaluator.evaluations < evaluations:
             if self.outcome.best is not None and is_over():
@@ -168,40 +180,45 @@ class _Search:
             if patience is not None and trials_without_gain(self.outcome.study) >= patience:
                 self.outcome.ended_early = True
                 return
-            if in_a_row < REPEATS_IN_A_ROW:
-                in_a_row = 0 if self._proposed_trial() else in_a_row + 1
-            elif self._random_trial():
-                in_a_row = 0
-            else:
+            # Told by the trials alone: a search that is resumed goes on as it would have.
+            if repeats_in_a_row(self.outcome.study) < REPEATS_IN_A_ROW:
+                self._proposed_trial()
+            elif not self._random_trial():
                 return
             self.take_scores()
             self._task.progress(evaluator.evaluations, evaluations)
 
-    def _proposed_trial(self) -> bool:
-        """Whether the sampler proposed a policy that had no score."""
-        study, evaluator = self.outcome.study, self._task.evaluator
+    def _proposed_trial(self) -> None:
+        """Scores what the sampler proposes."""
+        study = self.outcome.study
         start = time.perf_counter()
         with uninterrupted():
             trial = study.ask()
+        choice: GroupBits | None = None
         try:
             with uninterrupted():
                 choice = self._choose(trial)
             self.outcome.sampler_seconds += time.perf_counter() - start
-            evaluator.refresh()
-            is_new = not evaluator.is_scored(self._task.policy(choice))
             score = self._score(choice)
         except BaseException:
             # A trial left running would be taken for another worker's.
             with uninterrupted():
-                study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+                self._tell(
+                    trial, None if choice is None else self._task.evaluator.known_score(self._task.policy(choice))
+                )
             raise
-        self.outcome.repeated += not is_new
         start = time.perf_counter()
-        value, state = (None, TrialState.FAIL) if math.isnan(score) else (score, None)
         with uninterrupted():
-            study.tell(trial, value, state, skip_if_finished=True)
+            self._tell(trial, score)
         self.outcome.sampler_seconds += time.perf_counter() - start
-        return is_new
+
+    def _tell(self, trial: optuna.Trial, score: float | None) -> None:
+        """Ends a trial; without a score, as if it had never been begun."""
+        if score is not None and math.isnan(score):
+            trial.set_user_attr(NO_NUMBER_ATTRIBUTE, True)
+        is_number = score is not None and not math.isnan(score)
+        state = None if is_number else TrialState.FAIL
+        self.outcome.study.tell(trial, score if is_number else None, state, skip_if_finished=True)
 
     def _choose(self, trial: optuna.Trial) -> GroupBits:
         """The sampler's proposal, repaired."""
@@ -212,6 +229,10 @@ class _Search:
         proposal = self._space.suggest(trial)
         choice = self._repair(proposal)
         self.outcome.repaired += choice != proposal
+        self._task.evaluator.refresh()
+        if self._task.evaluator.is_scored(self._task.policy(choice)):
+            self.outcome.repeated += 1
+            trial.set_user_attr(REPEATED_ATTRIBUTE, True)
         # Before the score: should the process die in between, whoever resumes the search can tell it.
         trial.set_user_attr(POLICY_ATTRIBUTE, choice)
         return choice
@@ -219,11 +240,16 @@ class _Search:
     def _random_trial(self) -> bool:
         """Scores a random policy that has no score; whether there was one."""
         task = self._task
-        choice = self._space.random_choice(
-            self._random, self._repair.constraints, lambda found: not task.evaluator.is_scored(task.policy(found))
-        )
+        random = np.random.default_rng([self._seed, len(trials_of(self.outcome.study))])
+
+        def is_new(found: GroupBits) -> bool:
+            policy = task.policy(found)
+            return policy.key in self._without_trial or not task.evaluator.is_scored(policy)
+
+        choice = self._space.random_choice(random, self._repair.constraints, is_new)
         if choice is None:
             return False
+        self._without_trial.discard(task.policy(choice).key)
         self.outcome.random += 1
         score = self._score(choice)
         if not math.isnan(score):
@@ -237,6 +263,19 @@ class _Search:
             with uninterrupted():
                 self.outcome.study.add_trial(trial)
         return True
+
+    def _scored_without_trial(self, study: optuna.Study, measured: int) -> set[PolicyKey]:
+        """Policies of which a process was killed between their score and their trial: random ones."""
+        task = self._task
+        if task.stored is None or task.stored.mode != "resume":
+            return set()
+        policies = (trial.user_attrs.get(POLICY_ATTRIBUTE) for trial in study.get_trials(deepcopy=False))
+        told = {
+            task.policy(policy).key
+            for policy in policies
+            if isinstance(policy, dict) and set(policy) == set(task.choices)
+        }
+        return {key for key, _ in task.evaluator.scores_from(measured)} - told
 
     def _score(self, choice: GroupBits) -> float:
         start = time.perf_counter()

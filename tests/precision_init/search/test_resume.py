@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 import pytest
 from numpy.typing import NDArray
-from optuna.storages import InMemoryStorage
+from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.trial import TrialState
 
 import nncf_mcq
@@ -21,11 +21,12 @@ from nncf_mcq import ConfigError
 from nncf_mcq.config.schema import read_json
 from nncf_mcq.metrics.metrics import kl_divergence, kl_divergences
 from nncf_mcq.metrics.scores import ImageScore
-from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask, RlPrecision
 from nncf_mcq.precision_init.search import POLICY_ATTRIBUTE
 from nncf_mcq.precision_init.search.processes import PROCESS_ATTRIBUTE, mixed_seed
 from nncf_mcq.precision_init.search.samplers import SAMPLER_NAMES, SamplerName
 from nncf_mcq.precision_init.study import StoredSearch, StudyStorage
+from nncf_mcq.precision_init.study.journal import SearchJournal
 from tests.models import as_dataset, called_once, details_of, make_task, random_images, small_config, small_network
 
 Array = NDArray[np.float32]
@@ -120,6 +121,48 @@ def test_ctrl_c_after_a_resumption_returns_the_best_of_both(tmp_path: Path) -> N
     assert result.details["interrupted"]
 
 
+@pytest.mark.parametrize("agent", ["planning", "ddpg"])
+def test_an_agent_goes_on_as_if_undisturbed_wherever_it_is_killed(agent: str, tmp_path: Path) -> None:
+    """At any write: before and after a trial is begun, claimed, proposed, scored and told."""
+    section = {"type": "rl", "agent": agent, "budget": SIZE, "measured_widths": 1, "evaluations": 14, "patience": None}
+    parameters = RlPrecision.Parameters.model_validate(section)
+
+    def search(storage: StudyStorage | None, score: ImageScore | None = None) -> tuple[PrecisionResult, list[Any]]:
+        task = make_task(score=score, storage=storage)
+        return RlPrecision(parameters).find_policy(task), task.evaluator.scores_from(0)
+
+    expected, scores = search(None)
+    for seed in range(2):
+        random, path, kills = np.random.default_rng(seed), tmp_path / f"{seed}.journal", 0
+        while True:
+            storage = StudyStorage(path, mode="resume")
+            # A process's own failures after its death do not reach the file.
+            backend = DyingJournal(path, int(random.integers(1, 25)))
+            storage._connection = JournalStorage(backend)
+            try:
+                found, found_scores = search(storage)
+                break
+            except Killed:
+                kills += 1
+        assert kills > 3
+        assert found.policy == expected.policy
+        assert found_scores == scores
+
+
+class DyingJournal(SearchJournal):
+    """Writes so many times, and nothing any more."""
+
+    def __init__(self, path: Path, writes: int) -> None:
+        super().__init__(path)
+        self._left = writes
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+        super().append_logs(logs)
+
+
 def proposals(task: PrecisionTask) -> list[tuple[Any, ...]]:
     return [tuple(trial.params.values()) for trial in study_of(task).trials]
 
@@ -178,7 +221,7 @@ def test_trials_of_dead_processes_of_this_host_are_ended(tmp_path: Path) -> None
         abandon(study, dead, known): (TrialState.COMPLETE, task.evaluator.known_score(task.policy(known))),
         abandon(study, {"host": host, "pid": os.getppid()}): (TrialState.RUNNING, None),
         abandon(study, {"host": f"not-{host}", "pid": dead["pid"]}): (TrialState.RUNNING, None),
-        abandon(study, None): (TrialState.RUNNING, None),
+        abandon(study, None): (TrialState.FAIL, None),
         abandon(study, {"host": host, "pid": "text"}): (TrialState.RUNNING, None),
     }
     assert task.evaluator.known_score(task.policy(unknown)) is None

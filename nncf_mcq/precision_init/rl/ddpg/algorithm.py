@@ -16,7 +16,7 @@ from nncf_mcq.precision_init.rl.ddpg.agent import NOISE_STREAM, DdpgAgent
 from nncf_mcq.precision_init.rl.ddpg.features import group_features
 from nncf_mcq.precision_init.rl.group_sampler import GroupSampler
 from nncf_mcq.precision_init.search import SearchProblem
-from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
+from nncf_mcq.precision_init.search.processes import POLICY_ATTRIBUTE, episode
 
 WARM_UP = 20
 FIRST_NOISE = 0.5
@@ -62,7 +62,7 @@ class DdpgSampler(GroupSampler):
     def propose(self, study: Study, trial: FrozenTrial) -> list[int]:
         """The index of each group's width."""
         self._absorb(study)
-        random = np.random.default_rng((self._seed, NOISE_STREAM, trial.number))
+        random = np.random.default_rng((self._seed, NOISE_STREAM, episode(study, trial)))
         indices: list[int] = []
         for position in range(len(self._space.groups)):
             action = self._action(position, indices[-1] if indices else None, float(random.random()))

@@ -18,7 +18,7 @@ from nncf_mcq.precision_init.rl.ddpg.algorithm import WARM_UP, DdpgSampler
 from nncf_mcq.precision_init.rl.ddpg.features import group_features
 from nncf_mcq.precision_init.rl.ddpg.replay import Replay
 from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem, SearchSpace, quiet_optuna
-from nncf_mcq.precision_init.search.study import POLICY_ATTRIBUTE
+from nncf_mcq.precision_init.search.processes import NO_NUMBER_ATTRIBUTE, POLICY_ATTRIBUTE
 from nncf_mcq.utils.torch_threads import one_torch_thread
 from tests.models import countable_model, details_of, layer, make_task, small_calibrated_model
 from tests.precision_init.rl.ddpg.problems import FINE_WIDTHS, counted_problem
@@ -188,7 +188,7 @@ def test_global_randomness_is_neither_read_nor_disturbed() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"state": TrialState.FAIL, "value": None},
+        {"state": TrialState.FAIL, "value": None, "user_attrs": {NO_NUMBER_ATTRIBUTE: True}},
         {"state": TrialState.RUNNING, "value": None},
         {"state": TrialState.PRUNED},
         {"user_attrs": {}},
@@ -205,6 +205,15 @@ def test_trials_that_say_nothing_are_ignored(change: Mapping[str, Any]) -> None:
     assert fresh_proposals(problem, study) == known
     study.add_trial(random_trial(problem.space, 99))
     assert fresh_proposals(problem, study) != known
+
+
+def test_a_trial_that_a_killed_process_left_takes_no_number() -> None:
+    problem = counted_problem(3, bits=FINE_WIDTHS)
+    trials = [random_trial(problem.space, seed) for seed in range(4)]
+    study, left = study_of(problem, trials), study_of(problem, trials)
+    left.add_trial(random_trial(problem.space, 99, state=TrialState.FAIL, value=None))
+    sampler = DdpgSampler(problem, 0)
+    assert propose(sampler, left, 5) == propose(sampler, study, 4)
 
 
 def test_what_was_scored_is_learned_from_and_not_what_was_proposed() -> None:
