@@ -39,7 +39,7 @@ from nncf_mcq.config.output_files import (
 )
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import OutputError, VerificationError
-from nncf_mcq.ir.export import export
+from nncf_mcq.ir.export import ExportedModel, staged
 from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
@@ -148,29 +148,38 @@ class QuantizationResult:
             "versions": json.dumps(versions()),
         }
         names = [layer.name for layer in self.layers if layer.bits is not None and layer.integer_kernel]
-        exported = export(
+        with staged(
             self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
-        )
-        self.verification = exported.verification
+        ) as found:
+            self.verification = found.verification
+            self._take_precisions(found)
+            self.metrics["quantized"] |= file_sizes(found.xml)
+            self.metrics["float"] |= _saved_sizes(self.float_model, found.folder)
+            result = self.document.model_copy(update={"search": self._search_from(directory)})
+            texts = {
+                POLICY_FILE: _json(self.policy.to_dict()),
+                CONFIG_FILE: _json(config.to_dict()),
+                HISTOGRAM_FILE: Histograms(reach=REACH, layers=self.histograms).to_json(),
+                RESULT_FILE: _json(result.to_dict()),
+            }
+            # All of them before the first gets its name: an IR without its result says nothing of itself.
+            for name, text in texts.items():
+                write_text_atomically(found.folder / name, text)
+            xml = found.publish(list(texts)).xml
+        (directory / UNSAVED_POLICY_FILE).unlink(missing_ok=True)
+        return xml
+
+    def _take_precisions(self, found: ExportedModel) -> None:
+        """Notes what each layer runs in; the plugin may fuse a float layer with others."""
         causes = {layer.name: layer.float_cause for layer in self.layers if layer.needs_float_kernel}
-        causes |= {layer.name: layer.cause for layer in exported.verification.float_layers}
-        # The plugin may fuse a float layer with others.
+        causes |= {layer.name: layer.cause for layer in found.verification.float_layers}
         self.layers = [
             layer.model_copy(
-                update={"runtime_precision": exported.runtime_precisions.get(layer.name)}
+                update={"runtime_precision": found.runtime_precisions.get(layer.name)}
                 | ({"float_cause": causes.get(layer.name)} if layer.name in causes or layer.float_cause else {})
             )
             for layer in self.layers
         ]
-        self.metrics["quantized"] |= file_sizes(exported.xml)
-        self.metrics["float"] |= _saved_sizes(self.float_model, directory)
-        write_text_atomically(directory / POLICY_FILE, _json(self.policy.to_dict()))
-        write_text_atomically(directory / CONFIG_FILE, _json(config.to_dict()))
-        write_text_atomically(directory / HISTOGRAM_FILE, Histograms(reach=REACH, layers=self.histograms).to_json())
-        result = self.document.model_copy(update={"search": self._search_from(directory)})
-        write_text_atomically(directory / RESULT_FILE, _json(result.to_dict()))
-        (directory / UNSAVED_POLICY_FILE).unlink(missing_ok=True)
-        return exported.xml
 
     def _keep_policy(self, directory: Path) -> str:
         """Tries to keep the policy of a model that could not be written; what the message says of it."""

@@ -76,6 +76,26 @@ def test_without_room_the_policy_is_kept(result: QuantizationResult, tmp_path: P
     assert names_in(tmp_path / "out") == REPORTS | {"model.xml", "model.bin"}
 
 
+@pytest.mark.parametrize("size", [0, 100, 500, 900, 1500, 2500, 4000, 6000, 9000, 15_000, 25_000])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_at_any_size_of_the_disk_all_files_are_written_or_none(
+    size: int, is_there: bool, result: QuantizationResult, tmp_path: Path
+) -> None:
+    if is_there:
+        result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    whole = REPORTS | {"model.xml", "model.bin"}
+    with no_room_for_more_than(size):
+        try:
+            result.save(tmp_path)
+        except OutputError as error:
+            assert f"{tmp_path}: cannot be written: " in str(error)
+            assert names_in(tmp_path) - {"policy.unsaved.json"} == set(before)
+            assert {name: (tmp_path / name).read_bytes() for name in before} == before
+        else:
+            assert names_in(tmp_path) == whole
+
+
 def test_where_nothing_can_be_written_one_message_says_so(result: QuantizationResult, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file/out: cannot be written: Not a directory$"):

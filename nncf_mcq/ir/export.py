@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import openvino as ov
 
 from nncf_mcq.config.output_files import UNVERIFIED
+from nncf_mcq.ir.pair import replace_pair
 from nncf_mcq.ir.verification import VerificationResult, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
+from nncf_mcq.utils.files import temporary_folder
 
 RT_INFO_SECTION = "nncf_mcq"
 
@@ -37,6 +39,40 @@ class ExportedModel:
         return self.verification.precisions
 
 
+@dataclass(frozen=True)
+class StagedModel(ExportedModel):
+    """An IR in a temporary folder, and where it goes.
+
+    Attributes:
+        final: The .xml's name in the end, which tells whether it passed.
+    """
+
+    final: Path
+
+    @property
+    def folder(self) -> Path:
+        """The temporary folder; other files may be written to it."""
+        return self.xml.parent
+
+    def publish(self, names: Sequence[str] = ()) -> ExportedModel:
+        """Gives the IR its name, and other files of the folder theirs.
+
+        Args:
+            names: Of the other files.
+
+        Raises:
+            OSError: A file cannot be renamed.
+        """
+        directory = self.final.parent
+        replace_pair(self.xml, self.final)
+        for name in names:
+            (self.folder / name).replace(directory / name)
+        if self.verification.passed:
+            for suffix in (".xml", ".bin"):
+                self.final.with_name(f"{self.final.stem}{UNVERIFIED}{suffix}").unlink(missing_ok=True)
+        return ExportedModel(self.final, self.verification)
+
+
 def export(
     model: ov.Model,
     directory: Path,
@@ -49,8 +85,27 @@ def export(
 ) -> ExportedModel:
     """Saves a model, reads it back and verifies it; only if it passes does it get its name.
 
-    A file that does not pass is kept as `NAME.unverified.xml` and `.bin`, beside what was there before. One that passes
-    takes their place.
+    As `staged`, with nothing to write beside it.
+    """
+    with staged(model, directory, name, layers, images, information=information, threads=threads) as found:
+        return found.publish()
+
+
+@contextmanager
+def staged(
+    model: ov.Model,
+    directory: Path,
+    name: str,
+    layers: Sequence[str],
+    images: AnySamples,
+    *,
+    information: Mapping[str, str],
+    threads: int,
+) -> Iterator[StagedModel]:
+    """Saves a model in a temporary folder, reads it back and verifies it.
+
+    What the block does not publish is removed. A file that does not pass is kept as `NAME.unverified.xml` and `.bin`,
+    beside what was there before. One that passes takes their place.
 
     Args:
         model: The model that was scored; not edited.
@@ -61,7 +116,7 @@ def export(
         information: Written to the section `nncf_mcq` of the model's rt_info.
         threads: Inference threads.
 
-    Returns:
+    Yields:
         The file, and whether it passed.
 
     Raises:
@@ -78,13 +133,8 @@ def export(
         results = compiled(item)
         references.append([np.array(results[port]) for port in compiled.outputs])
     directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=directory, prefix=".unverified-") as temporary:
-        result = verify(save_atomically(copy, Path(temporary), name), layers, inputs, references, threads)
+    with temporary_folder(directory, "unverified") as temporary:
+        xml = save_atomically(copy, Path(temporary), name)
+        result = verify(xml, layers, inputs, references, threads)
         final = name if result.passed else f"{name}{UNVERIFIED}"
-        # The .bin first: a new .xml never stands beside a missing .bin.
-        for suffix in (".bin", ".xml"):
-            (Path(temporary) / f"{name}{suffix}").replace(directory / f"{final}{suffix}")
-    if result.passed:
-        for suffix in (".xml", ".bin"):
-            (directory / f"{name}{UNVERIFIED}{suffix}").unlink(missing_ok=True)
-    return ExportedModel(directory / f"{final}.xml", result)
+        yield StagedModel(xml, result, directory / f"{final}.xml")

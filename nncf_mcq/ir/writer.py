@@ -10,6 +10,7 @@ from pathlib import Path
 
 import openvino as ov
 
+from nncf_mcq.ir.pair import replace_pair
 from nncf_mcq.model.equal_constants import unite_equal
 from nncf_mcq.utils.files import temporary_sibling
 
@@ -27,10 +28,8 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     """Saves `name.xml` and `name.bin`; a failure leaves the files of before, and no others.
 
     Both are written under temporary names in the same directory and then renamed, which also means that a model that is
-    still mapped into memory keeps its old .bin: overwriting it would end its process with SIGBUS. The .bin is renamed
-    first: an .xml is what a reader looks for, so a new one never stands next to a missing .bin. When a pair is
-    replaced, there is a moment in which the old .xml stands next to the new .bin; who reads at the same time as another
-    writes should write to a new directory.
+    still mapped into memory keeps its old .bin: overwriting it would end its process with SIGBUS. While a pair is
+    replaced, the old model or the new one can be read, see `replace_pair`.
 
     The XML counts for a small network. Equal constants become one node, nodes that compute constants get short names,
     and the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
@@ -61,8 +60,7 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
         for path in (temporary_bin, temporary_xml):
             with path.open("rb+") as stream:
                 os.fsync(stream.fileno())
-        temporary_bin.replace(xml.with_suffix(".bin"))
-        temporary_xml.replace(xml)
+        replace_pair(temporary_xml, xml)
     finally:
         temporary_bin.unlink(missing_ok=True)
         temporary_xml.unlink(missing_ok=True)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 from uuid import uuid4
+
+_DIGITS: Final = 12
+# Of `temporary_sibling` and `temporary_folder`, and of folders that versions before them left.
+_TEMPORARY: Final = re.compile(
+    rf"\.[^/]+\.[0-9a-f]{{{_DIGITS}}}(\.\w+)?|\.\w+-[0-9a-f]{{{_DIGITS}}}\..+|\.unverified-\w+"
+)
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -16,7 +26,34 @@ def temporary_sibling(path: Path) -> Path:
     Returns:
         A hidden name next to it.
     """
-    return path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
+    return path.with_name(f".{path.stem}.{uuid4().hex[:_DIGITS]}{path.suffix}")
+
+
+def temporary_folder(directory: Path, purpose: str) -> TemporaryDirectory[str]:
+    """A folder that is removed at the end of its block; `remove_leftovers` knows its name.
+
+    Args:
+        directory: Where it is made.
+        purpose: Part of its name.
+    """
+    return TemporaryDirectory(dir=directory, prefix=f".{purpose}-{uuid4().hex[:_DIGITS]}.")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what killed processes left in a folder: temporary files and folders under the names that they get here.
+
+    Args:
+        directory: No other process may be writing to it; it may be missing.
+    """
+    if not directory.is_dir():
+        return
+    for path in directory.iterdir():
+        if _TEMPORARY.fullmatch(path.name) is None:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

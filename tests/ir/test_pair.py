@@ -1,0 +1,83 @@
+"""At every moment while an IR is replaced, the old model or the new one can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from numpy.typing import NDArray
+
+from nncf_mcq.ir.pair import replace_pair
+from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.model.inference import compile_model
+from tests.files import no_room_for_more_than
+from tests.models import convolution_model, random_images
+
+SHAPE = (1, 3, 8, 8)
+RENAMES = 5
+
+
+class Killed(BaseException):
+    """A process ends."""
+
+
+def output(model: ov.Model) -> NDArray[np.float32]:
+    return np.array(compile_model(model, 1)(random_images(1, SHAPE)[0][None])[0])
+
+
+def models(old: int, new: int) -> tuple[ov.Model, ov.Model]:
+    """Two convolutions with so many filters."""
+    return convolution_model(SHAPE, (old, 3, 3, 3)), convolution_model(SHAPE, (new, 3, 5, 5))
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 900), (900, 4), (400, 400)])
+@pytest.mark.parametrize("renames", range(RENAMES + 1))
+def test_a_kill_between_two_renames_leaves_one_of_the_two(
+    old: int, new: int, renames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = models(old, new)
+    target = save_atomically(first, tmp_path, "model")
+    source = save_atomically(second, tmp_path / "new", "model")
+    expected = [output(model) for model in (first, second)]
+    rename, done = Path.replace, 0
+
+    def replace(self: Path, name: Path) -> Path:
+        nonlocal done
+        if done == renames:
+            raise Killed
+        done += 1
+        return rename(self, name)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    if renames < RENAMES:
+        with pytest.raises(Killed):
+            replace_pair(source, target)
+    else:
+        replace_pair(source, target)
+        # One file's own, whatever stood in between.
+        assert target.with_suffix(".bin").stat().st_size < 4096 * (1 + new * 300 // 4096)
+    monkeypatch.undo()
+    # What stands there is a model from the first rename to the last.
+    assert done == renames
+    np.testing.assert_array_equal(output(ov.Core().read_model(target)), expected[renames > 1])
+    assert {path.name for path in tmp_path.iterdir()} == {"model.xml", "model.bin", "new"}
+
+
+def test_without_room_for_more_the_pair_is_replaced_all_the_same(tmp_path: Path) -> None:
+    first, second = models(40, 40)
+    target = save_atomically(first, tmp_path, "model")
+    source = save_atomically(second, tmp_path / "new", "model")
+    with no_room_for_more_than(1000):
+        replace_pair(source, target)
+    np.testing.assert_array_equal(output(ov.Core().read_model(target)), output(second))
+    assert {path.name for path in tmp_path.iterdir()} == {"model.xml", "model.bin", "new"}
+
+
+def test_half_a_pair_is_nothing_to_keep(tmp_path: Path) -> None:
+    _, second = models(4, 4)
+    target = tmp_path / "model.xml"
+    target.write_text("no model")
+    replace_pair(save_atomically(second, tmp_path / "new", "model"), target)
+    np.testing.assert_array_equal(output(ov.Core().read_model(target)), output(second))
