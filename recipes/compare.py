@@ -19,7 +19,7 @@ from rich.console import Console
 from nncf_mcq import NncfMcqError
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import parse_overrides
-from nncf_mcq.utils import silence_cuda_notice, stoppable
+from nncf_mcq.utils import output_folder, silence_cuda_notice, stoppable
 from openvino_eval import EvaluationError
 from openvino_eval.recipe_comparison import RecipeComparison, compare_recipe
 
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> None:
         )
         with stoppable() as ending:
             try:
-                compare_recipe(settings, console)
+                with output_folder(parsed.output):
+                    compare_recipe(settings, console)
             except KeyboardInterrupt:
                 parser.exit(ending.exit_code, "interrupted: what is made is kept, --reuse goes on from there\n")
     except (NncfMcqError, EvaluationError) as error:

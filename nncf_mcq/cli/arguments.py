@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
 
 from nncf_mcq.config.catalog import find_baseline, find_config
-from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job, parse_overrides
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
@@ -37,25 +34,3 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     """
     values = {} if baseline is None else find_baseline(baseline).values
     return Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
-
-
-def check_folder(output: Path | None) -> None:
-    """Refuses what is no folder that files can be written to, before anything is computed.
-
-    Args:
-        output: Value of --output, if any; it is made later, with what is written to it.
-
-    Raises:
-        ConfigError: It is a file, it cannot be made, or it cannot be written to.
-    """
-    if output is None:
-        return
-    try:
-        place = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
-        if place.is_dir():
-            with TemporaryFile(dir=place):
-                return
-        reason = f"{place} is no folder"
-    except OSError as error:
-        reason = str(error.strerror)
-    raise ConfigError("--output", str(output), f"a folder that can be written ({reason})")

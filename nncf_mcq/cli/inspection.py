@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from nncf_mcq.cli.application import application, console, errors
-from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, OverrideOption, check_folder, read_job
+from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, OverrideOption, read_job
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.summaries import clipping as clipping_report
 from nncf_mcq.summaries import latency as latency_report
 from nncf_mcq.summaries import layers as layer_listing
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.output_folder import check_folder
 from nncf_mcq.utils.progress import Stages
 
 

@@ -16,7 +16,6 @@ from nncf_mcq.cli.arguments import (
     ConfigArgument,
     OverrideOption,
     QuietOption,
-    check_folder,
     read_job,
 )
 from nncf_mcq.cli.search import JOURNAL_FILE, show_result
@@ -25,6 +24,8 @@ from nncf_mcq.config.output_files import PARETO_FILE, Origin
 from nncf_mcq.config.sizes import SIZES, parse_size
 from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.interrupts import uninterrupted
+from nncf_mcq.utils.output_folder import output_folder
 
 
 @application.command()
@@ -55,30 +56,31 @@ def pareto(
     if at is not None:
         parse_size(at, "--at")
     job = read_job(config, overrides, baseline)
-    check_folder(output)
-    file, storage = output / PARETO_FILE, output / JOURNAL_FILE
-    known = file if at is not None and file.exists() else None
-    origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
-    with ConsoleProgress(quiet=quiet) as progress:
-        try:
-            front = job.pareto(progress, points=points, known=known, at=at, study_storage=storage, origin=origin)
-        except (KeyboardInterrupt, OSError):
-            if storage.exists():
-                errors.print("the scores so far are stored: repeat the command to continue")
-            raise
-        if front.is_new:
-            files = [front.save(output), *write_front(front.report, output)]
-        try:
-            result = None if at is None else front.take(at)
-        except KeyboardInterrupt:
-            errors.print("the front so far and all scores are stored: repeat the command to continue")
-            raise
-    if not (quiet or as_json):
-        if front.is_new:
-            console.print(front_table(front.report))
-        for line in front_lines(front.report, files) if front.is_new else [f"front: {file}, found before"]:
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-    if result is not None:
-        show_result(result, output, quiet=quiet, as_json=as_json)
-    elif as_json:
-        print(json.dumps(front.report.to_dict(), indent=2))
+    with output_folder(output):
+        file, storage = output / PARETO_FILE, output / JOURNAL_FILE
+        known = file if at is not None and file.exists() else None
+        origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
+        with ConsoleProgress(quiet=quiet) as progress:
+            try:
+                front = job.pareto(progress, points=points, known=known, at=at, study_storage=storage, origin=origin)
+            except (KeyboardInterrupt, OSError):
+                if storage.exists():
+                    errors.print("the scores so far are stored: repeat the command to continue")
+                raise
+            if front.is_new:
+                with uninterrupted():
+                    files = [front.save(output), *write_front(front.report, output)]
+            try:
+                result = None if at is None else front.take(at)
+            except KeyboardInterrupt:
+                errors.print("the front so far and all scores are stored: repeat the command to continue")
+                raise
+        if not (quiet or as_json):
+            if front.is_new:
+                console.print(front_table(front.report))
+            for line in front_lines(front.report, files) if front.is_new else [f"front: {file}, found before"]:
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
+        if result is not None:
+            show_result(result, output, quiet=quiet, as_json=as_json)
+        elif as_json:
+            print(json.dumps(front.report.to_dict(), indent=2))

@@ -16,7 +16,6 @@ from nncf_mcq.cli.arguments import (
     ConfigArgument,
     OverrideOption,
     QuietOption,
-    check_folder,
     read_job,
 )
 from nncf_mcq.config.catalog import config_name
@@ -25,6 +24,7 @@ from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
+from nncf_mcq.utils.output_folder import output_folder
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[
@@ -62,18 +62,18 @@ def quantize(
     error.
     """
     job = read_job(config, overrides, baseline)
-    check_folder(output)
     storage = study_storage or str(output / JOURNAL_FILE)
     origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
-    try:
-        with ConsoleProgress(quiet=quiet) as progress:
-            result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
-    except (KeyboardInterrupt, OSError):
-        # A full disk ends a search too.
-        if job.initializer().searches and ("://" in storage or Path(storage).exists()):
-            errors.print("the scores so far are stored: repeat the command with --resume to continue")
-        raise
-    show_result(result, output, quiet=quiet, as_json=as_json)
+    with output_folder(output):
+        try:
+            with ConsoleProgress(quiet=quiet) as progress:
+                result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
+        except (KeyboardInterrupt, OSError):
+            # A full disk ends a search too.
+            if job.initializer().searches and ("://" in storage or Path(storage).exists()):
+                errors.print("the scores so far are stored: repeat the command with --resume to continue")
+            raise
+        show_result(result, output, quiet=quiet, as_json=as_json)
 
 
 @application.command()

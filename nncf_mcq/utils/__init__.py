@@ -7,6 +7,7 @@ from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable, uninterrupted
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import last_line
+from nncf_mcq.utils.output_folder import output_folder
 from nncf_mcq.utils.pages import DARK, LIGHT, page_environment
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
@@ -23,6 +24,7 @@ __all__ = [
     "console_stage",
     "differences",
     "last_line",
+    "output_folder",
     "page_environment",
     "read_document",
     "silence_cuda_notice",

@@ -13,6 +13,7 @@ from rich.table import Table
 from nncf_mcq import parse_overrides
 from nncf_mcq.config import find_config
 from nncf_mcq.metrics import SHARES, metric_name
+from nncf_mcq.utils import output_folder
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -144,7 +145,7 @@ def compete(settings: ContestSettings) -> None:
         typer.Exit: Ctrl-C.
     """
     try:
-        with interruptible():
+        with interruptible(), output_folder(settings.output):
             standings = run_contest(settings, Console(stderr=True, highlight=False))
     except ContestInterrupted:
         print("interrupted: repeat the command to continue", file=sys.stderr)

@@ -1,0 +1,61 @@
+"""Commands in processes of their own, on the small network and a folder of images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SECONDS = 240
+"""After which a command hangs."""
+
+
+def write_config(folder: Path, precision: Mapping[str, Any], **compression: Any) -> Path:
+    """The configuration of the small network on random images, at an average of 4 bits."""
+    images = folder / "images"
+    images.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(40):
+        Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(images / f"{index:02}.png")
+    data = {
+        "model": f"{Path(__file__).resolve().parent / 'models.py'}:small_network",
+        "input_info": {"sample_size": [1, 3, 8, 8]},
+        "dataset": {
+            "type": "image_folder",
+            "root": "images",
+            "preprocessing": {"scale": "0-1", "mean": [0.5] * 3, "std": [0.25] * 3},
+            "split": {"calibration": 16, "search": 16, "report": 8},
+        },
+        "compression": {
+            "initializer": {"precision": {"budget": {"weight_size": {"average_bits": 4}}, **precision}},
+            **compression,
+        },
+        "runtime": {"threads": 1},
+    }
+    path = folder / "config.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def start(project_root: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Starts `nncf-mcq`."""
+    command = [sys.executable, "-m", "nncf_mcq.cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project_root, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    """Waits for the end; returns what was printed."""
+    out, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == code, out + errors
+    assert "Traceback" not in errors
+    return out, errors
