@@ -25,6 +25,7 @@ from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
+from nncf_mcq.utils.urls import without_password
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[
@@ -63,7 +64,7 @@ def quantize(
     """
     job = read_job(config, overrides, baseline)
     storage = study_storage or str(output / JOURNAL_FILE)
-    origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
+    origin = Origin(config=config_name(config), command=without_password(shlex.join(["nncf-mcq", *sys.argv[1:]])))
     with output_folder(output):
         try:
             with ConsoleProgress(quiet=quiet) as progress:

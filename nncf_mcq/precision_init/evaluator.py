@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,12 +23,20 @@ from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.estimate import ImageScores, mean_score
 
+_CLAIM_SECONDS = 600.0
+"""For which a process waits for another's score; one of another machine may be gone."""
+
+_POLL_SECONDS = 0.1
+
 
 class ScoreMemo(Protocol):
     """Scores that outlive the process, and that several processes may share; called from several threads."""
 
     def refresh(self) -> Iterable[tuple[PolicyKey, ImageScores]]:
         """Scores that any process wrote since the last call."""
+
+    def claim(self, policy: Policy) -> bool:
+        """Whether this process is to run a policy; otherwise another one is at it."""
 
     def put(self, policy: Policy, values: ImageScores) -> None:
         """Writes the scores of a policy's images."""
@@ -141,7 +150,9 @@ class Evaluator:
 
     def score(self, policy: Policy) -> float:
         """Distance of the policy's model from the float model on the search images; lower is better."""
-        return self._score_once(policy, self._threads)
+        score = self._score_once(policy, self._threads)
+        assert score is not None
+        return score
 
     def values(self, policy: Policy) -> ImageScores:
         """The values of the images, of which the score is the mean; counted as `score`."""
@@ -188,17 +199,39 @@ class Evaluator:
         missing = list({policy.key: policy for policy in policies if policy.key not in self._scores}.values())
         if self._random_order:
             random.shuffle(missing)
-        with self._pool(self._threads) as pool:
-            for scored in pool.map(lambda policy: not is_over() and self._score_once(policy, 1), missing):
-                if scored is not False:
-                    progress()
+        # What other processes are at comes last: by then most of it has a score.
+        left = self._score_side_by_side(missing, progress, is_over, wait=False)
+        self._score_side_by_side(left, progress, is_over, wait=True)
         return [self._scores.get(policy.key, math.nan) for policy in policies]
 
-    def _score_once(self, policy: Policy, threads: int) -> float:
-        if policy.key not in self._scores:
+    def _score_side_by_side(
+        self, policies: list[Policy], progress: Callable[[], None], is_over: Callable[[], bool], *, wait: bool
+    ) -> list[Policy]:
+        """Scores policies in threads; returns those that were left to other processes."""
+        left = []
+        with self._pool(self._threads) as pool:
+            found = pool.map(lambda policy: not is_over() and self._score_once(policy, 1, wait), policies)
+            for policy, scored in zip(policies, found, strict=True):
+                if scored is None:
+                    left.append(policy)
+                elif scored is not False:
+                    progress()
+        return left
+
+    def _score_once(self, policy: Policy, threads: int, wait: bool = True) -> float | None:
+        """The score; None where another process is at it, and this one does not wait."""
+        patience = time.monotonic() + _CLAIM_SECONDS
+        while policy.key not in self._scores:
             self.refresh()
-        if policy.key not in self._scores:
-            self._keep(policy, self._run(policy, threads))
+            if policy.key in self._scores:
+                break
+            if self._memo is None or self._memo.claim(policy) or time.monotonic() > patience:
+                self._keep(policy, self._run(policy, threads))
+            elif not wait:
+                return None
+            else:
+                self._check()
+                time.sleep(_POLL_SECONDS)
         return self._scores[policy.key]
 
     def _keep(self, policy: Policy, values: ImageScores) -> None:

@@ -19,7 +19,7 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionResult, PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.ilp import solve
-from nncf_mcq.precision_init.search.processes import mixed_seed, process_number, settle_trials
+from nncf_mcq.precision_init.search.processes import mixed_seed, settle_trials
 from nncf_mcq.precision_init.search.repair import Repair, predicted_losses
 from nncf_mcq.precision_init.search.selection import select_policy
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
@@ -32,6 +32,7 @@ from nncf_mcq.precision_init.sensitivity import (
 )
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.precision_init.study import quiet_optuna
+from nncf_mcq.precision_init.study.claims import process_number
 from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.json_values import JsonObject
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import socket
 import time
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nncf_mcq.precision_init.base import PrecisionTask
+from nncf_mcq.precision_init.study.claims import is_gone
 
 POLICY_ATTRIBUTE = "policy"
 """User attribute of a trial: the group bits that are scored, after repair."""
@@ -33,16 +31,6 @@ Trials that failed without it were left by a process that ended: a search that i
 
 _PATIENCE = 2.0
 """Seconds in which a process that has begun a trial says that it is its own."""
-
-
-def this_process() -> dict[str, str | int]:
-    """JSON values that name this process."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def process_number() -> int:
-    """A number that differs from that of other processes and hosts."""
-    return zlib.crc32(repr(sorted(this_process().items())).encode())
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -114,23 +102,8 @@ def _score_of(trial: FrozenTrial, task: PrecisionTask) -> float | None:
 
 
 def _is_abandoned(process: object) -> bool:
-    """Whether a trial's process was on this host and is no more, or never said that the trial is its own."""
-    if process is None:
-        return True
-    if not isinstance(process, Mapping) or process.get("host") != socket.gethostname():
-        return False
-    pid = process.get("pid")
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    # Asked before this process has a trial: one of the same number, e.g. in a restarted container, is its predecessor.
-    return pid == os.getpid() or not _is_alive(pid)
+    """Whether a trial's process is no more, or never said that the trial is its own.
 
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    Asked before this process has a trial: one of its own number, e.g. in a restarted container, is its predecessor.
+    """
+    return process is None or is_gone(process)

@@ -22,11 +22,11 @@ from nncf_mcq.precision_init.search.processes import (
     PROCESS_ATTRIBUTE,
     REPEATED_ATTRIBUTE,
     repeats_in_a_row,
-    this_process,
     trials_of,
 )
 from nncf_mcq.precision_init.search.repair import Repair
 from nncf_mcq.precision_init.search.space import GroupBits, SearchSpace
+from nncf_mcq.precision_init.study.claims import this_process
 from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.json_values import JsonObject
 from nncf_mcq.utils.torch_threads import one_torch_thread

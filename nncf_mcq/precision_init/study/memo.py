@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 
 import optuna
 from optuna.trial import TrialState
@@ -11,10 +12,14 @@ from optuna.trial import TrialState
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.estimate import ImageScores, from_text, mean_score, to_text
+from nncf_mcq.precision_init.study.claims import Claims
 from nncf_mcq.utils.interrupts import uninterrupted
 
 SCORED_POLICY = "scored_policy"
 """User attribute of a trial: the JSON form of the policy whose score is the trial's value."""
+
+SHARED = "shared"
+"""User attribute of the study: whether a worker has joined, so that policies have to be claimed."""
 
 IMAGE_SCORES = "image_scores"
 """User attribute of a trial: the values of the images, of which the trial's value is the mean."""
@@ -28,10 +33,19 @@ class StudyMemo:
 
     Args:
         study: Holds nothing else.
+        make_claims: Opens the study of claims.
+        is_shared: Whether this is a worker, with which the search has several processes.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
+    def __init__(
+        self, study: optuna.Study, make_claims: Callable[[], optuna.Study] | None = None, *, is_shared: bool = False
+    ) -> None:
         self._study = study
+        self._make_claims = make_claims
+        self._claims: Claims | None = None
+        if is_shared and make_claims is not None:
+            self._claims = Claims(make_claims())
+            study.set_user_attr(SHARED, True)
         self._read: set[int] = set()
         self._lock = threading.Lock()
 
@@ -52,6 +66,22 @@ class StudyMemo:
             if len(values):
                 found.append((policy.key, values))
         return found
+
+    def claim(self, policy: Policy) -> bool:
+        """Whether this process is to run a policy: always, unless a worker has joined and another is at it.
+
+        Args:
+            policy: One without a score.
+        """
+        if self._make_claims is None:
+            return True
+        with self._lock:
+            if self._claims is None:
+                with uninterrupted():
+                    if SHARED not in self._study.user_attrs:
+                        return True
+                    self._claims = Claims(self._make_claims())
+            return self._claims.take(policy)
 
     def put(self, policy: Policy, values: ImageScores) -> None:
         """Writes the scores of a policy's images; may be called from several threads."""

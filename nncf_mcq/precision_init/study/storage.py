@@ -15,19 +15,24 @@ from typing import Literal, TypeVar
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.precision_init.study.databases import open_database
 from nncf_mcq.precision_init.study.journal import SearchJournal, is_journal
 from nncf_mcq.precision_init.study.memo import StudyMemo
 from nncf_mcq.precision_init.study.subject import Subject
 from nncf_mcq.utils.interrupts import uninterrupted
+from nncf_mcq.utils.urls import without_password, without_secrets
 
 STUDY_NAME = "nncf_mcq"
 """Searches that the user gives no name are numbered: nncf_mcq-1, nncf_mcq-2."""
 
 SCORES_SUFFIX = "-scores"
 """Appended to the name of a search: the study of every policy that was scored, sensitivities included."""
+
+CLAIMS_SUFFIX = "-claims"
+"""Appended likewise: who runs which policy, once a worker has joined."""
 
 SUBJECT = "subject"
 """User attribute of a study of scores: what the search is about."""
@@ -109,7 +114,7 @@ class StudyStorage:
             if isinstance(storage, BaseStorage):
                 self._connection, self.location = storage, type(storage).__name__
             elif isinstance(storage, str) and "://" in storage:
-                self.location = _without_password(storage)
+                self.location = without_password(storage)
                 self._connection = _connect(storage, self.location)
             else:
                 self._path = Path(storage).resolve()
@@ -176,11 +181,11 @@ class StudyStorage:
                 count,
                 name,
             )
-        return StoredSearch(name, self.location, StudyMemo(scores), "new", connection)
+        return StoredSearch(name, self.location, _memo(scores, connection, name, "new"), "new", connection)
 
     def _load(self, connection: BaseStorage, name: str) -> StoredSearch:
         scores = optuna.load_study(study_name=name + SCORES_SUFFIX, storage=connection)
-        return StoredSearch(name, self.location, StudyMemo(scores), self._mode, connection)
+        return StoredSearch(name, self.location, _memo(scores, connection, name, self._mode), self._mode, connection)
 
     def _find(self, connection: BaseStorage, subject: Subject) -> str | None:
         """The newest search of the subject; None if one may begin."""
@@ -234,6 +239,13 @@ class StudyStorage:
             _check_writable(folder, self.location)
 
 
+def _memo(scores: optuna.Study, connection: BaseStorage, name: str, mode: Mode) -> StudyMemo:
+    def claims() -> optuna.Study:
+        return optuna.create_study(storage=connection, study_name=name + CLAIMS_SUFFIX, load_if_exists=True)
+
+    return StudyMemo(scores, claims, is_shared=mode == "join")
+
+
 def _number(name: str) -> int:
     """The number of a search that the user gave no name; otherwise 0."""
     match = re.fullmatch(rf"{STUDY_NAME}-(\d+)", name)
@@ -246,20 +258,13 @@ def _check_writable(path: Path, location: str) -> None:
 
 
 def _connect(url: str, location: str) -> BaseStorage:
-    if url.startswith("redis"):
-        return _or_config_error(location, lambda: JournalStorage(optuna.storages.journal.JournalRedisBackend(url)))
-    return _or_config_error(location, lambda: RDBStorage(url))
+    return _or_config_error(location, lambda: open_database(url), url)
 
 
-def _or_config_error(location: str, action: Callable[[], Result]) -> Result:
+def _or_config_error(location: str, action: Callable[[], Result], url: str = "") -> Result:
     """Runs what may fail in as many ways as there are databases and drivers."""
     try:
         return action()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(_PATH, location, f"{_ALLOWED} ({_without_password(reason)})") from error
-
-
-def _without_password(url: str) -> str:
-    hidden = re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", url)
-    return re.sub(r"(?<=[?&]password=)[^&]*", "***", hidden)
+        raise ConfigError(_PATH, location, f"{_ALLOWED} ({without_secrets(reason, url)})") from error
