@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def reason_of(error: Exception, limit: int = 300) -> str:
+def reason_of(error: BaseException, limit: int = 300) -> str:
     """The message of a library's exception in one line, without where in OpenVINO's sources it was raised.
 
     Args:
@@ -13,6 +13,26 @@ def reason_of(error: Exception, limit: int = 300) -> str:
     lines = (line.strip() for line in str(error).splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(("Exception from ", "Check '")))
     return text[:limit] or type(error).__name__
+
+
+LONGEST_VALUE = 200
+"""Characters of a value that a message shows."""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: its beginning, where it is long.
+
+    Args:
+        value: Any JSON value, however large or deep.
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}...")
+    try:
+        # What is long anyway is not written out whole.
+        text = repr(value[: LONGEST_VALUE + 1] if isinstance(value, list | tuple) else value)
+    except (RecursionError, ValueError):
+        return f"a value of type {type(value).__name__} that is too large to show"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 class NncfMcqError(Exception):
@@ -29,7 +49,7 @@ class ConfigError(NncfMcqError):
     """
 
     def __init__(self, path: str, found: object, allowed: str) -> None:
-        super().__init__(f"{path}: found {found!r}, allowed: {allowed}")
+        super().__init__(f"{path}: found {shown(found)}, allowed: {allowed}")
         self.path = path
         self.found = found
         self.allowed = allowed

@@ -36,6 +36,7 @@ from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 Outputs: TypeAlias = NDArray[np.float32]
@@ -175,6 +176,9 @@ class Job:
     def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> Samples:
         """The first `num_init_samples` calibration images."""
         dataset, limit = splits.calibration, self.config.compression.initializer.num_init_samples
+        count, size = min(len(dataset), limit), _sample_bytes(dataset)
+        path = "compression.initializer.num_init_samples"
+        check_memory(path, limit, count * size, "a number of calibration images")
         return collect_images((_item(dataset, index) for index in range(len(dataset))), limit, model)
 
     def report(self, splits: DatasetSplits) -> Report:
@@ -343,6 +347,12 @@ def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | 
 
 def _as_nncf_dataset(dataset: ImageDataset) -> nncf.Dataset:
     return nncf.Dataset(range(len(dataset)), lambda index: _item(dataset, index))
+
+
+def _sample_bytes(dataset: ImageDataset) -> int:
+    """Bytes of the inputs of one sample."""
+    inputs = dataset[0][0] if len(dataset) else np.zeros(0)
+    return sum(values.nbytes for values in (inputs.values() if isinstance(inputs, Mapping) else [inputs]))
 
 
 def _item(dataset: ImageDataset, index: int) -> object:

@@ -8,7 +8,7 @@ import sys
 from nncf_mcq.cli import init, search, pareto, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import application, errors
 from nncf_mcq.config.registry import load_plugins
-from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.errors import LONGEST_VALUE, NncfMcqError, reason_of
 from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
@@ -26,8 +26,11 @@ def main() -> None:
             errors.print(f"error: {error}", markup=False)
             sys.exit(2)
         except OSError as error:
-            where = "" if error.filename is None else f"{error.filename}: "
+            where = "" if error.filename is None else f"{str(error.filename)[:LONGEST_VALUE]}: "
             errors.print(f"error: {where}{error.strerror or error}", markup=False)
+            sys.exit(2)
+        except MemoryError as error:
+            errors.print(f"error: there is not enough memory ({reason_of(error)})", markup=False)
             sys.exit(2)
         except (KeyboardInterrupt, SystemExit) as error:
             # Typer turns Ctrl-C into an exit.

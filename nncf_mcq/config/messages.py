@@ -34,6 +34,8 @@ def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tupl
         return ConfigError(path, None, "a value: the key is required")
     if kind == "value_error":
         return ConfigError(path or "config", first["input"], str(context["error"]))
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return ConfigError(path or "config", first["input"], "a JSON object")
     return ConfigError(path or "config", first["input"], _lower_first(first["msg"]))
 
 

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+LONGEST_PATH: Final = 4096
+LONGEST_NAME: Final = 255
+"""Bytes that a path, and a name in it, may have."""
+
+
+def check_path(path: str) -> str:
+    """Returns a path that a file can have.
+
+    Raises:
+        ValueError: No file can have it.
+    """
+    names = path.encode(errors="surrogatepass").split(b"/")
+    if b"\0" in path.encode(errors="surrogatepass") or max(map(len, names)) > LONGEST_NAME or len(path) > LONGEST_PATH:
+        raise ValueError(
+            f"a path that a file can have: no more than {LONGEST_NAME} bytes a name, {LONGEST_PATH} in all"
+        )
+    return path
 
 
 class PathMarker:
     """Annotation of a field that holds a path, relative to the folder of the configuration."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """The field's own schema, and a check whether a file can have the path."""
+        checked = core_schema.no_info_after_validator_function(_check_optional_path, handler(source))
+        checked["metadata"] = dict(checked["schema"].get("metadata", {}))
+        return checked
+
+
+def _check_optional_path(path: str | None) -> str | None:
+    return None if path is None else check_path(path)
 
 
 class Parameters(BaseModel):

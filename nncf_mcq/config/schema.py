@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from nncf_mcq.config.budget import PrecisionParameters
 from nncf_mcq.config.messages import to_config_error
 from nncf_mcq.config.model_reference import is_model_file
-from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker
+from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker, check_path
 from nncf_mcq.config.registered_parameters import RegisteredParameters
 from nncf_mcq.config.registry import (
     ACTIVATION_RANGE_PARAMETERS,
@@ -30,8 +30,15 @@ from nncf_mcq.config.registry import (
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
 from nncf_mcq.config.types import Bits, SampleSize
-from nncf_mcq.errors import ConfigError
+from nncf_mcq.errors import ConfigError, shown
 from nncf_mcq.policy import SUPPORTED_BITS
+
+DEEPEST = 100
+"""Objects and lists in each other that a configuration may have."""
+
+MOST_THREADS = 4096
+MOST_SAMPLES = 2**20
+"""Threads, and samples of a batch, beyond which no machine goes: numbers that OpenVINO can take."""
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -67,6 +74,14 @@ def _input_info(entry: object, *key: int) -> InputInfo:
             "{reason}",
             {"reason": str(error), "error": error, "model": InputInfo, "key": key},
         ) from error
+
+
+def _name_or_names(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Here rather than by the union, as the inputs."""
+    names = value if isinstance(value, list) else [value]
+    if value is not None and not all(isinstance(name, str) for name in names):
+        raise ValueError("a name or a list of names")
+    return value
 
 
 class WeightsConfig(Parameters):
@@ -199,8 +214,10 @@ class CompressionConfig(Parameters):
 class RuntimeConfig(Parameters):
     """Resources for running candidate models on this machine; they do not change the result."""
 
-    threads: PositiveInt = Field(default=2, description="Number of threads of OpenVINO and PyTorch.")
-    batch_size: PositiveInt = Field(default=16, description="Images per inference while scoring policies.")
+    threads: PositiveInt = Field(default=2, le=MOST_THREADS, description="Number of threads of OpenVINO and PyTorch.")
+    batch_size: PositiveInt = Field(
+        default=16, le=MOST_SAMPLES, description="Images per inference while scoring policies."
+    )
 
 
 class OutputScoreConfig(Parameters):
@@ -240,7 +257,7 @@ class Config(Parameters):
         description="Data set whose calibration and search images replace those of `dataset`, which then provides only "
         "the test images, e.g. distilled.",
     )
-    metric: str | list[str] | None = Field(
+    metric: Annotated[str | list[str] | None, WrapValidator(_name_or_names)] = Field(
         default=None, description='Name of the metric on the test images, e.g. top1, or several: ["map50", "map"].'
     )
     score: str | dict[str, OutputScoreConfig] | None = Field(
@@ -267,6 +284,11 @@ class Config(Parameters):
             output: OutputScoreConfig.model_validate({"type": entry} if isinstance(entry, str) else entry)
             for output, entry in score.items()
         }
+
+    @field_validator("model")
+    @classmethod
+    def _possible_path(cls, model: str | None) -> str | None:
+        return None if model is None else check_path(model)
 
     @field_validator("pretrained", mode="before")
     @classmethod
@@ -315,7 +337,8 @@ def read_json(file: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, or holds no JSON object.
     """
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        # Editors of Windows begin a file with a byte-order mark.
+        data = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
     except OSError as error:
         raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
     except RecursionError as error:
@@ -327,15 +350,27 @@ def read_json(file: Path) -> dict[str, Any]:
     return data
 
 
-def _check_text(value: object, path: str) -> None:
-    """Refuses half characters, which JSON can write as escapes and no file or message can hold."""
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file; JSON itself takes the last of several equal keys."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return found
+
+
+def _check_text(value: object, path: str, depth: int = 0) -> None:
+    """Refuses half characters, which JSON can write and no file or message can hold, and what is nested too deeply."""
+    if depth > DEEPEST:
+        raise ConfigError("config", "a value", f"JSON that is nested no more than {DEEPEST} deep")
     if isinstance(value, Mapping):
         for key, item in value.items():
             _check_text(key, path)
-            _check_text(item, f"{path}.{key}")
+            _check_text(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _check_text(item, f"{path}[{index}]")
+            _check_text(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         raise ConfigError(path.removeprefix("config."), value, "text that can be written as UTF-8")
 

@@ -211,9 +211,13 @@ def _top(outputs: Outputs, targets: Targets, count: int) -> npt.NDArray[np.bool_
     if targets.shape != outputs.shape[:1]:
         raise ValueError(f"targets of shape {targets.shape} for outputs of shape {outputs.shape}")
     classes = outputs.shape[1]
-    is_outside = (targets < 0) | (targets >= classes)
-    if is_outside.any():
-        raise ConfigError("dataset", f"target {int(targets[is_outside][0])}", f"class indices 0 to {classes - 1}")
+    allowed = f"class indices 0 to {classes - 1}"
+    if targets.dtype.kind not in "iuf":
+        raise ConfigError("dataset", f"targets of type {targets.dtype}", allowed)
+    # What is not a number is in no range; 3.0 is a class index, 2.5 is none.
+    is_index = (targets >= 0) & (targets < classes) & (targets == np.floor(targets))
+    if not is_index.all():
+        raise ConfigError("dataset", f"target {targets[~is_index][0]:g}", allowed)
     ranked = np.argsort(-outputs, axis=1, kind="stable")[:, :count]
     is_right: npt.NDArray[np.bool_] = (ranked == targets[:, None]).any(axis=1) & ~np.isnan(outputs).any(axis=1)
     return is_right

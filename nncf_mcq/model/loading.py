@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,10 +20,13 @@ from nncf_mcq.model.batching import sample_shapes, shapes_of
 from nncf_mcq.model.conversion import convert_module, convert_program, example_shape
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.normal_form import refuse_quantized, to_normal_form
+from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.native_output import quiet_output
 
 if TYPE_CHECKING:
     import torch
+
+FLOAT_BYTES = 4
 
 FloatModel: TypeAlias = "torch.nn.Module | torch.export.ExportedProgram | ov.Model"
 """What a model may be before it is brought to its normal form."""
@@ -124,12 +128,16 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
         module = importlib.util.module_from_spec(specification)
         try:
             specification.loader.exec_module(module)
-        except Exception as error:  # the file is the user's
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the file is the user's, and may call sys.exit
             raise ConfigError("model", str(path), f"a Python file that can be imported ({_named(error)})") from error
     else:
         try:
             module = importlib.import_module(where)
-        except Exception as error:  # ImportError, or whatever the module raises; ValueError for an empty name
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # ImportError, or whatever the module raises; ValueError for an empty name
             raise ConfigError("model", where, f"an installed module ({_named(error)})") from error
     if not callable(getattr(module, name, None)):
         raise ConfigError("model", reference, f"a callable of {where}")
@@ -139,11 +147,13 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
 def _build(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
     try:
         return builder(**keywords)
-    except Exception as error:  # the callable is the user's
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the callable is the user's
         raise _builder_error(error, reference, keywords) from error
 
 
-def _builder_error(error: Exception, reference: str, keywords: Mapping[str, Any]) -> NncfMcqError:
+def _builder_error(error: BaseException, reference: str, keywords: Mapping[str, Any]) -> NncfMcqError:
     if isinstance(error, NncfMcqError):
         return error
     if isinstance(error, TypeError):
@@ -151,7 +161,7 @@ def _builder_error(error: Exception, reference: str, keywords: Mapping[str, Any]
     return ConfigError("model", reference, f"a callable that returns a model ({_named(error)})")
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     """An exception of the user's code: the type tells as much as the message."""
     return f"{type(error).__name__}: {reason_of(error)}"
 
@@ -220,6 +230,10 @@ def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input
         ConfigError: The shape is needed and missing, or does not fit the model.
         QuantizationError: The model has no input, is quantized already, or cannot be converted.
     """
+    if sample_size is not None:
+        shapes = sample_size.values() if isinstance(sample_size, Mapping) else [sample_size]
+        size = sum(math.prod(shape) * FLOAT_BYTES for shape in shapes)
+        check_memory("input_info.sample_size", sample_size, size, "an input")
     converted, sample_size = _convert(model, sample_size, example_input)
     if not converted.inputs:
         raise QuantizationError("the model has no inputs: one or more are needed")

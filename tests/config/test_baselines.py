@@ -59,7 +59,7 @@ def test_nncf_int8_is_measured_verified_and_saved(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ('{"values": {}}', "description: found None, allowed: a value: the key is required"),
-        ('{"description": "", "values": []}', "values: found [], allowed: input should be a valid dictionary"),
+        ('{"description": "", "values": []}', "values: found [], allowed: a JSON object"),
         ("[]", "config: found 'list', allowed: a JSON object"),
     ],
 )

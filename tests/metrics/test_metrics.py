@@ -55,8 +55,15 @@ def test_nan_outputs_count_as_wrong() -> None:
     assert agreement(outputs, outputs) == 0.5
 
 
-@pytest.mark.parametrize("target", [-1, 3])
-def test_target_that_is_no_class_is_an_error(target: int) -> None:
+def test_whole_numbers_of_any_type_are_class_indices_and_words_are_none() -> None:
+    outputs = np.array([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]])
+    assert top1(outputs, np.array([2.0, 0.0])) == 1.0
+    with pytest.raises(ConfigError, match=r"^dataset: found 'targets of type <U1', allowed: class indices 0 to 2$"):
+        top1(outputs, np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("target", [-1, 3, 1.5, np.nan])
+def test_target_that_is_no_class_is_an_error(target: float) -> None:
     with pytest.raises(ConfigError, match=rf"^dataset: found 'target {target}', allowed: class indices 0 to 2$"):
         top1(np.zeros((2, 3)), np.array([0, target]))
 
