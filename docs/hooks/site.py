@@ -45,6 +45,7 @@ def _sources(root: Path) -> dict[str, Path]:
         "benchmarks.md": root / "benchmarks" / "README.md",
         "contributing.md": root / "CONTRIBUTING.md",
         "changelog.md": root / "CHANGELOG.md",
+        "security.md": root / "SECURITY.md",
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nncf_mcq.config.catalog import find_baseline, find_config
+from nncf_mcq.config.code import refuse_code
 from nncf_mcq.job import Job, parse_overrides
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
@@ -18,19 +19,29 @@ BaselineOption = Annotated[
     str | None,
     typer.Option(metavar="NAME|FILE", help="Apply a baseline (see `nncf-mcq baselines`); --set overrides its values."),
 ]
+NoCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-code", help="Refuse a CONFIG that names Python code; for configurations from others, see SECURITY.md."
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only errors.")]
 
 
-def read_job(config: str, overrides: list[str] | None, baseline: str | None = None) -> Job:
+def read_job(config: str, overrides: list[str] | None, baseline: str | None = None, *, no_code: bool = False) -> Job:
     """The job of a command line.
 
     Args:
         config: A JSON file, or the name of a recipe.
         overrides: Each `PATH=VALUE`; they go on from the baseline.
         baseline: Name of one that ships with the package, or a JSON file.
+        no_code: Whether a configuration that names Python code is refused.
 
     Raises:
         ConfigError: One of them is unknown or wrong.
     """
     values = {} if baseline is None else find_baseline(baseline).values
-    return Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+    job = Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+    if no_code:
+        refuse_code(job.config)
+    return job

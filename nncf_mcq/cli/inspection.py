@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nncf_mcq.cli.application import application, console, errors
-from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, OverrideOption, read_job
+from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, NoCodeOption, OverrideOption, read_job
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.policy import Policy
 from nncf_mcq.summaries import clipping as clipping_report
@@ -25,11 +25,12 @@ from nncf_mcq.utils.progress import Stages
 def layers(
     config: ConfigArgument,
     overrides: OverrideOption = None,
+    no_code: NoCodeOption = False,
     baseline: BaselineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
     """List the layers that would be quantized in the model of CONFIG, and the reachable budgets."""
-    job = read_job(config, overrides, baseline)
+    job = read_job(config, overrides, baseline, no_code=no_code)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
         listed = (dataclasses.asdict(item) | {"integer_kernel": item.integer_kernel} for item in quantizable.layers)
@@ -46,6 +47,7 @@ def layers(
 def clipping(
     config: ConfigArgument,
     overrides: OverrideOption = None,
+    no_code: NoCodeOption = False,
     baseline: BaselineOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of clipping.json and clipping.svg.")
@@ -53,7 +55,7 @@ def clipping(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
 ) -> None:
     """Show the clipping rule chosen for each layer of CONFIG at each bit-width, and the error of each rule alone."""
-    job = read_job(config, overrides, baseline)
+    job = read_job(config, overrides, baseline, no_code=no_code)
     check_folder(output)
     if as_json:
         report = clipping_report.measure_clipping(job)
@@ -71,6 +73,7 @@ def clipping(
 def latency_table(
     config: ConfigArgument,
     overrides: OverrideOption = None,
+    no_code: NoCodeOption = False,
     precisions: Annotated[
         list[str] | None, typer.Option("--precision", help="f32, bf16; may be repeated. Default: f32.")
     ] = None,
@@ -86,7 +89,7 @@ def latency_table(
 
     Tables are cached in the user's cache directory. No images are needed.
     """
-    job = read_job(config, overrides)
+    job = read_job(config, overrides, no_code=no_code)
     with ConsoleProgress() as progress:
         report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)
     console.print(latency_report.latency_table(report))

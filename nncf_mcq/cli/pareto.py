@@ -14,6 +14,7 @@ from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import (
     BaselineOption,
     ConfigArgument,
+    NoCodeOption,
     OverrideOption,
     QuietOption,
     read_job,
@@ -39,6 +40,7 @@ def pareto(
     points: Annotated[int, typer.Option(min=2, max=100, help="Number of sizes that policies are found for.")] = 10,
     overrides: OverrideOption = None,
     baseline: BaselineOption = None,
+    no_code: NoCodeOption = False,
     quiet: QuietOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the front, or the result of --at, as JSON, and nothing else.")
@@ -55,7 +57,7 @@ def pareto(
     """
     if at is not None:
         parse_size(at, "--at")
-    job = read_job(config, overrides, baseline)
+    job = read_job(config, overrides, baseline, no_code=no_code)
     with output_folder(output):
         file, storage = output / PARETO_FILE, output / JOURNAL_FILE
         known = file if at is not None and file.exists() else None

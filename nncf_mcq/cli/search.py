@@ -14,6 +14,7 @@ from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import (
     BaselineOption,
     ConfigArgument,
+    NoCodeOption,
     OverrideOption,
     QuietOption,
     read_job,
@@ -52,6 +53,7 @@ def quantize(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted search, or extend a finished one.")
     ] = False,
+    no_code: NoCodeOption = False,
     quiet: QuietOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")
@@ -62,7 +64,7 @@ def quantize(
     A search stores its scores in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
     error.
     """
-    job = read_job(config, overrides, baseline)
+    job = read_job(config, overrides, baseline, no_code=no_code)
     storage = study_storage or str(output / JOURNAL_FILE)
     origin = Origin(config=config_name(config), command=without_password(shlex.join(["nncf-mcq", *sys.argv[1:]])))
     with output_folder(output):
@@ -87,10 +89,11 @@ def worker(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,
     overrides: OverrideOption = None,
     baseline: BaselineOption = None,
+    no_code: NoCodeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Join the search of `quantize CONFIG` that runs in another process or on another machine."""
-    job = read_job(config, overrides, baseline)
+    job = read_job(config, overrides, baseline, no_code=no_code)
     with ConsoleProgress(quiet=quiet) as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
     console.print(
