@@ -1,7 +1,7 @@
 """Mixed-precision quantization of convolutional networks for OpenVINO, as a plugin for NNCF."""
 
 from nncf_mcq import precision_init, range_init
-from nncf_mcq.api import pareto, quantize
+from nncf_mcq.api import pareto, prepare_training, quantize
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
@@ -23,7 +23,7 @@ from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, versions
-from nncf_mcq.training import TrainingModule, finish_training, prepare_training
+from nncf_mcq.training import TrainingModule, finish_training
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",

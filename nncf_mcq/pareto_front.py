@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nncf_mcq.completion import Measure, complete
+from nncf_mcq.completion import complete
 from nncf_mcq.config.budget import Budget, WeightSizeBudget
 from nncf_mcq.config.output_files import PARETO_FILE, DatasetReport, Origin, SearchEnd, Timing
 from nncf_mcq.config.pareto_file import ParetoPoint, ParetoReport
@@ -19,6 +19,7 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.config.sizes import parse_size
 from nncf_mcq.errors import ConfigError, OutputError
 from nncf_mcq.model import int8
+from nncf_mcq.pipeline.measurement import Measure
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import FLOAT32_BITS, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask

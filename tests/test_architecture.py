@@ -18,10 +18,10 @@ ORDER = (
         "precision_init",
         "pipeline",
         "result",
+        "training",
         "completion",
         "pareto_front",
         "api",
-        "training",
         "job",
         "summaries",
         "worker",
@@ -32,7 +32,7 @@ ORDER = (
 )
 """Modules and packages of `nncf_mcq`: each imports only itself and those before it."""
 
-ROOT_MODULES = {"__init__", "api", "completion", "job", "pareto_front", "result", "worker", "policy", "errors"}
+ROOT_MODULES = {"__init__", "completion", "job", "pareto_front", "result", "worker", "policy", "errors"}
 LONGEST = 400
 
 

@@ -2,6 +2,5 @@
 
 from nncf_mcq.training.completion import finish_training
 from nncf_mcq.training.module import TrainingModule
-from nncf_mcq.training.preparation import prepare_training
 
-__all__ = ["TrainingModule", "finish_training", "prepare_training"]
+__all__ = ["TrainingModule", "finish_training"]

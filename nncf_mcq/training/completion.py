@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.completion import Evaluate, Measure, with_costs
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid
 from nncf_mcq.ir.assemble import quantized_weights
@@ -22,6 +21,7 @@ from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.pipeline.measurement import Evaluate, Measure, with_costs
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.result import QuantizationResult, describe_layers
 from nncf_mcq.training.module import TrainingModule, parts
@@ -62,7 +62,9 @@ def finish_training(
             "without what is wrapped around it"
         )
     check_finite(module)
-    before, quantizable = module.source.result, module.source.quantizable
+    before, quantizable = module.source.result, module.source.network.quantizable
+    if before is None:
+        raise QuantizationError("finish_training: allowed: the module that prepare_training returned")
     policy, config = before.policy, before.config
     table = trained_table(module)
     model = trained_model(module, table)
@@ -106,7 +108,7 @@ def trained_table(module: TrainingModule) -> WeightTable:
     """The quantized weights of every layer that has some; what a table tells of errors and rules is left out."""
     entries: dict[str, dict[int, QuantizedWeight]] = {}
     for part, names in zip(parts(module.quantized, QuantizedWeights), module.source.quantized, strict=True):
-        entry = _entry(module.source.quantizable.layer(names[0]), part)
+        entry = _entry(module.source.network.quantizable.layer(names[0]), part)
         entries |= {name: {entry.bits: entry} for name in names}
     return WeightTable(entries)
 
@@ -119,10 +121,10 @@ def trained_model(module: TrainingModule, table: WeightTable) -> ov.Model:
         table: Its weights, see `trained_table`.
     """
     made = module.source
-    model = made.result.model.clone()
+    model = made.network.model.clone()
     operations = operations_by_name(model)
     for names in made.quantized:
-        layers = [made.quantizable.layer(name) for name in names]
+        layers = [made.network.quantizable.layer(name) for name in names]
         ((_, entry),) = table.entries[names[0]].items()
         weights = quantized_weights(layers[0], entry)
         for layer in layers:

@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import openvino as ov
 import torch
 from torch import Tensor
 
-from nncf_mcq.model.layers import QuantizableModel
+from nncf_mcq.config.schema import WeightsConfig
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.model.int8 import ALGORITHM as INT8_ALGORITHM
+from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.torch_graph import TorchGraph
+from nncf_mcq.policy import Policy
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, QuantizedWeights
 
@@ -18,20 +23,52 @@ Part = TypeVar("Part", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
+class QuantizedNetwork:
+    """A quantized model and what it was made from.
+
+    Attributes:
+        model: The quantized model.
+        quantizable: The float model and its layers.
+        policy: Bits of every layer and activation quantizer.
+        weights: Settings that the grids of the weights follow.
+    """
+
+    model: ov.Model
+    quantizable: QuantizableModel
+    policy: Policy
+    weights: WeightsConfig
+
+    @classmethod
+    def of(cls, result: QuantizationResult) -> QuantizedNetwork:
+        """The model of a result.
+
+        Raises:
+            ConfigError: It is NNCF's own INT8.
+        """
+        compression = result.config.compression
+        if compression.algorithm == INT8_ALGORITHM:
+            raise ConfigError(
+                "compression.algorithm", compression.algorithm, "mixed_clipping_quantization, to train it"
+            )
+        quantizable = find_layers(result.float_model, compression.ignored_scopes, compression.activations.per_channel)
+        return cls(result.model, quantizable, result.policy, compression.weights)
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """What a module was made from; copies of the module share it.
 
     Attributes:
-        result: The quantized model before the training.
-        quantizable: The float model and its layers.
+        network: The quantized model before the training.
+        result: The result that it is of; None where there is none yet.
         quantized: Layers that share their weights, for each of the module's quantized weights.
         floats: Operations that share their weights, for each of the module's float weights.
         biases: Friendly name of the addition, for each of the module's biases.
         grids: FakeQuantize nodes that share their grid, for each of the module's activation quantizers.
     """
 
-    result: QuantizationResult
-    quantizable: QuantizableModel
+    network: QuantizedNetwork
+    result: QuantizationResult | None
     quantized: tuple[tuple[str, ...], ...]
     floats: tuple[tuple[str, ...], ...]
     biases: tuple[str, ...]

@@ -2,124 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, overload
+from collections.abc import Iterator
 
-import nncf
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.api import quantize
-from nncf_mcq.config.schema import Config, load_config
-from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.config.schema import WeightsConfig
+from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.float_layers import set_weights
 from nncf_mcq.ir.grid_reading import equal_grids, take_grids
 from nncf_mcq.ir.packing import UnpackedWeight, unpack_weight
-from nncf_mcq.model.int8 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.model.layer_forms import WEIGHT_PORTS
-from nncf_mcq.model.layers import QuantizableLayer, find_layers
-from nncf_mcq.model.loading import FloatModel
+from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_constant, operations_by_name, source
 from nncf_mcq.model.torch_graph import TorchGraph
-from nncf_mcq.policy import Policy
 from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.result import QuantizationResult
-from nncf_mcq.training.module import Source, TrainingModule
+from nncf_mcq.training.module import QuantizedNetwork, Source, TrainingModule
 from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, QuantizedWeights
-from nncf_mcq.utils.progress import ProgressReporter
 
 
-@overload
-def prepare_training(model: QuantizationResult) -> TrainingModule: ...
-
-
-@overload
-def prepare_training(
-    model: FloatModel,
-    policy: Policy | str | Path,
-    calibration_dataset: nncf.Dataset,
-    config: Config | Mapping[str, object] | str | Path | None = None,
-    *,
-    example_input: Any = None,
-    progress: ProgressReporter | None = None,
-) -> TrainingModule: ...
-
-
-def prepare_training(
-    model: FloatModel | QuantizationResult,
-    policy: Policy | str | Path | None = None,
-    calibration_dataset: nncf.Dataset | None = None,
-    config: Config | Mapping[str, object] | str | Path | None = None,
-    *,
-    example_input: Any = None,
-    progress: ProgressReporter | None = None,
-) -> TrainingModule:
-    """Makes a module that computes what a quantized model does, and whose parameters any loop can train.
-
-    It starts from the quantized model: before the first step its outputs are those of the IR.
+def make_module(network: QuantizedNetwork, result: QuantizationResult | None = None) -> TrainingModule:
+    """A quantized model as a module whose parameters can be trained.
 
     Args:
-        model: A result of `quantize` or of `finish_training`, which needs nothing else; or a float model.
-        policy: Bits of the float model's layers and activations, or the path of a `policy.json`.
-        calibration_dataset: As in `quantize`, for a float model.
-        config: As in `quantize`, for a float model; the policy takes the place of its precision initializer.
-        example_input: As in `quantize`.
-        progress: Shows the progress of the quantization.
-
-    Returns:
-        The module, on the CPU; see `TrainingModule`.
+        network: The quantized model; not edited.
+        result: Whose model it is, for `finish_training`.
 
     Raises:
-        ConfigError: The policy is that of another model, an argument is missing or superfluous, or the result is NNCF's
-            own INT8.
-        QuantizationError: The model cannot be quantized, or has an operation that is not known in PyTorch.
-    """
-    if isinstance(model, QuantizationResult):
-        others = {"policy": policy, "calibration_dataset": calibration_dataset, "config": config}
-        for name, value in others.items():
-            if value is not None:
-                raise ConfigError(name, type(value).__name__, "nothing, as the model is a result of a quantization")
-        return make_module(model)
-    if policy is None or calibration_dataset is None:
-        missing = "policy" if policy is None else "calibration_dataset"
-        raise ConfigError(missing, None, "a value, as the model is not yet quantized")
-    settings = _with_policy(load_config({} if config is None else config), policy)
-    return make_module(quantize(model, calibration_dataset, settings, example_input=example_input, progress=progress))
-
-
-def _with_policy(settings: Config, policy: Policy | str | Path) -> Config:
-    """The configuration of a quantization with this policy."""
-    manual: dict[str, object] = {"type": "manual"}
-    if not isinstance(policy, Policy):
-        manual["policy"] = str(Path(policy).absolute())
-    elif policy.float_layers:
-        raise ConfigError("policy", "layers in floating point", "the path of its policy.json, where there are some")
-    else:
-        manual["bitwidth_per_scope"] = [[bits, name] for name, bits in policy.weight_bits.items()]
-        manual["activation_bitwidth_per_scope"] = [[bits, name] for name, bits in policy.activation_bits.items()]
-    values = settings.to_dict()
-    values["compression"]["initializer"]["precision"] = manual
-    return load_config(values)
-
-
-def make_module(result: QuantizationResult) -> TrainingModule:
-    """The quantized model of a result as a module whose parameters can be trained.
-
-    Args:
-        result: Of `quantize`, or of an earlier training; not edited.
-
-    Raises:
-        ConfigError: The result is NNCF's own INT8.
         QuantizationError: The model has an operation that is not known in PyTorch.
     """
-    compression = result.config.compression
-    if compression.algorithm == INT8_ALGORITHM:
-        raise ConfigError("compression.algorithm", compression.algorithm, "mixed_clipping_quantization, to train it")
-    quantizable = find_layers(result.float_model, compression.ignored_scopes, compression.activations.per_channel)
-    model = result.model.clone()
+    quantizable = network.quantizable
+    model = network.model.clone()
     grids = take_grids(model, [point.fake_quantize_name for point in quantizable.activation_points])
     names = {point.name: point.fake_quantize_name for point in quantizable.activation_points}
     unified = [[names[name] for name in group if names[name] in grids] for group in quantizable.unified_scales]
@@ -130,10 +46,10 @@ def make_module(result: QuantizationResult) -> TrainingModule:
     operations = operations_by_name(model)
     quantized, members = [], []
     for name, layers in quantizable.groups.items():
-        if name in result.policy.float_layers:
+        if name in network.policy.float_layers:
             continue
         weight = _unpacked(operations[name], layers[0])
-        quantized.append(_quantized_weights(result, layers[0], weight))
+        quantized.append(_quantized_weights(network.weights, layers[0], weight))
         members.append(tuple(layer.name for layer in layers))
         for layer in layers:
             parts = layer.split(np.asarray(weight.values, dtype=np.float32))
@@ -148,12 +64,12 @@ def make_module(result: QuantizationResult) -> TrainingModule:
     floats = _float_groups(model, [name for name in graph.layers if not any(name in group for group in members)])
     return TrainingModule(
         graph,
-        TorchGraph(result.float_model),
+        TorchGraph(quantizable.model),
         quantized,
         [FloatWeights(graph.weight(group[0]).numpy(), _is_half(operations[group[0]])) for group in floats],
         list(biases.values()),
         activations,
-        Source(result, quantizable, tuple(members), floats, tuple(biases), groups),
+        Source(network, result, tuple(members), floats, tuple(biases), groups),
     )
 
 
@@ -167,8 +83,7 @@ def _unpacked(operation: ov.Node, layer: QuantizableLayer) -> UnpackedWeight:
     return UnpackedWeight(levels, found[0].bits, found[0].scale, found[0].zero_point)
 
 
-def _quantized_weights(result: QuantizationResult, layer: QuantizableLayer, weight: UnpackedWeight) -> QuantizedWeights:
-    config = result.config.compression.weights
+def _quantized_weights(config: WeightsConfig, layer: QuantizableLayer, weight: UnpackedWeight) -> QuantizedWeights:
     shape = layer.channel_shape()
     return QuantizedWeights(
         weight.levels.astype(np.uint8),
