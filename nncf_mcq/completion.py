@@ -15,6 +15,9 @@ from nncf_mcq.pipeline.measurement import Measure, Metrics, with_costs
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.result import QuantizationResult, describe_layers, search_report
+from nncf_mcq.training.module import QuantizedNetwork
+from nncf_mcq.training.tuning import TuningStage
+from nncf_mcq.training.tuning.stage import Tuned
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.histograms import weight_histograms
 
@@ -32,11 +35,13 @@ def complete(
     settings: Config,
     measure: Measure,
     stages: Stages,
+    tuning: TuningStage | None = None,
 ) -> QuantizationResult:
-    """Makes the final weights of a policy, builds its model and measures it.
+    """Makes the final weights of a policy, builds its model, tunes and measures it.
 
-    After a search that its time limit ended, the sequential pass is left out. After Ctrl-C, in the search or here, all
-    is left out that computes anything anew: the model is the one that was scored. The result says what was left out.
+    After a search that its time limit ended, the sequential pass and the tuning are left out. After Ctrl-C, in the
+    search or here, all is left out that computes anything anew: the model is the one that was scored. The result says
+    what was left out.
 
     Args:
         found: The policy, and how it was found.
@@ -46,6 +51,7 @@ def complete(
         settings: The configuration that led to the policy.
         measure: Of the float and the quantized model.
         stages: Reports the progress.
+        tuning: Of the model; None for none.
     """
     policy, calibrated, fold = found.policy, prepared.calibrated, prepared.folds[0]
     ended_by, final = found.ended_by, FinalWeights(fold.table)
@@ -53,11 +59,16 @@ def complete(
     latency: LatencyCheck | None = None
     floats: list[FloatWeight] | None = None
     measured: Metrics | None = None
+    tuned: Tuned | None = None
     try:
         if ended_by != "interrupted":
             # A time limit is for what takes long: the images are measured all the same.
             final = make_final_weights(policy, prepared, task.evaluator, stages, sequential=ended_by is None)
             quantized = calibrated.build(policy, final.table)
+            if tuning is not None and ended_by is None:
+                network = QuantizedNetwork(quantized, calibrated.quantizable, policy, settings.compression.weights)
+                tuned = tuning(network, prepared.score, prepared.runtime, stages)
+                quantized = tuned.model or quantized
             latency = calibrated.check_latency(quantized, policy, stages)
             with stages.stage("report"):
                 floats = find_float_weights(quantized, calibrated.quantizable, policy)
@@ -72,15 +83,18 @@ def complete(
     left_out = {
         "sequential pass": prepared.sequential and final.sequential_score is None,
         "weights made from all calibration images": final.table is fold.table and fold.calibrated is not calibrated,
+        "tuning": tuning is not None and tuned is None,
         "latency": calibrated.limit is not None and latency is None,
         "test images": measure.has_images and measured is None,
     }
     if floats is None:
         floats = find_float_weights(quantized, calibrated.quantizable, policy)
-    compression = settings.compression
+    compression, trained = settings.compression, None if tuned is None else tuned.table
     search = search_report(
         compression.initializer.precision.type, found, task, search_score, prepared.images, final, latency
     )
+    if tuned is not None:
+        search = search.model_copy(update={"tuning": tuned.report})
     if ended_by is not None:
         words = tuple(what for what, is_left_out in left_out.items() if is_left_out)
         search = search.model_copy(update={"ended_by": ended_by, "left_out": words})
@@ -90,10 +104,11 @@ def complete(
         policy=policy,
         config=settings,
         metrics=with_costs({} if measured is None else measured, prepared.costs, policy, floats),
-        layers=describe_layers(calibrated.quantizable, policy, final.table),
+        # What a table tells of rules and errors is not true of tuned weights.
+        layers=describe_layers(calibrated.quantizable, policy, final.table if trained is None else None),
         search=search,
         seconds=stages.seconds,
         verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
-        histograms=weight_histograms(calibrated.quantizable, policy, final.table, compression.weights),
+        histograms=weight_histograms(calibrated.quantizable, policy, trained or final.table, compression.weights),
         float_weights=floats,
     )

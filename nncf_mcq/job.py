@@ -218,6 +218,7 @@ class Job:
         study_storage: str | Path | BaseStorage | None = None,
         study_name: str | None = None,
         resume: bool = False,
+        tuning_checkpoint: Path | None = None,
         origin: Origin | None = None,
     ) -> QuantizationResult:
         """Quantizes the model and measures it on the test images.
@@ -226,7 +227,8 @@ class Job:
             progress: Shows progress.
             study_storage: See `quantize`, as for the others.
             study_name: Of the search in the storage.
-            resume: Go on with the search in the storage.
+            resume: Go on with the search in the storage, and with the tuning.
+            tuning_checkpoint: File of an unfinished tuning.
             origin: The command that asks for it, for the result.
 
         Raises:
@@ -247,6 +249,7 @@ class Job:
             study_storage=study_storage,
             study_name=study_name,
             resume=resume,
+            tuning_checkpoint=tuning_checkpoint,
         )
         return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
 

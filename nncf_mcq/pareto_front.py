@@ -29,6 +29,7 @@ from nncf_mcq.precision_init.sensitivity import to_dict
 from nncf_mcq.precision_init.separable import SeparablePrecision
 from nncf_mcq.precision_init.shrinkage import Sensitivities
 from nncf_mcq.result import QuantizationResult, versions
+from nncf_mcq.training.tuning import TuningStage
 from nncf_mcq.utils.documents import DocumentError
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.json_values import finite_or_none
@@ -48,6 +49,7 @@ class FrontWork:
         settings: The configuration, as `front_settings` makes it.
         measure: Of the float and the quantized model.
         stages: Reports the progress.
+        tuning: Of the models that are taken; None for none.
     """
 
     prepared: Preparation
@@ -55,6 +57,7 @@ class FrontWork:
     settings: Config
     measure: Measure
     stages: Stages
+    tuning: TuningStage | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class ParetoFront:
         found = PrecisionResult(Policy.from_dict(best.policy), details, ended_by=ended_by)
         settings = _with_size(work.settings, WeightSizeBudget(bytes=best.bytes))
         score = best.score.value
-        result = complete(found, score, work.prepared, work.task, settings, work.measure, work.stages)
+        result = complete(found, score, work.prepared, work.task, settings, work.measure, work.stages, work.tuning)
         return result.as_job(self._dataset, self._seconds, self._origin)
 
     def as_job(self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None) -> ParetoFront:

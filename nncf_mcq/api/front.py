@@ -10,7 +10,6 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
-from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.sizes import parse_size
@@ -24,6 +23,7 @@ from nncf_mcq.pipeline.measurement import Evaluate, Measure
 from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.study import StudyStorage
+from nncf_mcq.training.tuning import open_tuning
 from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
@@ -117,11 +117,14 @@ def pareto_normalized(
     if at is not None:
         parse_size(at)
     compression, runtime = settings.compression, settings.runtime
+    calibration, tuning = open_tuning(
+        compression.tuning, calibration_dataset, compression.initializer.num_init_samples, float_model
+    )
     storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
     stages = Stages(progress or SilentProgress())
     prepared = prepare(
         float_model,
-        collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model),
+        calibration,
         compression,
         runtime,
         PRECISION_INITIALIZERS.create(compression.initializer.precision),
@@ -136,5 +139,6 @@ def pareto_normalized(
         settings,
         Measure(runtime.threads, report_dataset, evaluate),
         stages,
+        tuning,
     )
     return open_front(work, points, known=found_before, at=at)

@@ -11,7 +11,6 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
-from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.completion import VERIFICATION_IMAGES, complete
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import Target
@@ -29,6 +28,7 @@ from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.goal import check_goal
 from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers
+from nncf_mcq.training.tuning import open_tuning
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 
@@ -47,6 +47,7 @@ def quantize(
     study_storage: str | Path | BaseStorage | None = None,
     study_name: str | None = None,
     resume: bool = False,
+    tuning_checkpoint: str | Path | None = None,
 ) -> QuantizationResult:
     """Quantizes a convolutional network to mixed precision. No labels are needed, unless a goal is a metric's drop.
 
@@ -73,7 +74,8 @@ def quantize(
             file, a URL of Optuna, or an Optuna storage. By default in memory only.
         study_name: Of the search in the storage, which may hold several; numbered by default.
         resume: Go on with the newest search of this model, these images and this configuration in the storage; a fresh
-            start where there is none. The number of evaluations may be another.
+            start where there is none. The number of evaluations may be another. The same for the tuning.
+        tuning_checkpoint: File that an unfinished tuning is kept in, and that is removed when it is done.
 
     Returns:
         The model, its policy and what was measured; `save(directory)` writes the IR and verifies it.
@@ -97,6 +99,7 @@ def quantize(
         study_storage=study_storage,
         study_name=study_name,
         resume=resume,
+        tuning_checkpoint=tuning_checkpoint,
     )
 
 
@@ -114,6 +117,7 @@ def quantize_normalized(
     study_storage: str | Path | BaseStorage | None = None,
     study_name: str | None = None,
     resume: bool = False,
+    tuning_checkpoint: str | Path | None = None,
 ) -> QuantizationResult:
     """Quantizes a model that `to_openvino` has brought to its normal form; otherwise as `quantize`."""
     compression, runtime = settings.compression, settings.runtime
@@ -125,7 +129,16 @@ def quantize_normalized(
     storage = _open_storage(study_storage, study_name, resume) if searches else None
 
     stages = Stages(progress or SilentProgress())
-    calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
+    calibration, tuning = open_tuning(
+        None if is_baseline else compression.tuning,
+        calibration_dataset,
+        compression.initializer.num_init_samples,
+        float_model,
+        None if tuning_checkpoint is None else Path(tuning_checkpoint),
+        resume=resume,
+    )
+    if tuning is not None and search_dataset is None and search_targets is not None:
+        search_targets = search_targets[: len(calibration)]
     measure = Measure(runtime.threads, report_dataset, evaluate)
     if is_baseline:
         return _quantize_int8(float_model, calibration, settings, measure, stages)
@@ -150,7 +163,7 @@ def quantize_normalized(
         except KeyboardInterrupt:
             # The policy of an integer program was chosen from others' scores: it is used without its own.
             found = dataclasses.replace(found, ended_by="interrupted")
-    return complete(found, search_score, prepared, task, settings, measure, stages)
+    return complete(found, search_score, prepared, task, settings, measure, stages, tuning)
 
 
 def _quantize_int8(

@@ -36,6 +36,9 @@ StudyNameOption = Annotated[
 JOURNAL_FILE = "study.journal"
 """The journal of a search in the output folder."""
 
+TUNING_FILE = "tuning.pt"
+"""An unfinished tuning in the output folder."""
+
 
 @application.command()
 def quantize(
@@ -51,7 +54,7 @@ def quantize(
     ] = None,
     study_name: StudyNameOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted search, or extend a finished one.")
+        bool, typer.Option("--resume", help="Continue an interrupted search or tuning, or extend a finished search.")
     ] = False,
     no_code: NoCodeOption = False,
     quiet: QuietOption = False,
@@ -61,7 +64,8 @@ def quantize(
 ) -> None:
     """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
 
-    A search stores its scores in OUTPUT/study.journal, or in --study-storage. Progress goes to standard
+    A search stores its scores in OUTPUT/study.journal, or in --study-storage, a tuning what it has learned in
+    OUTPUT/tuning.pt. Progress goes to standard
     error.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
@@ -70,7 +74,14 @@ def quantize(
     with output_folder(output):
         try:
             with ConsoleProgress(quiet=quiet) as progress:
-                result = job.run(progress, study_storage=storage, study_name=study_name, resume=resume, origin=origin)
+                result = job.run(
+                    progress,
+                    study_storage=storage,
+                    study_name=study_name,
+                    resume=resume,
+                    tuning_checkpoint=output / TUNING_FILE,
+                    origin=origin,
+                )
         except (KeyboardInterrupt, OSError):
             # A full disk ends a search too.
             if job.initializer().searches and ("://" in storage or Path(storage).exists()):

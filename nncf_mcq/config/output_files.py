@@ -180,6 +180,32 @@ class FinalWeightsReport(Record):
     kept: Literal["table", "sequential"] = "table"
 
 
+class TuningReport(Record):
+    """What the tuning of the policy's model brought.
+
+    Attributes:
+        method: Its type.
+        images: Number of images that it was tuned on.
+        held_out_images: Number of images that it was decided on, which nothing else has seen.
+        before: Score on these, without the tuning.
+        after: With it; None where it came to no end.
+        difference: Of the two; negative where the tuning helped.
+        standard_error: Of the difference, from the same images with both models.
+        kept: Whether the tuned model is the one that ships.
+        reason: Why there was none.
+    """
+
+    method: str
+    images: int = 0
+    held_out_images: int = 0
+    before: float | None = None
+    after: float | None = None
+    difference: float | None = None
+    standard_error: float | None = None
+    kept: bool = False
+    reason: str | None = None
+
+
 class LatencyReport(Record):
     """The latency of the policy, relative to all layers in int8.
 
@@ -241,6 +267,7 @@ class SearchReport(Record):
         score: Of the policy, on the search images.
         images: Number of images that policies were scored on.
         final_weights: Whether the sequential pass won.
+        tuning: Whether the tuned model won; None where none was asked for.
         details: As the initializer says.
         goal: What the policy keeps of it; None where there was a budget, or neither.
         latency: Where there was a budget of it.
@@ -256,6 +283,7 @@ class SearchReport(Record):
     score: float | None = None
     images: int = 0
     final_weights: FinalWeightsReport = FinalWeightsReport()
+    tuning: TuningReport | None = None
     details: dict[str, Any] = {}
     goal: GoalReport | None = None
     latency: LatencyReport | None = None

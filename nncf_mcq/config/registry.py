@@ -1,8 +1,8 @@
 """Names in the JSON and the classes behind them, open to third parties.
 
 A section of the configuration that has a `type` (`initializer.range`, `initializer.precision`, `activations.range`,
-`dataset`) names a class of a registry. A class is registered together with the pydantic model of its parameters, which
-the JSON is checked against::
+`tuning`, `dataset`) names a class of a registry. A class is registered together with the pydantic model of its
+parameters, which the JSON is checked against::
 
     from nncf_mcq import RANGE_INITIALIZERS
 
@@ -147,3 +147,4 @@ RANGE_PARAMETERS = ParameterModels("range initializer")
 ACTIVATION_RANGE_PARAMETERS = ParameterModels("activation range initializer")
 PRECISION_PARAMETERS = ParameterModels("precision initializer")
 DATASET_PARAMETERS = ParameterModels("data set")
+TUNING_PARAMETERS = ParameterModels("tuning method")

@@ -27,6 +27,7 @@ from nncf_mcq.config.registry import (
     DATASET_PARAMETERS,
     PRECISION_PARAMETERS,
     RANGE_PARAMETERS,
+    TUNING_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
 from nncf_mcq.config.types import Bits, SampleSize
@@ -206,6 +207,11 @@ class CompressionConfig(Parameters):
     activations: ActivationsConfig = Field(default_factory=ActivationsConfig)
     correction: CorrectionConfig = CorrectionConfig()
     initializer: InitializerConfig = Field(default_factory=InitializerConfig)
+    tuning: Annotated[NamedParameters, RegisteredParameters(TUNING_PARAMETERS)] | None = Field(
+        default=None,
+        description="Method that trains the quantized model of the policy found on unlabelled images; kept only if it "
+        "is better on images that nothing else has seen. null: none.",
+    )
     ignored_scopes: list[str] = Field(
         default=[], description="Layers left in floating point: names, or regular expressions written {re}PATTERN."
     )

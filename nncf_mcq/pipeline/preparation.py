@@ -274,8 +274,9 @@ def _with_batch_size(model: ov.Model, images: Samples, runtime: RuntimeConfig) -
 def _settings(compression: CompressionConfig, score: OutputScores) -> JsonObject:
     """Part of the configuration that a search depends on; how fast and how long it searches is not in it."""
     values = compression.model_dump(mode="json", exclude_none=True)
-    # It is decided after the search.
+    # They come after the search.
     del values["correction"]["sequential"]
+    values.pop("tuning", None)
     for name in compression.initializer.precision.may_change:
         values["initializer"]["precision"].pop(name, None)
     return {"compression": values, "score": score.to_dict()}

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.config.goal import DROP
-from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, GoalReport, LatencyReport, LayerResult
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, GoalReport, LatencyReport, LayerResult, TuningReport
 from nncf_mcq.metrics.names import SHARES, metric_name
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult
@@ -77,6 +77,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         kept = "kept" if final.kept == "sequential" else "not kept"
         scores = f"score {final.table_score:.4g} -> {final.sequential_score:.4g} on held-out images"
         yield f"sequential pass: {scores}, {kept}"
+    if search.tuning is not None:
+        yield from _tuning_lines(search.tuning)
     if search.latency is not None:
         yield from _latency_lines(search.latency)
     if result.verification is not None:
@@ -87,10 +89,24 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     if search.left_out:
         cause = "the interruption" if search.ended_by == "interrupted" else "the time limit"
         yield f"warning: left out after {cause}: {', '.join(search.left_out)}"
-    if search.details.get("interrupted") and search.storage is not None:
+    if "tuning" in search.left_out and search.ended_by == "interrupted":
+        yield "repeat the command with --resume to go on with the tuning"
+    elif search.details.get("interrupted") and search.storage is not None:
         yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
+
+
+def _tuning_lines(tuning: TuningReport) -> Iterator[str]:
+    """What the tuning brought, or why there was none."""
+    if tuning.reason is not None:
+        yield f"warning: the model is not tuned: {tuning.reason}"
+        return
+    kept = "kept" if tuning.kept else "not kept, as it is not clearly better"
+    yield (
+        f"{tuning.method} on {tuning.images} images: score {tuning.before:.4g} -> {tuning.after:.4g} "
+        f"({tuning.difference:+.2g} +- {tuning.standard_error:.1g}) on {tuning.held_out_images} others, {kept}"
+    )
 
 
 def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
