@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.output_files import GoalReport
+from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.data.splits import ImageDataset, Subset
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job, parse_overrides

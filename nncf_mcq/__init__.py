@@ -24,6 +24,7 @@ from nncf_mcq.range_init.activation.base import ACTIVATION_RANGE_INITIALIZERS
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.result import QuantizationResult, versions
 from nncf_mcq.training import TrainingModule, finish_training
+from nncf_mcq.training.tuning import TUNINGS
 
 __all__ = [
     "ACTIVATION_RANGE_INITIALIZERS",
@@ -31,6 +32,7 @@ __all__ = [
     "FLOAT_CHOICE",
     "PRECISION_INITIALIZERS",
     "RANGE_INITIALIZERS",
+    "TUNINGS",
     "Budget",
     "BudgetError",
     "Config",

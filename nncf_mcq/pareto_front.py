@@ -13,9 +13,10 @@ from typing import Any
 
 from nncf_mcq.completion import complete
 from nncf_mcq.config.budget import Budget, WeightSizeBudget
-from nncf_mcq.config.output_files import PARETO_FILE, DatasetReport, Origin, SearchEnd, Timing
+from nncf_mcq.config.output_files import PARETO_FILE, Origin, Timing
 from nncf_mcq.config.pareto_file import ParetoPoint, ParetoReport
 from nncf_mcq.config.schema import Config
+from nncf_mcq.config.search_report import DatasetReport, SearchEnd
 from nncf_mcq.config.sizes import parse_size
 from nncf_mcq.errors import ConfigError, OutputError
 from nncf_mcq.model import int8

@@ -24,7 +24,6 @@ from nncf_mcq.config.output_files import (
     POLICY_FILE,
     RESULT_FILE,
     UNSAVED_POLICY_FILE,
-    DatasetReport,
     FloatWeight,
     Histograms,
     LayerHistogram,
@@ -32,12 +31,11 @@ from nncf_mcq.config.output_files import (
     Origin,
     RunMetrics,
     RunResult,
-    SearchReport,
-    StorageReport,
     Timing,
     VerificationReport,
 )
 from nncf_mcq.config.schema import Config
+from nncf_mcq.config.search_report import DatasetReport, SearchReport, StorageReport
 from nncf_mcq.errors import OutputError, VerificationError
 from nncf_mcq.ir.export import ExportedModel, staged
 from nncf_mcq.ir.verification import TOLERANCE, VerificationResult

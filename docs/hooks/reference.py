@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema
+from nncf_mcq import ACTIVATION_RANGE_INITIALIZERS, PRECISION_INITIALIZERS, RANGE_INITIALIZERS, TUNINGS, json_schema
 from nncf_mcq.data.datasets import DATASETS
 
 _REGISTRIES = {
@@ -15,6 +15,7 @@ _REGISTRIES = {
     "compression.activations.range": ACTIVATION_RANGE_INITIALIZERS,
     "compression.initializer.range": RANGE_INITIALIZERS,
     "compression.initializer.precision": PRECISION_INITIALIZERS,
+    "compression.tuning": TUNINGS,
 }
 _INTRODUCTION = """# Configuration reference
 

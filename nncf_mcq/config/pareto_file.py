@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from nncf_mcq.config.output_files import DatasetReport, Origin, Record, SearchEnd, Timing
+from nncf_mcq.config.output_files import Origin, Timing
+from nncf_mcq.config.record import Record
+from nncf_mcq.config.search_report import DatasetReport, SearchEnd
 
 
 class IntervalReport(Record):

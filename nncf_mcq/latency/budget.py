@@ -8,8 +8,8 @@ from pathlib import Path
 import openvino as ov
 
 from nncf_mcq.config.budget import Budget, LatencyBudget
-from nncf_mcq.config.output_files import LatencyReport
 from nncf_mcq.config.paths import BUDGET_PATH
+from nncf_mcq.config.search_report import LatencyReport
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.latency.cache import check_precision, find_table, latency_key
 from nncf_mcq.latency.clock import measure_ratio

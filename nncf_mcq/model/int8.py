@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import nncf
 import openvino as ov
 
-from nncf_mcq.config.output_files import FinalWeightsReport, SearchReport
 from nncf_mcq.config.scopes import with_layers_of
+from nncf_mcq.config.search_report import FinalWeightsReport, SearchReport
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel, find_layers

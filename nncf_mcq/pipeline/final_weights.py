@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from nncf_mcq.config.output_files import FinalWeightsReport
+from nncf_mcq.config.search_report import FinalWeightsReport
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.estimate import mean_score

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from nncf_mcq.config.budget import PrecisionParameters
-from nncf_mcq.config.output_files import GoalReport, SearchEnd
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
+from nncf_mcq.config.search_report import GoalReport, SearchEnd
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.costs import CostModel

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from nncf_mcq.config.budget import BudgetOrGoalParameters
-from nncf_mcq.config.output_files import SearchEnd
 from nncf_mcq.config.paths import PRECISION_PATH
+from nncf_mcq.config.search_report import SearchEnd
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import ACTIVATION_PREFIX
 from nncf_mcq.policy import FLOAT_CHOICE

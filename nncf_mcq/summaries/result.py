@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.config.goal import DROP
-from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, GoalReport, LatencyReport, LayerResult, TuningReport
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
+from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
 from nncf_mcq.metrics.names import SHARES, metric_name
 from nncf_mcq.policy import FLOAT32_BITS
 from nncf_mcq.result import QuantizationResult

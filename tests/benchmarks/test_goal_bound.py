@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.goal_bound import Draw, measure
 from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.output_files import GoalReport
+from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.job import Job
 
 

@@ -11,15 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from nncf_mcq import QuantizationResult, quantize
-from nncf_mcq.config.output_files import (
-    HISTOGRAM_FILE,
-    RESULT_FILE,
-    DatasetReport,
-    Histograms,
-    LayerResult,
-    Origin,
-    RunResult,
-)
+from nncf_mcq.config.output_files import HISTOGRAM_FILE, RESULT_FILE, Histograms, LayerResult, Origin, RunResult
+from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.utils.documents import DocumentError, read_document
 from tests.models import as_dataset, random_images, small_config, small_network
 

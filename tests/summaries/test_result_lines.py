@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nncf_mcq.config.output_files import GoalReport
+from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.summaries.result import _gain_lines, _goal_line
 
 

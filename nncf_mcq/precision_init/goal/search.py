@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from nncf_mcq.config.output_files import GoalReport, GoalTrial
+from nncf_mcq.config.search_report import GoalReport, GoalTrial
 from nncf_mcq.precision_init.base import PrecisionTask
 from nncf_mcq.precision_init.costs import Constraint
 from nncf_mcq.precision_init.goal.quantities import Estimate, Quantity

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from nncf_mcq.config.output_files import SearchEnd
+from nncf_mcq.config.search_report import SearchEnd
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionTask

@@ -12,9 +12,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.output_files import TuningReport
 from nncf_mcq.config.parameters import NamedParameters
 from nncf_mcq.config.schema import RuntimeConfig
+from nncf_mcq.config.search_report import TuningReport
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
