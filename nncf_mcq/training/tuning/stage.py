@@ -101,9 +101,9 @@ class TuningStage:
         except QuantizationError as error:
             _logger.warning("the model is not tuned: %s", error)
             return Tuned(report.model_copy(update={"reason": str(error)}))
-        self.checkpoint.remove()
         with stages.stage("held-out images"):
             values = self._values([network.model, tuned], network.quantizable.model, scores, runtime)
+        self.checkpoint.remove()
         difference = paired_difference(values[1], values[0])
         kept = bool(difference.mean < -STANDARD_ERRORS * difference.error)
         report = report.model_copy(
