@@ -204,6 +204,16 @@ def test_held_out_images_are_seen_by_nothing_else(count: int, calibrated: int) -
     assert seen[0] <= seen[1] and seen[1] | seen[2] == set(range(count))
 
 
+@pytest.mark.parametrize(("count", "is_few"), [(291, True), (296, False)])
+def test_few_images_are_warned_of(count: int, is_few: bool, caplog: pytest.LogCaptureFixture) -> None:
+    parameters = load_config(configured("distillation")).compression.tuning
+
+    _, stage = open_tuning(parameters, as_dataset(images(count)), 16, float_model())
+
+    assert stage is not None and (len(stage.images) < 256) == is_few
+    assert ("images are few" in caplog.text) == is_few
+
+
 def test_too_few_images_are_an_error_before_the_work() -> None:
     with pytest.raises(QuantizationError, match="tuning: found 15 calibration images, allowed: 16 or more"):
         tuned({}, count=15)
