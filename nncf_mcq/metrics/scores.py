@@ -22,7 +22,8 @@ SCORES: NamedFunctions[Score] = NamedFunctions("score")
 
 _LEAST_PROBABILITY = 1e-7
 
-_TEMPERATURE: Final = 4.0
+TEMPERATURE: Final = 4.0
+"""Of the softened divergence."""
 
 register_score = SCORES.register
 get_score = SCORES.find
@@ -86,7 +87,7 @@ def softened_kl(outputs: NDArray[np.float32], reference: NDArray[np.float32]) ->
     """
     if are_probabilities(reference):
         outputs, reference = to_logits(outputs), to_logits(reference)
-    return kl_divergences(outputs / _TEMPERATURE, reference / _TEMPERATURE) * _TEMPERATURE**2
+    return kl_divergences(outputs / TEMPERATURE, reference / TEMPERATURE) * TEMPERATURE**2
 
 
 @register_score("distribution_divergence")

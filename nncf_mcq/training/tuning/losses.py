@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.metrics import are_probabilities
 from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.metrics.scores import TEMPERATURE
 
 _LEAST_PROBABILITY: Final = 1e-6
 _COORDINATES: Final = BOX_VALUES - 1
@@ -45,11 +47,17 @@ def divergence(scores: OutputScores, outputs: Sequence[Tensor], reference: Seque
     return torch.stack(parts).sum()
 
 
-def kl(outputs: Tensor, reference: Tensor) -> Tensor:
-    """KL divergence of the classes of (N, classes) logits, or probabilities that a softmax yields."""
+def kl(outputs: Tensor, reference: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL divergence of the classes of (N, classes) logits, or probabilities that a softmax yields.
+
+    Args:
+        outputs: The outputs.
+        reference: The float model's.
+        temperature: That the logits of both are divided by; the divergence is multiplied by its square.
+    """
     if are_probabilities(reference.detach().cpu().numpy()):
         outputs, reference = _logs(outputs), _logs(reference)
-    return _divergence(outputs, reference, len(outputs))
+    return temperature**2 * _divergence(outputs / temperature, reference / temperature, len(outputs))
 
 
 def distribution_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
@@ -93,8 +101,7 @@ def box_class_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
 
 LOSSES: Final[dict[str, Loss]] = {
     "kl": kl,
-    # At any temperature the gradients lead to the float model's logits.
-    "softened_kl": kl,
+    "softened_kl": functools.partial(kl, temperature=TEMPERATURE),
     "distribution_divergence": distribution_divergence,
     "map_divergence": map_divergence,
     "bernoulli_divergence": bernoulli_divergence,
