@@ -4,16 +4,32 @@ STAMP := $(VENV)/.installed
 PACKAGES := nncf_mcq openvino_eval
 SOURCES := $(PACKAGES) $(wildcard recipes benchmarks docs) tests
 TEXTS := $(SOURCES) $(wildcard *.md)
+# Packages that call this one: each has a lock and tests, and an environment of its own, as two NNCF cannot live in one.
+HOSTS := $(patsubst tests/hosts/%.txt,%,$(wildcard tests/hosts/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-all coverage lint format clean
+.PHONY: help install demo docs test test-all test-hosts coverage lint format clean
 
 # NNCF and OpenVINO send telemetry unless they see a CI: tests may not depend on a network. Users decide for themselves.
-test test-all coverage: export CI := true
-test test-all coverage: export NNCF_CI := 1
+test test-all test-hosts coverage: export CI := true
+test test-all test-hosts coverage: export NNCF_CI := 1
 # One thread for each of the processes that the tests are shared out to, file by file.
-test test-all coverage: export OMP_NUM_THREADS := 1
+test test-all test-hosts coverage: export OMP_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# Creates a virtual environment in a folder, unless there is one.
+define create_environment
+	@if [ ! -x $(1)/bin/python ]; then \
+		for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
+			if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+				echo "creating $(1) with $$($$candidate --version)"; \
+				$$candidate -m venv $(1) || exit 1; \
+				break; \
+			fi; \
+		done; \
+		[ -x $(1)/bin/python ] || { echo "error: Python 3.11 or newer is needed; name one: make install PYTHON=..." >&2; exit 1; }; \
+	fi
+endef
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,16 +37,7 @@ help:  ## Show this list
 install: $(STAMP)  ## Create .venv with the locked dependencies (again only if pyproject.toml or the lock changed)
 
 $(STAMP): pyproject.toml constraints.txt
-	@if [ ! -x $(BIN)/python ]; then \
-		for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
-			if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-				echo "creating $(VENV) with $$($$candidate --version)"; \
-				$$candidate -m venv $(VENV) || exit 1; \
-				break; \
-			fi; \
-		done; \
-		[ -x $(BIN)/python ] || { echo "error: Python 3.11 or newer is needed; name one: make install PYTHON=..." >&2; exit 1; }; \
-	fi
+	$(call create_environment,$(VENV))
 	@echo "installing dependencies (the first time takes minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -55,6 +62,20 @@ test: lint  ## Lint, types and the fast tests
 
 test-all: lint  ## The same with the slow tests, which need ../shared/data
 	@$(PYTEST) -m ""
+
+test-hosts: $(HOSTS:%=test-host-%)  ## The tests inside NNCF 2 and other hosts, each in an environment of its own (5 GB each)
+
+# Command lines that tests start find the package here; it is not installed.
+test-host-%: export PYTHONPATH := $(CURDIR)
+test-host-%: build/hosts/%/.installed
+	@build/hosts/$*/bin/python -m pytest -q tests/hosts/$*
+
+.PRECIOUS: build/hosts/%/.installed
+build/hosts/%/.installed: tests/hosts/%.txt pyproject.toml
+	$(call create_environment,build/hosts/$*)
+	@echo "installing the packages of $< (the first time takes minutes)"
+	@build/hosts/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # Python 3.11 counts lines slowly, by half of the tests' own time: this is no part of `make test`.
 coverage: install  ## The fast tests with the lines that they run: the total and the least covered files

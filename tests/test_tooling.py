@@ -99,6 +99,29 @@ def test_the_lock_has_an_allowed_version_of_every_dependency() -> None:
             assert requirement.specifier.contains(version), requirement
 
 
+def test_each_host_has_a_lock_and_tests_and_is_built_from_them() -> None:
+    folder = ROOT / "tests" / "hosts"
+    hosts = sorted(file.stem for file in folder.glob("*.txt"))
+    assert hosts == sorted(conftest.parent.name for conftest in folder.glob("*/conftest.py"))
+    for host in hosts:
+        lines = [line for line in (folder / f"{host}.txt").read_text().splitlines() if line[0] != "#"]
+        assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in lines)
+    # As if nothing was built yet.
+    commands = subprocess.run(
+        ["make", "--dry-run", "--always-make", "test-hosts"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for host in hosts:
+        assert f"build/hosts/{host}/bin/python -m pip install" in commands
+        assert f"-r tests/hosts/{host}.txt" in commands
+        assert f"build/hosts/{host}/bin/python -m pytest -q tests/hosts/{host}" in commands
+
+
+def test_tests_of_hosts_are_collected_in_their_own_environment_only() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/hosts"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+
+
 def test_the_classifiers_name_no_python_that_was_not_tested() -> None:
     lowest = PROJECT["requires-python"].removeprefix(">=")
     named = [item.rsplit(" ", 1)[1] for item in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", item)]
