@@ -22,6 +22,7 @@ ORDER = (
         "completion",
         "pareto_front",
         "api",
+        "inc",
         "job",
         "summaries",
         "worker",
