@@ -31,6 +31,7 @@ from nncf_mcq.job import Job, parse_overrides
 from openvino_eval.cli import app
 from tests.docs.blocks import commands, fenced
 from tests.registries import restored_registries
+from tests.test_architecture import exported
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -244,6 +245,10 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path, caplog: pytest.LogC
             value = getattr(module, name)
             anchors = {f"{module.__name__}.{name}", f"{getattr(value, '__module__', '')}.{name}"}
             assert inspect.ismodule(value) or any(f'id="{anchor}"' in text for anchor in anchors), name
+    # Without Intel Neural Compressor the package cannot be imported.
+    text = (tmp_path / "site" / "api" / "inc.html").read_text(encoding="utf-8")
+    for name in exported(ROOT / "nncf_mcq" / "inc" / "__init__.py"):
+        assert f'id="nncf_mcq.inc.{name}"' in text
     # Nothing comes from elsewhere when a page is read.
     page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.findall(r"<(?:script|link)[^>]*(?:src|href)=\"https?://(?!.*canonical)[^\"]*\.(?:js|css)", page)
