@@ -117,9 +117,7 @@ def pareto_normalized(
     if at is not None:
         parse_size(at)
     compression, runtime = settings.compression, settings.runtime
-    calibration, tuning = open_tuning(
-        compression.tuning, calibration_dataset, compression.initializer.num_init_samples, float_model
-    )
+    calibration, tuning = open_tuning(compression, calibration_dataset, float_model)
     storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
     stages = Stages(progress or SilentProgress())
     prepared = prepare(

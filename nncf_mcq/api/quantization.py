@@ -130,9 +130,8 @@ def quantize_normalized(
 
     stages = Stages(progress or SilentProgress())
     calibration, tuning = open_tuning(
-        None if is_baseline else compression.tuning,
+        compression.model_copy(update={"tuning": None}) if is_baseline else compression,
         calibration_dataset,
-        compression.initializer.num_init_samples,
         float_model,
         None if tuning_checkpoint is None else Path(tuning_checkpoint),
         resume=resume,

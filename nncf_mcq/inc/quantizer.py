@@ -22,6 +22,7 @@ from nncf_mcq.inc.recorder import InputRecorder
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.result import QuantizationResult
+from nncf_mcq.training.tuning import images_needed
 from nncf_mcq.utils.progress import SilentProgress
 
 
@@ -58,7 +59,7 @@ class MixedClippingQuantizer(Quantizer):  # type: ignore[misc]
         """
         if self.quant_config.dtype == FLOAT_DTYPE:
             raise ConfigError(f"{NAME}.dtype", FLOAT_DTYPE, f"int; {FLOAT_DTYPE} is for modules, in set_local")
-        limit = self.quant_config.configuration().compression.initializer.num_init_samples
+        limit = images_needed(self.quant_config.configuration().compression)
         self.recorder = InputRecorder(model, limit, example_inputs)
         return model
 

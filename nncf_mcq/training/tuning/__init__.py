@@ -2,6 +2,6 @@
 
 from nncf_mcq.training.tuning.base import TUNINGS, Tuning, TuningTask
 from nncf_mcq.training.tuning.distillation import Distillation
-from nncf_mcq.training.tuning.stage import TuningStage, open_tuning
+from nncf_mcq.training.tuning.stage import TuningStage, images_needed, open_tuning
 
-__all__ = ["TUNINGS", "Distillation", "Tuning", "TuningStage", "TuningTask", "open_tuning"]
+__all__ = ["TUNINGS", "Distillation", "Tuning", "TuningStage", "TuningTask", "images_needed", "open_tuning"]

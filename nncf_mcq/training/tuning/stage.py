@@ -12,8 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.parameters import NamedParameters
-from nncf_mcq.config.schema import RuntimeConfig
+from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.config.search_report import TuningReport
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.metrics.output_scores import OutputScores
@@ -133,10 +132,15 @@ class TuningStage:
         return [scores.values(outputs(model), reference, len(self.held_out)) for model in models]
 
 
+def images_needed(compression: CompressionConfig) -> int:
+    """Largest number of calibration images that a configuration has a use for."""
+    count = compression.initializer.num_init_samples
+    return count if compression.tuning is None else max(count, TUNINGS.create(compression.tuning).parameters.images)
+
+
 def open_tuning(
-    parameters: NamedParameters | None,
+    compression: CompressionConfig,
     dataset: nncf.Dataset,
-    calibration_images: int,
     model: ov.Model,
     checkpoint: Path | None = None,
     *,
@@ -148,9 +152,8 @@ def open_tuning(
     its last ones: they are not calibrated on.
 
     Args:
-        parameters: Of the method; None for no tuning.
+        compression: That section of the configuration.
         dataset: The calibration images.
-        calibration_images: How many of them the statistics are made from.
         model: The float model.
         checkpoint: File that unfinished work is kept in.
         resume: Whether to go on with what it holds.
@@ -161,17 +164,17 @@ def open_tuning(
     Raises:
         QuantizationError: There are too few images, or the model has an operation that is not known in PyTorch.
     """
-    if parameters is None:
-        return collect_images(dataset, calibration_images, model), None
-    tuning = TUNINGS.create(parameters)
-    # An unknown operation should not cost a search.
-    TorchGraph(model)
-    images = collect_images(dataset, max(calibration_images, tuning.parameters.images), model)
+    if compression.tuning is not None:
+        # An unknown operation should not cost a search.
+        TorchGraph(model)
+    images = collect_images(dataset, images_needed(compression), model)
+    if compression.tuning is None:
+        return images, None
     count = len(images)
     if count < LEAST_IMAGES:
         raise QuantizationError(f"tuning: found {count} calibration images, allowed: {LEAST_IMAGES} or more")
     held_out = min(max(count // _HELD_OUT_SHARE, LEAST_IMAGES // 2), _MOST_HELD_OUT)
-    first = min(calibration_images, count - held_out)
+    first = min(compression.initializer.num_init_samples, count - held_out)
     # Evenly: a data set may be sorted.
     chosen = first + np.arange(held_out) * (count - first) // held_out
     others = np.setdiff1d(np.arange(count), chosen)
@@ -182,5 +185,5 @@ def open_tuning(
             len(others),
             FEW_IMAGES,
         )
-    stage = TuningStage(tuning, images[others], images[chosen], Checkpoint(checkpoint, resume))
-    return images[:first], stage
+    tuning, kept = TUNINGS.create(compression.tuning), Checkpoint(checkpoint, resume)
+    return images[:first], TuningStage(tuning, images[others], images[chosen], kept)
