@@ -40,7 +40,7 @@ def complete(
     """Makes the final weights of a policy, builds its model, tunes and measures it.
 
     After a search that its time limit ended, the sequential pass and the tuning are left out. After Ctrl-C, in the
-    search or here, all is left out that computes anything anew: the model is the one that was scored. The result says
+    search or here, all is left out that computes anything again: the model is the one that was scored. The result says
     what was left out.
 
     Args:

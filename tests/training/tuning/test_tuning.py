@@ -152,7 +152,7 @@ def test_an_interrupted_tuning_is_gone_on_with(tmp_path: Path, monkeypatch: pyte
     assert resumed.search.tuning == undisturbed.search.tuning
     assert are_equal(resumed, undisturbed)
     assert not file.exists()
-    # What was learned was used: without it the steps begin anew.
+    # What was learned was used: without it the steps begin again.
     file.write_bytes(kept)
     steps = _steps_run(monkeypatch)
     tuned({}, tuning_checkpoint=file, resume=True)
