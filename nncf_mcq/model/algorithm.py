@@ -1,11 +1,12 @@
 """The NNCF algorithm; the only module that touches NNCF's private hooks.
 
-It relies on these private parts of NNCF 3.4 (`tests/model/test_algorithm.py` names them one by one):
+It relies on these private parts of NNCF 2.19 and 3.4 (`tests/model/test_algorithm.py` names them one by one; what has
+another name in NNCF 2 is in `nncf_versions`):
 
 - `MinMaxQuantization.find_quantization_setup`: the solved setup; `qconfig` of its points may be changed.
 - `MinMaxQuantization._get_stat_collector`: returns the collector whose statistics become the quantizer's range.
-- `MinMaxQuantization._set_backend_entity`, `_get_weight_quantization_target_points`,
-  `_get_activation_quantization_target_points`: from a point of the setup to a place in the model.
+- `MinMaxQuantization._set_backend_entity`, `_get_weight_quantization_target_points`: from a point of the setup to a
+  place in the model.
 - `TensorCollector.set_cache`: a collector that holds a known result and observes nothing.
 - `nncf.quantization.algorithms.pipeline.Pipeline`: collects the statistics and applies the algorithms.
 """
@@ -21,14 +22,11 @@ from typing import Any, TypeVar
 import nncf
 import numpy as np
 import openvino as ov
-from nncf.common.factory import build_graph
 from nncf.common.graph.graph import NNCFGraph
 from nncf.common.graph.transformations.commands import TargetPoint
 from nncf.common.logging import nncf_logger
 from nncf.common.quantization.quantizer_setup import SingleConfigQuantizationPoint, SingleConfigQuantizerSetup
 from nncf.common.quantization.structs import QuantizationScheme, QuantizerConfig
-from nncf.common.tensor_statistics.collectors import TensorCollector
-from nncf.common.tensor_statistics.statistics import MinMaxTensorStatistic
 from nncf.common.utils.backend import BackendType, get_backend
 from nncf.quantization.advanced_parameters import OverflowFix
 from nncf.quantization.algorithms.min_max.algorithm import MinMaxQuantization
@@ -36,6 +34,7 @@ from nncf.quantization.algorithms.pipeline import Pipeline
 from nncf.tensor import Tensor
 from numpy.typing import NDArray
 
+from nncf_mcq.model.nncf_versions import MinMaxTensorStatistic, TensorCollector, build_graph
 from nncf_mcq.model.nodes import origins
 from nncf_mcq.policy import INT8_BITS, Policy
 

@@ -8,9 +8,6 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from nncf.common.factory import build_graph
-from nncf.common.tensor_statistics.collectors import TensorCollector
-from nncf.common.tensor_statistics.statistics import MinMaxTensorStatistic
 from nncf.common.utils.backend import BackendType
 from nncf.quantization.algorithms.min_max.algorithm import MinMaxQuantization
 from nncf.quantization.algorithms.pipeline import Pipeline
@@ -23,6 +20,7 @@ from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
 from nncf_mcq import MixedClippingQuantization, Policy
 from nncf_mcq.model.algorithm import QuantizerPlacement, ValueRange, find_placement, ignored_scope, run_pipeline
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.nncf_versions import MinMaxTensorStatistic, TensorCollector, build_graph
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.range_init.grid import QuantizationMode, grid_from_range
 from tests.models import SAMPLE_SIZE, as_dataset, concat_model, convolution_model, random_images, small_network
@@ -106,9 +104,8 @@ def test_target_points_are_found_from_the_points_of_a_setup() -> None:
     setup = algorithm.find_quantization_setup(model, graph)
     points = algorithm._topological_sort_quantization_points(list(setup.quantization_points.values()), graph)
     assert [point.is_weight_quantization_point() for point in points] == [False, True]
-    (activation,) = algorithm._get_activation_quantization_target_points(points[0], graph)
     (weight,) = algorithm._get_weight_quantization_target_points(points[1], graph)
-    assert activation.target_node_name == "image"
+    assert points[0].insertion_point.target_node_name == "image"
     assert (weight.target_node_name, weight.port_id) == ("layer", 1)
     assert points[0].directly_quantized_operator_node_names == ["layer"]
 
