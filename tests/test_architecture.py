@@ -23,6 +23,7 @@ ORDER = (
         "pareto_front",
         "api",
         "inc",
+        "nncf2",
         "job",
         "summaries",
         "worker",

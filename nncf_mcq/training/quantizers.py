@@ -119,6 +119,22 @@ class QuantizedWeights(torch.nn.Module):
         self.scaled = torch.nn.Parameter(torch.from_numpy(levels.astype(np.float32)) - self.zero_point)
         self.register_load_state_dict_pre_hook(_check_bits)  # type: ignore[no-untyped-call]
 
+    def set_levels(
+        self, levels: NDArray[np.float64], zero_point: NDArray[np.float64], step: NDArray[np.float64], lowest: int
+    ) -> None:
+        """Takes over weights of the same bit-width that were trained elsewhere.
+
+        Args:
+            levels: As in the constructor.
+            zero_point: As in the constructor.
+            step: As `scale` in the constructor.
+            lowest: As in the constructor.
+        """
+        self.lowest = lowest
+        self.step = LearnedStep(np.array(step, dtype=np.float32))
+        self.zero_point = torch.from_numpy(np.array(zero_point, dtype=np.float32))
+        self.scaled.data = torch.from_numpy(np.array(levels - zero_point, dtype=np.float32))
+
     def forward(self) -> Tensor:
         """The weights that the levels stand for, in the operation's own shape."""
         low, high = self.lowest - self.zero_point, self.highest - self.zero_point
@@ -207,6 +223,17 @@ class ActivationQuantizer(torch.nn.Module):
         self.register_buffer("zero_point", torch.from_numpy(np.array(zero_point, dtype=np.float32)))
         self.register_load_state_dict_pre_hook(_check_bits)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_refresh_zero)  # type: ignore[no-untyped-call]
+        _refresh_zero(self, None)
+
+    def set_grid(self, step: NDArray[np.float32], zero_point: NDArray[np.int64]) -> None:
+        """Takes over a grid of the same bit-width that was trained elsewhere.
+
+        Args:
+            step: As in the constructor.
+            zero_point: As in the constructor.
+        """
+        self.step = LearnedStep(step)
+        self.zero_point = torch.from_numpy(np.array(zero_point, dtype=np.float32))
         _refresh_zero(self, None)
 
     def forward(self, values: Tensor, *_: Tensor) -> Tensor:

@@ -1,0 +1,156 @@
+"""The `compression` section of an NNCF 2 configuration in this package's own words, with a notice of each change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nncf_mcq.config.registry import PRECISION_PARAMETERS, RANGE_PARAMETERS
+from nncf_mcq.errors import ConfigError
+
+NNCF_RANGE_TYPES = frozenset(
+    {"mixed_min_max", "min_max", "mean_min_max", "threesigma", "percentile", "mean_percentile"}
+)
+"""Range initializers of NNCF 2, for weights and activations alike."""
+
+DEFAULT_SAMPLES = 256
+"""Images that NNCF 2 initializes ranges with."""
+
+_PATH = "compression.initializer.precision"
+_AUTOQ_RATIO, _HAWQ_RATIO = 0.15, 1.5
+_NNCF_BITS = (2, 4, 8)
+"""Defaults of NNCF 2."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A section of an NNCF 2 configuration, translated.
+
+    Attributes:
+        compression: JSON values of this package's `compression`.
+        scopes: Pairs of bits and a name of NNCF 2, where the bits are given by hand.
+        ranges: Whether activations too get the ranges of this package, rather than those that NNCF's rule finds.
+        notices: What was changed, a line each.
+    """
+
+    compression: dict[str, Any]
+    scopes: list[list[Any]] | None
+    ranges: bool
+    notices: tuple[str, ...]
+
+
+def translate(section: Mapping[str, Any]) -> Translation | None:
+    """Translates a `compression` section.
+
+    Args:
+        section: Of an NNCF 2 configuration, its algorithm `quantization`.
+
+    Returns:
+        None where it asks for nothing of this package: neither a precision initializer, nor a range initializer that
+        NNCF 2 does not have.
+
+    Raises:
+        ConfigError: A type is not known, or the ranges of single layers are configured.
+    """
+    initializer = section.get("initializer", {})
+    precision, found_range = initializer.get("precision"), initializer.get("range", {})
+    if isinstance(found_range, list):
+        if not precision and all(item.get("type", "mixed_min_max") in NNCF_RANGE_TYPES for item in found_range):
+            return None
+        raise ConfigError("compression.initializer.range", found_range, "one rule for all layers")
+    range_type = found_range.get("type")
+    if not precision and (range_type is None or range_type in NNCF_RANGE_TYPES):
+        return None
+    notices: list[str] = []
+    compression: dict[str, Any] = {
+        "weights": _weights(section.get("weights", {}), notices),
+        "activations": _activations(section.get("activations", {}), notices),
+        "initializer": {
+            "num_init_samples": int(found_range.get("num_init_samples", DEFAULT_SAMPLES)),
+            "range": _range(range_type, found_range.get("params", {}), notices),
+        },
+    }
+    scopes = None
+    if precision:
+        values = dict(precision)
+        kind = values.pop("type", "manual")
+        if kind == "manual":
+            scopes = list(values.pop("bitwidth_per_scope", []))
+            notices.append(f"precision manual: the {len(scopes)} given bits are kept")
+            _drop(values, notices, kind)
+        else:
+            compression["initializer"]["precision"] = _precision(kind, values, compression["weights"], notices)
+    else:
+        compression["initializer"]["precision"] = {"type": "uniform", "bits": section.get("weights", {}).get("bits", 8)}
+    return Translation(compression, scopes, range_type not in NNCF_RANGE_TYPES, tuple(notices))
+
+
+def _weights(values: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
+    found = {name: values[name] for name in ("mode", "per_channel") if name in values}
+    if "per_channel" not in values:
+        notices.append("weights.per_channel: NNCF's default is false, here a scale per channel is used, as it is free")
+    return found
+
+
+def _activations(values: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
+    found = {name: values[name] for name in ("mode", "bits") if name in values}
+    if values.get("per_channel"):
+        notices.append("activations.per_channel: before depthwise convolutions only, as others would not run in int8")
+        found["per_channel"] = True
+    return found
+
+
+def _range(kind: str | None, parameters: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
+    """The rule of the weights."""
+    if kind is None or kind in NNCF_RANGE_TYPES:
+        if kind is not None:
+            notices.append(f"range {kind}: for activations; weights get mixed_clipping, which the bits are chosen with")
+        return {"type": "mixed_clipping"}
+    if kind not in RANGE_PARAMETERS:
+        allowed = ", ".join([*sorted(NNCF_RANGE_TYPES), *RANGE_PARAMETERS])
+        raise ConfigError("compression.initializer.range.type", kind, f"a range initializer: {allowed}")
+    return {"type": kind, **parameters}
+
+
+def _precision(kind: str, values: dict[str, Any], weights: dict[str, Any], notices: list[str]) -> dict[str, Any]:
+    """The precision initializer; its bits are those of the weights."""
+    translated = _TRANSLATED.get(kind)
+    if translated is not None:
+        weights["bits"] = list(values.pop("bits", _NNCF_BITS))
+        notices.append(f"precision.bits {weights['bits']}: for weights; activations keep the bits of their section")
+        found = translated(values, notices)
+        _drop(values, notices, kind)
+        return found
+    if kind not in PRECISION_PARAMETERS:
+        allowed = ", ".join(["autoq", "hawq", *PRECISION_PARAMETERS])
+        raise ConfigError(f"{_PATH}.type", kind, f"a precision initializer: {allowed}")
+    if "bits" in values and "bits" not in PRECISION_PARAMETERS[kind].model_fields:
+        weights["bits"] = values.pop("bits")
+    return {"type": kind, **values}
+
+
+def _autoq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
+    ratio = values.pop("compression_ratio", _AUTOQ_RATIO)
+    notices.append(f"precision autoq: rl with the budget weight_size.ratio {ratio}")
+    found: dict[str, Any] = {"type": "rl", "budget": {"weight_size": {"ratio": ratio}}}
+    evaluations = int(values.pop("iter_number", 0))
+    if evaluations:
+        notices.append(f"precision.iter_number: evaluations {evaluations}, warm-up and sensitivities included")
+        found["evaluations"] = evaluations
+    return found
+
+
+def _hawq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
+    ratio = values.pop("compression_ratio", _HAWQ_RATIO)
+    if not ratio > 0:
+        raise ConfigError(f"{_PATH}.compression_ratio", ratio, "a positive number")
+    notices.append(f"precision hawq: ilp with measured sensitivities and the budget bops.ratio 1 / {ratio}")
+    return {"type": "ilp", "budget": {"bops": {"ratio": 1 / ratio}}}
+
+
+_TRANSLATED: dict[str, Callable[[dict[str, Any], list[str]], dict[str, Any]]] = {"autoq": _autoq, "hawq": _hawq}
+
+
+def _drop(values: Mapping[str, Any], notices: list[str], kind: str) -> None:
+    notices += [f"precision.{name}: not used, it steers {kind} of NNCF 2 only" for name in values]
