@@ -35,6 +35,12 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
+def _in_one_line(path: str) -> str:
+    """A path whose keys may be anything, as a message shows it."""
+    text = "".join(part if part.isprintable() else repr(part)[1:-1] for part in path[: LONGEST_VALUE + 1])
+    return text if len(path) <= LONGEST_VALUE else f"{text}..."
+
+
 class NncfMcqError(Exception):
     """Base of every error raised on bad input; the CLI prints its message and exits with a non-zero code."""
 
@@ -49,7 +55,7 @@ class ConfigError(NncfMcqError):
     """
 
     def __init__(self, path: str, found: object, allowed: str) -> None:
-        super().__init__(f"{path}: found {shown(found)}, allowed: {allowed}")
+        super().__init__(f"{_in_one_line(path)}: found {shown(found)}, allowed: {allowed}")
         self.path = path
         self.found = found
         self.allowed = allowed

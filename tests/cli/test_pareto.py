@@ -12,6 +12,7 @@ import pytest
 
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.utils.documents import read_document
+from nncf_mcq.utils.output_folder import LOCK_FILE
 
 OVERRIDES = [
     "dataset.full_root=null",
@@ -48,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pareto.svg",
         "report.html",
         "study.journal",
+        LOCK_FILE,
     }
     return folder
 

@@ -173,6 +173,12 @@ def test_long_values_are_shown_by_their_beginning() -> None:
         assert len(str(caught.value)) < LONGEST_VALUE + 150
 
 
+def test_keys_of_any_kind_are_told_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^a\\n\\u202eb: found ") as caught:
+        load_config({"a\n\u202eb": 1})
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_values_that_may_be_several_are_told_in_words() -> None:
     with pytest.raises(ConfigError, match=r"^metric: found 3, allowed: a name or a list of names$"):
         load_config({"metric": 3})
