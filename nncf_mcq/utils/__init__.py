@@ -7,7 +7,7 @@ from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable, uninterrupted
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import last_line
-from nncf_mcq.utils.output_folder import output_folder
+from nncf_mcq.utils.output_folder import LOCK_FILE, output_folder
 from nncf_mcq.utils.pages import DARK, LIGHT, page_environment
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
@@ -15,6 +15,7 @@ __all__ = [
     "DARK",
     "INTERRUPTED",
     "LIGHT",
+    "LOCK_FILE",
     "ConsoleProgress",
     "DocumentError",
     "JsonObject",

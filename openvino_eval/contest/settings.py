@@ -11,7 +11,7 @@ from typing import Final
 
 from nncf_mcq import Budget, ConfigError, Job
 from nncf_mcq.config import BUDGET_PATH, PRECISION_PATH, load_plugins
-from nncf_mcq.utils import differences, write_text_atomically
+from nncf_mcq.utils import LOCK_FILE, differences, write_text_atomically
 from openvino_eval.contest.methods import CHOSEN_ARMS, Arm, ContestRun, competitors, plan
 from openvino_eval.errors import EvaluationError
 
@@ -81,7 +81,8 @@ class ContestSettings:
         wanted = {"evaluations": self.evaluations, "config": self.relative_config(job)}
         try:
             if not path.exists():
-                if self.output.is_dir() and any(self.output.iterdir()):
+                found = {file.name for file in self.output.iterdir()} if self.output.is_dir() else set()
+                if found - {LOCK_FILE}:
                     raise EvaluationError(f"{self.output}: found other files, needed: a new folder, or a contest's own")
                 write_text_atomically(path, json.dumps(wanted, indent=2) + "\n")
             found = json.loads(path.read_text(encoding="utf-8"))

@@ -218,7 +218,7 @@ def test_a_method_that_exceeds_the_budget_is_found_out(
         (("--output", "{output}", "--evaluations", 11), "{output}: holds a contest with evaluations 10: restore that"),
         (("--output", "{output}", "--set", "compression.weights.bits=[2, 8]"), "compression.weights.bits [2, 4, 8]"),
         (("--output", "{folder}"), "found other files, needed: a new folder"),
-        (("--output", "{folder}/config.json"), "config.json: cannot be written"),
+        (("--output", "{folder}/config.json"), "config.json is no folder"),
         (("--evaluations", 4), "--evaluations: found 4, allowed: 5 or more"),
     ],
 )
