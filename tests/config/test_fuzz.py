@@ -60,7 +60,7 @@ def starts() -> Iterator[dict[str, Any]]:
 
 
 STARTS = list(starts())
-NASTY = [
+NASTY: list[Any] = [
     *("", "\0", "\ud800", "x" * 6000, "{re}(", "../" * 2000, "a:b", "\u202e", "NaN", "../../etc/passwd"),
     *(-1, 0, 10**30, 10**400, 1e308, -0.0, float("nan"), float("inf"), True, None, [], {}, [[]], {"": {}}),
     *SECTIONS,
