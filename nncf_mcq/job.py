@@ -18,9 +18,10 @@ from optuna.storages import BaseStorage
 
 from nncf_mcq.api import pareto_normalized, quantize_normalized
 from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.output_files import Origin
-from nncf_mcq.config.schema import Config, load_config, read_json
+from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nncf_mcq import QuantizationResult, load_config, quantize
-from nncf_mcq.config.schema import read_json
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.progress import SilentProgress
 from tests.models import as_dataset, random_images, small_config, small_network

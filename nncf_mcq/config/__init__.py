@@ -1,6 +1,7 @@
 """The configuration: its schema, registries, budgets and error messages."""
 
 from nncf_mcq.config.catalog import baselines, find_config
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.output_files import (
     CONFIG_FILE,
     HISTOGRAM_FILE,
@@ -15,7 +16,7 @@ from nncf_mcq.config.output_files import (
 )
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
 from nncf_mcq.config.registry import load_plugins
-from nncf_mcq.config.schema import load_config, read_json
+from nncf_mcq.config.schema import load_config
 
 __all__ = [
     "BUDGET_PATH",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.messages import to_config_error
 from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.config.parameters import Parameters
-from nncf_mcq.config.schema import read_json
 from nncf_mcq.errors import ConfigError
 
 _PACKAGE = Path(__file__).parent.parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
+from nncf_mcq.config.json_files import check_text, read_json
 from nncf_mcq.config.messages import to_config_error
 from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker, check_path
@@ -31,11 +31,8 @@ from nncf_mcq.config.registry import (
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
 from nncf_mcq.config.types import Bits, SampleSize
-from nncf_mcq.errors import ConfigError, shown
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
-
-DEEPEST = 100
-"""Objects and lists in each other that a configuration may have."""
 
 MOST_THREADS = 4096
 MOST_SAMPLES = 2**20
@@ -336,51 +333,6 @@ class Config(Parameters):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON values of a configuration file, not yet checked against the schema.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds no JSON object.
-    """
-    try:
-        # Editors of Windows begin a file with a byte-order mark.
-        data = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
-    except OSError as error:
-        raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
-    except RecursionError as error:
-        raise ConfigError("config", str(file), "valid JSON (it is nested too deeply)") from error
-    except ValueError as error:
-        raise ConfigError("config", str(file), f"valid JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ConfigError("config", type(data).__name__, "a JSON object")
-    return data
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file; JSON itself takes the last of several equal keys."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice in one object")
-    return found
-
-
-def _check_text(value: object, path: str, depth: int = 0) -> None:
-    """Refuses half characters, which JSON can write and no file or message can hold, and what is nested too deeply."""
-    if depth > DEEPEST:
-        raise ConfigError("config", "a value", f"JSON that is nested no more than {DEEPEST} deep")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_text(key, path)
-            _check_text(item, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_text(item, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(path.removeprefix("config."), value, "text that can be written as UTF-8")
-
-
 def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
     """Reads and checks a configuration.
 
@@ -395,7 +347,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
     data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
-    _check_text(data, "config")
+    check_text(data, "config")
     try:
         return Config.model_validate(data)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nncf_mcq import ConfigError, load_config
 from nncf_mcq.config.catalog import find_config, recipe_names
-from nncf_mcq.config.schema import DEEPEST, read_json
+from nncf_mcq.config.json_files import DEEPEST, read_json
 from nncf_mcq.errors import LONGEST_VALUE
 from nncf_mcq.job import Job
 

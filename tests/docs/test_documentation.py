@@ -26,7 +26,7 @@ import openvino_eval
 from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema, load_config, testing
 from nncf_mcq.cli import application
 from nncf_mcq.config.catalog import find_config, recipe_names
-from nncf_mcq.config.schema import read_json
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.job import Job, parse_overrides
 from openvino_eval.cli import app
 from tests.docs.blocks import commands, fenced

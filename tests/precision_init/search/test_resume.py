@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 import nncf_mcq
 from nncf_mcq import ConfigError
-from nncf_mcq.config.schema import read_json
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.metrics.metrics import kl_divergence, kl_divergences
 from nncf_mcq.metrics.scores import ImageScore
 from nncf_mcq.precision_init import IlpPrecision, OptunaPrecision, PrecisionResult, PrecisionTask, RlPrecision
