@@ -73,24 +73,6 @@ class StagedModel(ExportedModel):
         return ExportedModel(self.final, self.verification)
 
 
-def export(
-    model: ov.Model,
-    directory: Path,
-    name: str,
-    layers: Sequence[str],
-    images: AnySamples,
-    *,
-    information: Mapping[str, str],
-    threads: int,
-) -> ExportedModel:
-    """Saves a model, reads it back and verifies it; only if it passes does it get its name.
-
-    As `staged`, with nothing to write beside it.
-    """
-    with staged(model, directory, name, layers, images, information=information, threads=threads) as found:
-        return found.publish()
-
-
 @contextmanager
 def staged(
     model: ov.Model,

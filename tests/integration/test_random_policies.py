@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
-from nncf_mcq.ir.export import export
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import core
 from nncf_mcq.model.samples import Samples
@@ -21,6 +20,7 @@ from nncf_mcq.policy import SUPPORTED_BITS, Policy
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
+from tests.exporting import export
 from tests.models import run
 
 IMAGES = 16

@@ -9,9 +9,9 @@ import openvino as ov
 import pytest
 import torch
 
-from nncf_mcq.ir.export import export
 from nncf_mcq.ir.float_causes import WEIGHTS_NOT_QUANTIZED
 from nncf_mcq.ir.verification import TOLERANCE
+from tests.exporting import export
 from tests.files import no_room_for_more_than
 from tests.models import convolution_model, noisy_model, random_images
 

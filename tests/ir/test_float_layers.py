@@ -9,12 +9,12 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq import quantize
-from nncf_mcq.ir.export import export
 from nncf_mcq.ir.float_layers import fits_half, float_weight
 from nncf_mcq.ir.float_weights import average_weight_bits, find_float_weights
 from nncf_mcq.model.nodes import constant_of, operations_by_name, source
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.summaries.result import result_lines
+from tests.exporting import export
 from tests.models import (
     as_dataset,
     convolution,
