@@ -16,7 +16,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
-from nncf_mcq.api import pareto_normalized, quantize_normalized
+from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
@@ -243,11 +243,7 @@ class Job:
             model,
             calibration,
             self.config,
-            search_dataset=search,
-            search_targets=self.search_targets(splits),
-            evaluate=report,
-            score=self.score(),
-            progress=progress,
+            RunOptions(search, self.search_targets(splits), evaluate=report, score=self.score(), progress=progress),
             study_storage=study_storage,
             study_name=study_name,
             resume=resume,
@@ -285,14 +281,10 @@ class Job:
             model,
             calibration,
             self.config,
+            RunOptions(search, self._known_targets(splits), evaluate=report, score=self.score(), progress=progress),
             points=points,
             known=known,
             at=at,
-            search_dataset=search,
-            search_targets=self._known_targets(splits),
-            evaluate=report,
-            score=self.score(),
-            progress=progress,
             study_storage=study_storage,
         )
         return front.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)

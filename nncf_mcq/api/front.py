@@ -10,6 +10,7 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
+from nncf_mcq.api.options import RunOptions
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.sizes import parse_size
@@ -19,13 +20,11 @@ from nncf_mcq.metrics.output_scores import ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.loading import FloatModel, to_openvino
 from nncf_mcq.pareto_front import FrontWork, ParetoFront, front_settings, open_front
-from nncf_mcq.pipeline.measurement import Evaluate, Measure
-from nncf_mcq.pipeline.preparation import prepare
+from nncf_mcq.pipeline.measurement import Evaluate
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.study import StudyStorage
-from nncf_mcq.training.tuning import open_tuning
 from nncf_mcq.utils.documents import read_document
-from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
+from nncf_mcq.utils.progress import ProgressReporter
 
 
 def pareto(
@@ -80,15 +79,10 @@ def pareto(
         to_openvino(model, settings.sample_size, example_input),
         calibration_dataset,
         settings,
+        RunOptions(search_dataset, search_targets, report_dataset, evaluate, score, progress),
         points=points,
         known=known,
         at=at,
-        search_dataset=search_dataset,
-        search_targets=search_targets,
-        report_dataset=report_dataset,
-        evaluate=evaluate,
-        score=score,
-        progress=progress,
         study_storage=study_storage,
     )
 
@@ -97,16 +91,11 @@ def pareto_normalized(
     float_model: ov.Model,
     calibration_dataset: nncf.Dataset,
     settings: Config,
+    options: RunOptions,
     *,
     points: int = 10,
     known: str | Path | None = None,
     at: str | None = None,
-    search_dataset: nncf.Dataset | None = None,
-    search_targets: Sequence[Target] | None = None,
-    report_dataset: nncf.Dataset | None = None,
-    evaluate: Evaluate | Report | None = None,
-    score: ScoreChoice = None,
-    progress: ProgressReporter | None = None,
     study_storage: str | Path | BaseStorage | None = None,
 ) -> ParetoFront:
     """The front of a model that `to_openvino` has brought to its normal form; otherwise as `pareto`."""
@@ -116,27 +105,9 @@ def pareto_normalized(
     found_before = None if known is None else (Path(known), read_document(Path(known), ParetoReport))
     if at is not None:
         parse_size(at)
-    compression, runtime = settings.compression, settings.runtime
-    calibration, tuning = open_tuning(compression, calibration_dataset, float_model)
     storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
-    stages = Stages(progress or SilentProgress())
-    prepared = prepare(
-        float_model,
-        calibration,
-        compression,
-        runtime,
-        PRECISION_INITIALIZERS.create(compression.initializer.precision),
-        stages,
-        search_dataset=search_dataset,
-        search_targets=search_targets,
-        score=score,
-    )
-    work = FrontWork(
-        prepared,
-        prepared.task(stages, storage=storage),
-        settings,
-        Measure(runtime.threads, report_dataset, evaluate),
-        stages,
-        tuning,
-    )
+    stages, initializer = options.stages(), PRECISION_INITIALIZERS.create(settings.compression.initializer.precision)
+    prepared, tuning = options.prepare(float_model, calibration_dataset, settings, initializer, stages)
+    task = prepared.task(stages, storage=storage)
+    work = FrontWork(prepared, task, settings, options.measure(settings), stages, tuning)
     return open_front(work, points, known=found_before, at=at)

@@ -11,6 +11,8 @@ import nncf
 import openvino as ov
 from optuna.storages import BaseStorage
 
+from nncf_mcq.api.options import RunOptions
+from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.completion import VERIFICATION_IMAGES, complete
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import Target
@@ -22,14 +24,15 @@ from nncf_mcq.model import int8
 from nncf_mcq.model.loading import FloatModel, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.measurement import Evaluate, Measure, with_costs
-from nncf_mcq.pipeline.preparation import prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.goal import check_goal
 from nncf_mcq.precision_init.study import StudyStorage
 from nncf_mcq.result import QuantizationResult, describe_layers
-from nncf_mcq.training.tuning import open_tuning
-from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
+from nncf_mcq.training.tuning import Checkpoint
+from nncf_mcq.utils.progress import ProgressReporter, Stages
+
+_DEFAULTS = RunOptions()
 
 
 def quantize(
@@ -90,12 +93,7 @@ def quantize(
         to_openvino(model, settings.sample_size, example_input),
         calibration_dataset,
         settings,
-        search_dataset=search_dataset,
-        search_targets=search_targets,
-        report_dataset=report_dataset,
-        evaluate=evaluate,
-        score=score,
-        progress=progress,
+        RunOptions(search_dataset, search_targets, report_dataset, evaluate, score, progress),
         study_storage=study_storage,
         study_name=study_name,
         resume=resume,
@@ -107,52 +105,29 @@ def quantize_normalized(
     float_model: ov.Model,
     calibration_dataset: nncf.Dataset,
     settings: Config,
+    options: RunOptions = _DEFAULTS,
     *,
-    search_dataset: nncf.Dataset | None = None,
-    search_targets: Sequence[Target] | None = None,
-    report_dataset: nncf.Dataset | None = None,
-    evaluate: Evaluate | Report | None = None,
-    score: ScoreChoice = None,
-    progress: ProgressReporter | None = None,
     study_storage: str | Path | BaseStorage | None = None,
     study_name: str | None = None,
     resume: bool = False,
     tuning_checkpoint: str | Path | None = None,
 ) -> QuantizationResult:
     """Quantizes a model that `to_openvino` has brought to its normal form; otherwise as `quantize`."""
-    compression, runtime = settings.compression, settings.runtime
+    compression = settings.compression
     is_baseline = compression.algorithm == int8.ALGORITHM
     initializer = PRECISION_INITIALIZERS.create(compression.initializer.precision)
     searches = initializer.searches and not is_baseline
     if not is_baseline:
-        check_goal(initializer.parameters.aim, has_targets=search_targets is not None)
+        check_goal(initializer.parameters.aim, has_targets=options.search_targets is not None)
     storage = _open_storage(study_storage, study_name, resume) if searches else None
 
-    stages = Stages(progress or SilentProgress())
-    calibration, tuning = open_tuning(
-        compression.model_copy(update={"tuning": None}) if is_baseline else compression,
-        calibration_dataset,
-        float_model,
-        None if tuning_checkpoint is None else Path(tuning_checkpoint),
-        resume=resume,
-    )
-    if tuning is not None and search_dataset is None and search_targets is not None:
-        search_targets = search_targets[: len(calibration)]
-    measure = Measure(runtime.threads, report_dataset, evaluate)
+    stages, measure = options.stages(), options.measure(settings)
     if is_baseline:
+        calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
         return _quantize_int8(float_model, calibration, settings, measure, stages)
 
-    prepared = prepare(
-        float_model,
-        calibration,
-        compression,
-        runtime,
-        initializer,
-        stages,
-        search_dataset=search_dataset,
-        search_targets=search_targets,
-        score=score,
-    )
+    checkpoint = None if tuning_checkpoint is None else Checkpoint(Path(tuning_checkpoint), resume)
+    prepared, tuning = options.prepare(float_model, calibration_dataset, settings, initializer, stages, checkpoint)
     task = prepared.task(stages, storage=storage)
     with stages.stage("precision search"):
         found = initializer.find_policy(task)

@@ -11,7 +11,7 @@ from neural_compressor.common.utils import Mode
 from neural_compressor.torch.algorithms import Quantizer
 from neural_compressor.torch.utils import logger, postprocess_model, register_algo
 
-from nncf_mcq.api import quantize_normalized
+from nncf_mcq.api import RunOptions, quantize_normalized
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.inc.config import FLOAT_DTYPE, MixedClippingConfig
 from nncf_mcq.inc.local_settings import has_local_settings, with_local_settings
@@ -95,7 +95,7 @@ class MixedClippingQuantizer(Quantizer):  # type: ignore[misc]
             module_of = modules_of_layers(model, modules, quantizable)
             layers = [layer.name for layer in quantizable.layers]
             settings = with_local_settings(settings, config, model, module_of, layers)
-        return quantize_normalized(float_model, nncf.Dataset(recorder.items), settings, progress=StageLog())
+        return quantize_normalized(float_model, nncf.Dataset(recorder.items), settings, RunOptions(progress=StageLog()))
 
     def quantize(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> QuantizedModule:
         """Both, with the user's function between them."""

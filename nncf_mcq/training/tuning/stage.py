@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import nncf
 import numpy as np
@@ -142,9 +141,7 @@ def open_tuning(
     compression: CompressionConfig,
     dataset: nncf.Dataset,
     model: ov.Model,
-    checkpoint: Path | None = None,
-    *,
-    resume: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[Samples, TuningStage | None]:
     """Reads the calibration images, and those of the tuning where one is asked for.
 
@@ -155,8 +152,7 @@ def open_tuning(
         compression: That section of the configuration.
         dataset: The calibration images.
         model: The float model.
-        checkpoint: File that unfinished work is kept in.
-        resume: Whether to go on with what it holds.
+        checkpoint: Where unfinished work is kept.
 
     Returns:
         The samples for the statistics, and the stage.
@@ -177,7 +173,8 @@ def open_tuning(
     first = min(compression.initializer.num_init_samples, count - held_out)
     # Evenly: a data set may be sorted.
     chosen = first + np.arange(held_out) * (count - first) // held_out
-    others = np.setdiff1d(np.arange(count), chosen)
+    # A copy without the held-out images: the statistics look at its first ones.
+    others = images[np.setdiff1d(np.arange(count), chosen)]
     if len(others) < FEW_IMAGES:
         _logger.warning(
             "tuning: %d images are few: what is learned from fewer than %d seldom holds on others; more calibration "
@@ -185,5 +182,5 @@ def open_tuning(
             len(others),
             FEW_IMAGES,
         )
-    tuning, kept = TUNINGS.create(compression.tuning), Checkpoint(checkpoint, resume)
-    return images[:first], TuningStage(tuning, images[others], images[chosen], kept)
+    tuning = TUNINGS.create(compression.tuning)
+    return others[:first], TuningStage(tuning, others, images[chosen], checkpoint or Checkpoint())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from openvino import opset13 as opset
 
-from nncf_mcq import ConfigError, QuantizationError, QuantizationResult, load_config, quantize
+from nncf_mcq import ConfigError, QuantizationError, QuantizationResult, load_config, pareto, quantize
 from nncf_mcq.metrics.scores import SCORES
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.summaries.result import result_lines
@@ -201,7 +201,22 @@ def test_held_out_images_are_seen_by_nothing_else(count: int, calibrated: int) -
     seen = [set(samples.arrays[0][:, 0, 0, 0].tolist()) for samples in (calibration, stage.images, stage.held_out)]
     assert len(seen[0]) == calibrated and seen[0] == set(range(calibrated))
     assert not seen[2] & (seen[0] | seen[1])
+    assert np.shares_memory(calibration.arrays[0], stage.images.arrays[0])
     assert seen[0] <= seen[1] and seen[1] | seen[2] == set(range(count))
+
+
+def test_targets_of_held_out_images_are_left_out() -> None:
+    configuration = configured({**DISTILLATION, "steps": 1})
+    configuration["compression"]["initializer"]["num_init_samples"] = IMAGES
+    configuration["compression"]["weights"] = {"bits": [4, 8]}
+    targets = (np.arange(IMAGES) % 5).tolist()
+
+    front = pareto(
+        float_model(), as_dataset(images()), {**configuration, "metric": "top1"}, search_targets=targets, points=2
+    )
+
+    assert front.report.images == IMAGES - 8
+    assert "top1_drop" in front.report.points[0].qualities
 
 
 @pytest.mark.parametrize(("count", "is_few"), [(291, True), (296, False)])
