@@ -80,15 +80,14 @@ class Distillation(Tuning):
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise QuantizationError("tuning.device: found cuda, but PyTorch sees no GPU: use cpu")
         images = _Images(task.images, module, self._augmentations(module), settings.seed)
-        state = {name: tensor for name, tensor in module.state_dict().items() if not name.startswith("teacher.")}
-        identity = fingerprint(state, task.images, settings.model_dump(mode="json"))
+        identity = fingerprint(module.state_dict(), task.images, settings.model_dump(mode="json"))
         module.to(settings.device)
         optimizer = torch.optim.Adam(self._groups(module))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         first = 0
         if (found := task.checkpoint.read(identity)) is not None:
-            module.load_state_dict(found["module"], strict=False)
+            module.load_state_dict(found["module"])
             optimizer.load_state_dict(found["optimizer"])
             schedule.load_state_dict(found["schedule"])
             images.load_state_dict(found["images"])
