@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.weight_matching import similarity
 
 _TRACED: Final = "__module."
 """Begins the names of operations that OpenVINO's tracer made."""
@@ -68,14 +69,6 @@ def _are_multiples(first: Tensor, second: Tensor) -> bool:
     """Whether each channel is a multiple of the other's; zeros are a multiple of everything, but not all of them."""
     if first.shape != second.shape:
         return False
+    channels = [weights.flatten(0, 1).numpy() for weights in (first, second)]
     # Most pairs that are not the same differ in the first channels already.
-    return all(
-        _cosines_are_one(first.flatten(0, 1)[part], second.flatten(0, 1)[part]) for part in (slice(8), slice(None))
-    )
-
-
-def _cosines_are_one(first: Tensor, second: Tensor) -> bool:
-    norms = first.norm(dim=1), second.norm(dim=1)
-    present = (norms[0] > 0) & (norms[1] > 0)
-    directions = (first[present] / norms[0][present, None], second[present] / norms[1][present, None])
-    return bool(present.any()) and bool(((directions[0] * directions[1]).sum(dim=1).abs() > _SAME).all())
+    return all(similarity(channels[0][part], channels[1][part]) > _SAME for part in (slice(8), slice(None)))

@@ -69,6 +69,20 @@ def _directions(weights: NDArray[np.float32]) -> NDArray[np.float64]:
     return directions
 
 
+def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """How alike the directions of two layers' channels are.
+
+    Args:
+        first: (channels, ...) weights.
+        second: The same of the other one.
+
+    Returns:
+        Smallest absolute cosine between channels of the same index, where neither is all zero: 1 where each is a
+        multiple of the other. 0 for other shapes, and where there is nothing to compare.
+    """
+    return _similarity(_directions(first), _directions(second))
+
+
 def _similarity(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Smallest absolute cosine between channels of the same index; 0 for other shapes."""
     if first.shape != second.shape:

@@ -17,7 +17,7 @@ from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.weight_matching import channel_factors, match_weights
 from nncf_mcq.nncf2.images import Inputs
 from nncf_mcq.nncf2.network import ModuleWeights, convert, match_activations, module_weights
-from nncf_mcq.policy import Policy
+from nncf_mcq.policy import INT8_BITS, Policy
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,25 @@ class Alignment:
     def unmatched_points(self) -> list[str]:
         """Names of the activation points that NNCF 2 does not quantize."""
         return [point.name for point in self.quantizable.activation_points if point.name not in self.activations]
+
+    def policy(self, weight_bits: Mapping[str, int], activation_bits: Mapping[QuantizerId, int]) -> Policy:
+        """The policy that quantizers of NNCF 2 are; activations that share their bits get the largest.
+
+        Args:
+            weight_bits: By the operation of NNCF 2.
+            activation_bits: By the quantizer.
+        """
+        quantizable = self.quantizable
+        activations = {name: activation_bits[identifier] for name, identifier in self.activations.items()}
+        for members in quantizable.activation_groups.values():
+            largest = max((activations[name] for name in members if name in activations), default=INT8_BITS)
+            activations |= dict.fromkeys(members, largest)
+        weights = {
+            layer.name: weight_bits[self.modules[layer.group]]
+            for layer in quantizable.layers
+            if layer.group in self.modules
+        }
+        return Policy(weights, activations)
 
     def manual_precision(self, policy: Policy) -> dict[str, Any]:
         """The precision initializer that gives a policy, without points that only layers in floating point read.

@@ -27,7 +27,7 @@ from nncf_mcq.nncf2.quantizers import Grid, read_grid, read_levels
 from nncf_mcq.nncf2.settings import sample_size
 from nncf_mcq.nncf2.start import Start
 from nncf_mcq.pipeline.measurement import Evaluate
-from nncf_mcq.policy import INT8_BITS, Policy
+from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.completion import finish_training as finish_module
 from nncf_mcq.training.module import QuantizedNetwork, TrainingModule, parts
@@ -106,13 +106,9 @@ def _frame(
 ) -> QuantizationResult:
     """A quantization of the trained network with the bits of its quantizers, whose numbers are still to be replaced."""
     quantizable = alignment.quantizable
-    policy = Policy(
-        {
-            layer.name: int(weights[alignment.modules[layer.group]].num_bits)
-            for layer in quantizable.layers
-            if layer.group in alignment.modules
-        },
-        _activation_bits(alignment, activations),
+    policy = alignment.policy(
+        {operation: int(quantizer.num_bits) for operation, quantizer in weights.items()},
+        {identifier: int(quantizer.num_bits) for identifier, quantizer in activations.items()},
     )
     ignored = alignment.unmatched_layers
     if ignored:
@@ -124,15 +120,6 @@ def _frame(
     quick["initializer"] |= {"range": {"type": "max"}, "precision": alignment.manual_precision(policy)}
     result = quantize_normalized(quantizable.model, as_dataset(images), load_config({"compression": quick}))
     return dataclasses.replace(result, config=settings)
-
-
-def _activation_bits(alignment: Alignment, activations: Mapping[QuantizerId, BaseQuantizer]) -> dict[str, int]:
-    """Bits of each activation point; those that share them get the largest."""
-    found = {name: int(activations[identifier].num_bits) for name, identifier in alignment.activations.items()}
-    for members in alignment.quantizable.activation_groups.values():
-        largest = max((found[name] for name in members if name in found), default=INT8_BITS)
-        found |= dict.fromkeys(members, largest)
-    return found
 
 
 def _put_weights(module: TrainingModule, alignment: Alignment, quantizers: Mapping[str, BaseQuantizer]) -> None:

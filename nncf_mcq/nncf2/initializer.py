@@ -94,20 +94,10 @@ class MixedPrecisionInitializer(BasePrecisionInitializer):  # type: ignore[misc]
 
 
 def _policy(alignment: Alignment, setup: SingleConfigQuantizerSetup, identifiers: dict[int, QuantizerId]) -> Policy:
-    """The policy that a setup of NNCF 2 is; layers and activations that share their bits get the largest."""
+    """The policy that a setup of NNCF 2 is."""
     bits = {identifiers[number]: point.qconfig.num_bits for number, point in setup.quantization_points.items()}
     named = {str(identifier.get_base()): found for identifier, found in bits.items() if "WEIGHT" in str(identifier)}
-    quantizable = alignment.quantizable
-    weights = {
-        layer.name: named[alignment.modules[layer.group]]
-        for layer in quantizable.layers
-        if layer.group in alignment.modules
-    }
-    activations = {name: bits[identifier] for name, identifier in alignment.activations.items()}
-    for members in quantizable.activation_groups.values():
-        largest = max((activations[name] for name in members if name in activations), default=INT8_BITS)
-        activations |= dict.fromkeys(members, largest)
-    return Policy(weights, activations)
+    return alignment.policy(named, bits)
 
 
 def register_initializer() -> None:

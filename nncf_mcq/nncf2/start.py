@@ -67,7 +67,7 @@ def find_start(alignment: Alignment, settings: Config, images: Sequence[Inputs],
     if given is not None:
         values["compression"]["initializer"]["precision"] = alignment.manual_precision(given)
     result = quantize_normalized(alignment.quantizable.model, as_dataset(images), load_config(values))
-    module = make_module(QuantizedNetwork.of(result), result)
+    module = make_module(QuantizedNetwork.of(result))
     return Start(result, dict(_weights(alignment, module)), dict(_activations(alignment, module)))
 
 
