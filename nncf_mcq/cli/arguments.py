@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Annotated
 
 import typer
 
-from nncf_mcq.config.catalog import find_baseline, find_config
+from nncf_mcq.config.catalog import config_name, find_baseline, find_config
 from nncf_mcq.config.code import refuse_code
+from nncf_mcq.config.output_files import Origin
 from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.utils.urls import without_password
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
 OverrideOption = Annotated[
@@ -45,3 +49,12 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     if no_code:
         refuse_code(job.config)
     return job
+
+
+def origin_of(config: str) -> Origin:
+    """The configuration and the running command line, without the passwords in it.
+
+    Args:
+        config: Argument of a command.
+    """
+    return Origin(config=config_name(config), command=without_password(shlex.join(["nncf-mcq", *sys.argv[1:]])))

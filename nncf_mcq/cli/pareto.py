@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +15,11 @@ from nncf_mcq.cli.arguments import (
     NoCodeOption,
     OverrideOption,
     QuietOption,
+    origin_of,
     read_job,
 )
 from nncf_mcq.cli.search import JOURNAL_FILE, show_result
-from nncf_mcq.config.catalog import config_name
-from nncf_mcq.config.output_files import PARETO_FILE, Origin
+from nncf_mcq.config.output_files import PARETO_FILE
 from nncf_mcq.config.sizes import SIZES, parse_size
 from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -61,7 +59,7 @@ def pareto(
     with output_folder(output):
         file, storage = output / PARETO_FILE, output / JOURNAL_FILE
         known = file if at is not None and file.exists() else None
-        origin = Origin(config=config_name(config), command=shlex.join(["nncf-mcq", *sys.argv[1:]]))
+        origin = origin_of(config)
         with ConsoleProgress(quiet=quiet) as progress:
             try:
                 front = job.pareto(progress, points=points, known=known, at=at, study_storage=storage, origin=origin)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,16 +15,14 @@ from nncf_mcq.cli.arguments import (
     NoCodeOption,
     OverrideOption,
     QuietOption,
+    origin_of,
     read_job,
 )
-from nncf_mcq.config.catalog import config_name
-from nncf_mcq.config.output_files import Origin
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
-from nncf_mcq.utils.urls import without_password
 from nncf_mcq.worker import work
 
 StudyNameOption = Annotated[
@@ -65,12 +61,10 @@ def quantize(
     """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
 
     A search stores its scores in OUTPUT/study.journal, or in --study-storage, a tuning what it has learned in
-    OUTPUT/tuning.pt. Progress goes to standard
-    error.
+    OUTPUT/tuning.pt. Progress goes to standard error.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
     storage = study_storage or str(output / JOURNAL_FILE)
-    origin = Origin(config=config_name(config), command=without_password(shlex.join(["nncf-mcq", *sys.argv[1:]])))
     with output_folder(output):
         try:
             with ConsoleProgress(quiet=quiet) as progress:
@@ -80,7 +74,7 @@ def quantize(
                     study_name=study_name,
                     resume=resume,
                     tuning_checkpoint=output / TUNING_FILE,
-                    origin=origin,
+                    origin=origin_of(config),
                 )
         except (KeyboardInterrupt, OSError):
             # A full disk ends a search too.
