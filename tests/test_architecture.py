@@ -26,6 +26,7 @@ ORDER = (
         "nncf2",
         "job",
         "summaries",
+        "deployment",
         "worker",
         "starter",
         "cli",

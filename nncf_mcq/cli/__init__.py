@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 # In the order in which the help lists their commands.
-from nncf_mcq.cli import init, search, pareto, inspection, listings  # isort: skip
+from nncf_mcq.cli import init, search, pareto, deployment, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import application, errors
 from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.errors import LONGEST_VALUE, NncfMcqError, reason_of
 from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
-__all__ = ["application", "init", "inspection", "listings", "main", "pareto", "search"]
+__all__ = ["application", "deployment", "init", "inspection", "listings", "main", "pareto", "search"]
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ from nncf_mcq.cli.arguments import (
     origin_of,
     read_job,
 )
+from nncf_mcq.cli.deployment import show_deployment
+from nncf_mcq.deployment import deploy as write_deployment
+from nncf_mcq.deployment.deploy import DEFAULT_FOLDER
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -52,6 +55,9 @@ def quantize(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted search or tuning, or extend a finished search.")
     ] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help=f"Also write OUTPUT/{DEFAULT_FOLDER}, as `nncf-mcq deploy OUTPUT` does.")
+    ] = False,
     no_code: NoCodeOption = False,
     quiet: QuietOption = False,
     as_json: Annotated[
@@ -82,6 +88,10 @@ def quantize(
                 errors.print("the scores so far are stored: repeat the command with --resume to continue")
             raise
         show_result(result, output, quiet=quiet, as_json=as_json)
+        if deploy:
+            written = write_deployment(output)
+            if not (quiet or as_json):
+                show_deployment(written, output / DEFAULT_FOLDER)
 
 
 @application.command()

@@ -96,6 +96,22 @@ class CocoDataset:
         )
         return make_splits(parameters.split, dataset, f"images with boxes: {parameters.root}")
 
+    @staticmethod
+    def class_names(parameters: Parameters, base_directory: Path) -> list[str] | None:
+        """The categories' names in the order of the class indices; None where there are no annotations.
+
+        Raises:
+            ConfigError: The annotations cannot be read.
+        """
+        if parameters.annotations is None:
+            return None
+        path = base_directory / parameters.annotations
+        try:
+            categories = sorted(_read_json(path)["categories"], key=lambda category: category["id"])
+            return [str(category["name"]) for category in categories]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError("dataset.annotations", str(path), f"COCO's layout ({error!r})") from error
+
 
 def _sample(letterbox: Letterbox, image: Image.Image, boxes: Boxes) -> tuple[npt.NDArray[np.float32], Objects]:
     pixels, placement = letterbox(image)
@@ -148,14 +164,18 @@ _Record = Mapping[str, Any]
 """An object of COCO's JSON that nobody has checked yet."""
 
 
-def _read_annotations(path: Path, root: Path) -> LabelledImages:
+def _read_json(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         found = f"a readable file ({error.strerror}). {SOURCE}"
         raise ConfigError("dataset.annotations", str(path), found) from error
     except ValueError as error:
         raise ConfigError("dataset.annotations", str(path), f"valid JSON ({error})") from error
+
+
+def _read_annotations(path: Path, root: Path) -> LabelledImages:
+    content = _read_json(path)
     try:
         indices = {category: index for index, category in enumerate(sorted(_ids(content["categories"])))}
         records: dict[object, list[_Record]] = defaultdict(list)

@@ -71,6 +71,15 @@ class ModelImageLoader(Protocol):
         """The images; `parameters` is an instance of the class's own."""
 
 
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A class that may also know the names of the classes that its targets are indices of."""
+
+    @staticmethod
+    def class_names(parameters: Any, base_directory: Path, /) -> list[str] | None:
+        """The names in the order of the indices, None where they are not known."""
+
+
 DATASETS: Registry[ImageLoader | ModelImageLoader] = Registry(DATASET_PARAMETERS)
 """Data sets by name."""
 
@@ -113,3 +122,17 @@ def build_dataset(
         name = checked.model_dump()["type"]
         raise ConfigError("dataset.type", name, "a data set of images: there is no model to distill them from")
     return dataset.load_from_model(checked, base_directory, model)
+
+
+def class_names(parameters: Parameters | None, base_directory: Path) -> list[str] | None:
+    """Names of the classes of a data set in the order of their indices; None where they are not known.
+
+    Args:
+        parameters: Of the data set.
+        base_directory: Folder that relative paths start from.
+
+    Raises:
+        ConfigError: They should be known, and the data are not there or damaged.
+    """
+    dataset = None if parameters is None else DATASETS.class_of(parameters)
+    return dataset.class_names(parameters, base_directory) if isinstance(dataset, NamesClasses) else None

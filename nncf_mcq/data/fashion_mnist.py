@@ -17,6 +17,7 @@ from nncf_mcq.data.splits import DatasetParameters, DatasetSplits, Sample, Split
 from nncf_mcq.errors import ConfigError
 
 IDX_UNSIGNED_BYTE = 0x08
+NAMES_FILE = "labels.txt"
 FILE_NAMES = "{subset}-images-idx3-ubyte.gz and {subset}-labels-idx1-ubyte.gz"
 
 
@@ -147,3 +148,9 @@ class FashionMnistDataset:
             source=f"train files of {parameters.root}, test images from the t10k files of {report_root}",
             report_dataset=GreyImages(report, parameters.mean, parameters.std),
         )
+
+    @staticmethod
+    def class_names(parameters: Parameters, base_directory: Path) -> list[str] | None:
+        """The lines of `root/labels.txt`, one class each; None where there is no such file."""
+        file = base_directory / parameters.root / NAMES_FILE
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None

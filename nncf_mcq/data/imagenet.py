@@ -67,11 +67,7 @@ class ImagenetDataset:
             ConfigError: There is no such folder or file, a class folder is unknown or empty, a line of the labels
                 cannot be used, or there are fewer images than the split asks for.
         """
-        root = resolve_root(parameters.root, base_directory, SOURCE)
-        folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
-        lines = None if parameters.labels is None else _read_lines(base_directory / parameters.labels)
-        # The last one is `val`, or all there is.
-        listed = None if lines is None else folders[-1]
+        root, folders, lines, listed = _layout(parameters, base_directory)
         class_indices = _class_indices(root, [folder for folder in folders if folder != listed], lines or {})
         make_sample = classified(Preprocessor(parameters.preprocessing))
         # Two pools share the limit in halves, which is simpler than one accountant for both.
@@ -90,6 +86,40 @@ class ImagenetDataset:
         return make_splits(
             parameters.split, pools[0], f"{layout}: {source}", report_dataset=pools[1] if len(pools) > 1 else None
         )
+
+    @staticmethod
+    def class_names(parameters: Parameters, base_directory: Path) -> list[str]:
+        """The WordNet ids in the order of the class indices.
+
+        Raises:
+            ConfigError: As `load`.
+        """
+        root, folders, lines, listed = _layout(parameters, base_directory)
+        return list(_class_indices(root, [folder for folder in folders if folder != listed], lines or {}))
+
+
+class _Layout(NamedTuple):
+    """What lies in the root.
+
+    Attributes:
+        root: The folder.
+        folders: Of the images.
+        lines: Image name to its label, where a file has the labels.
+        listed: The folder that these are of.
+    """
+
+    root: Path
+    folders: list[Path]
+    lines: dict[str, Label] | None
+    listed: Path | None
+
+
+def _layout(parameters: ImagenetDataset.Parameters, base_directory: Path) -> _Layout:
+    root = resolve_root(parameters.root, base_directory, SOURCE)
+    folders = [root / name for name in ("train", "val") if (root / name).is_dir()] or [root]
+    lines = None if parameters.labels is None else _read_lines(base_directory / parameters.labels)
+    # The last one is `val`, or all there is.
+    return _Layout(root, folders, lines, None if lines is None else folders[-1])
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,36 @@ class PreprocessingParameters(DatasetParameters):
         """How many channels the network reads."""
         return {1: 1, 3: 3, 4: 4}[len(self.mean)]  # type: ignore[return-value]
 
+    @property
+    def normalization(self) -> Normalization:
+        """What becomes of pixels from 0 to 255."""
+        return Normalization.of(self.mean, self.std, 1.0 if self.scale == "0-1" else WHITE)
+
+
+class Normalization(NamedTuple):
+    """What becomes of pixels from 0 to 255: `pixels * factor - offset`.
+
+    Attributes:
+        factor: float32 (channels,).
+        offset: float32 (channels,).
+    """
+
+    factor: npt.NDArray[np.float32]
+    offset: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float], white: float) -> Normalization:
+        """One multiplication and one subtraction, folded in float64.
+
+        Args:
+            mean: Of each channel.
+            std: Standard deviation of each channel, same unit.
+            white: What 255 is in that unit: 1 or 255.
+        """
+        deviations = np.asarray(std, dtype=np.float64)
+        factor, offset = white / (WHITE * deviations), np.asarray(mean, dtype=np.float64) / deviations
+        return cls(factor.astype(np.float32), offset.astype(np.float32))
+
 
 class Preprocessor:
     """Applies `PreprocessingParameters` to PIL images."""
@@ -89,11 +120,8 @@ class Preprocessor:
         if parameters.crop is not None:
             steps.append(v2.CenterCrop(parameters.crop))
         self._geometry = v2.Compose(steps) if steps else None
-        unit = WHITE if parameters.scale == "0-1" else 1.0
-        # One multiplication and one subtraction of the 0-255 pixels, folded in float64.
-        std = np.asarray(parameters.std, dtype=np.float64)
-        self._factor = (1.0 / (unit * std)).astype(np.float32)[:, None, None]
-        self._offset = (np.asarray(parameters.mean, dtype=np.float64) / std).astype(np.float32)[:, None, None]
+        normalization = parameters.normalization
+        self._factor, self._offset = (values[:, None, None] for values in normalization)
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Preprocessed image, float32 (channels, height, width), or (height, width, channels) for NHWC.

@@ -1,0 +1,43 @@
+"""A folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.files import temporary_folder
+from nncf_mcq.utils.output_folder import check_folder
+
+
+@contextmanager
+def replaced_folder(output: Path, mark: str) -> Iterator[Path]:
+    """A temporary folder that becomes the output at the end of the block, unless something is raised.
+
+    What was there before is kept until then. A program that has opened a file of it goes on with that file.
+
+    Args:
+        output: New, empty, or a folder with the mark, which is replaced.
+        mark: Name of a file that tells what kind of folder it is.
+
+    Raises:
+        ConfigError: It is another folder, no folder, or cannot be written to.
+    """
+    check_folder(output)
+    output = output.absolute()
+    if output.is_dir() and any(output.iterdir()) and not (output / mark).is_file():
+        raise ConfigError("--output", str(output), f"a new or empty folder, or one to replace, which has a {mark}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(output.parent, output.name.strip(".") or "output") as temporary:
+        made, before = Path(temporary) / "new", Path(temporary) / "old"
+        made.mkdir()
+        yield made
+        if output.exists():
+            output.rename(before)
+        try:
+            made.rename(output)
+        except OSError:
+            if before.exists():
+                before.rename(output)
+            raise
