@@ -9,14 +9,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nncf_mcq.model import compile_properties
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads, read_model
 
 # The wheel's console script, called through this interpreter: the script may not be on the PATH.
 _ENTRY_POINT = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
@@ -25,7 +25,9 @@ _START_UP_SECONDS = 600.0
 REPORT_FILE, COUNTERS_FILE, LOG_FILE = "benchmark_report.json", "benchmark_average_counters_report.csv", "log.txt"
 
 # Latencies below a millisecond are in the log with three digits more than in the report.
-_MICROSECONDS = re.compile(r"(Median|Average|Min|Max):\s+([0-9.]+) us$", re.MULTILINE)
+_MICROSECONDS = re.compile(r"(Median|Average|Min|Max|[0-9]+ percentile):\s+([0-9.]+) us$", re.MULTILINE)
+
+_MEDIAN = 50
 
 
 class Mode(enum.StrEnum):
@@ -40,13 +42,14 @@ class BenchmarkAppResult:
     """Result of `benchmark_app`; latencies in milliseconds.
 
     Attributes:
-        median_ms: Median latency.
+        median_ms: Median latency, or the percentile that was asked for.
         average_ms: Mean latency.
         min_ms: Shortest latency.
         max_ms: Longest latency.
         throughput_fps: Inferences a second (times the batch).
         iterations: Inferences.
         command: The flags it ran with.
+        compile_ms: Time to compile the model, or to take it from a cache; None where the report does not tell.
     """
 
     median_ms: float
@@ -56,6 +59,7 @@ class BenchmarkAppResult:
     throughput_fps: float
     iterations: int
     command: tuple[str, ...]
+    compile_ms: float | None = None
 
 
 def run_benchmark_app(
@@ -66,6 +70,10 @@ def run_benchmark_app(
     precision: Precision = Precision.F32,
     mode: Mode = Mode.LATENCY,
     streams: int | None = None,
+    batch_size: int | None = None,
+    percentile: int = _MEDIAN,
+    cache: Path | None = None,
+    properties: Mapping[str, object] | None = None,
     folder: Path | None = None,
 ) -> BenchmarkAppResult:
     """Run `benchmark_app` on a model with random input.
@@ -80,6 +88,10 @@ def run_benchmark_app(
         precision: What float layers run in.
         mode: One inference at a time, or `streams` of them.
         streams: Inferences that run side by side for the throughput; as many as threads by default.
+        batch_size: Samples of an inference; the model's own by default.
+        percentile: Of the latencies, in the place of their median, 1 to 99.
+        cache: Folder of compiled models, in which OpenVINO finds the model again.
+        properties: Further properties of the CPU, which replace the pinned ones.
         folder: Where its report and its log are kept; made if it is missing. By default they are not.
 
     Returns:
@@ -95,9 +107,12 @@ def run_benchmark_app(
         flags = (
             *("-api", "sync" if mode is Mode.LATENCY else "async"),
             *("-nstreams", str(parallel), "-nireq", str(parallel), "-report_type", "no_counters", "-json_stats"),
+            *(() if batch_size is None else ("-b", str(batch_size))),
+            *(() if percentile == _MEDIAN else ("-latency_percentile", str(percentile))),
+            *(() if cache is None else ("-cdir", str(cache))),
         )
-        command, log = _run(model, seconds, threads, precision, flags, reports)
-        return refine(parse_report(reports / REPORT_FILE, command), log)
+        command, log = _run(model, seconds, threads, precision, flags, reports, properties or {})
+        return refine(parse_report(reports / REPORT_FILE, command, percentile), log)
 
 
 def run_counters(
@@ -106,6 +121,7 @@ def run_counters(
     seconds: int = 1,
     threads: int = DEFAULT_THREADS,
     precision: Precision = Precision.F32,
+    properties: Mapping[str, object] | None = None,
     folder: Path | None = None,
 ) -> dict[str, float]:
     """Let `benchmark_app` time every layer of a model, one inference at a time.
@@ -115,6 +131,7 @@ def run_counters(
         seconds: How long to measure, at least 1.
         threads: Inference threads.
         precision: What float layers run in.
+        properties: As for `run_benchmark_app`.
         folder: Where the counters and its log are kept; made if it is missing. By default they are not.
 
     Returns:
@@ -126,7 +143,7 @@ def run_counters(
     with _folder(folder) as reports:
         # As CSV: the JSON report has the counters of the first layer only.
         flags = ("-api", "sync", "-nstreams", "1", "-nireq", "1", "-report_type", "average_counters")
-        _run(model, seconds, threads, precision, flags, reports)
+        _run(model, seconds, threads, precision, flags, reports, properties or {})
         return parse_counters(reports / COUNTERS_FILE)
 
 
@@ -142,7 +159,13 @@ def _folder(folder: Path | None) -> Iterator[Path]:
 
 
 def _run(
-    model: Path, seconds: int, threads: int, precision: Precision, own_flags: Sequence[str], reports: Path
+    model: Path,
+    seconds: int,
+    threads: int,
+    precision: Precision,
+    own_flags: Sequence[str],
+    reports: Path,
+    properties: Mapping[str, object],
 ) -> tuple[tuple[str, ...], str]:
     """Runs it with the pinned properties; returns its flags and what it printed."""
     if not model.is_file():
@@ -153,11 +176,11 @@ def _run(
     # There is no flag for it.
     dynamic = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": str(pinned["DYNAMIC_QUANTIZATION_GROUP_SIZE"])}
     device_config = reports / "device.json"
-    device_config.write_text(json.dumps({"CPU": dynamic}), encoding="utf-8")
+    device_config.write_text(json.dumps({"CPU": {**dynamic, **properties}}), encoding="utf-8")
     flags = (
         *("-m", str(model), "-d", "CPU", "-t", str(seconds), "-hint", "none", "-nthreads", str(threads)),
         # Without -ip an image input is turned into u8, which adds a conversion to the model.
-        *("-ip", "f32", "-infer_precision", str(precision)),
+        *("-ip", input_type(model), "-infer_precision", str(precision)),
         *("-report_folder", str(reports), "-load_config", str(device_config)),
         *own_flags,
     )
@@ -178,12 +201,26 @@ def _run(
     return flags, log
 
 
-def parse_report(path: Path, command: tuple[str, ...] = ()) -> BenchmarkAppResult:
+def input_type(model: Path) -> str:
+    """What a model is fed with: u8 where all of its inputs are images of that type, otherwise f32.
+
+    Args:
+        model: The file of a model; one that cannot be read is left to `benchmark_app` to complain about.
+    """
+    try:
+        found = {port.get_element_type().get_type_name() for port in read_model(model).inputs}
+    except EvaluationError:
+        return "f32"
+    return "u8" if found == {"u8"} else "f32"
+
+
+def parse_report(path: Path, command: tuple[str, ...] = (), percentile: int = _MEDIAN) -> BenchmarkAppResult:
     """Read a `benchmark_report.json`.
 
     Args:
         path: The file; its values are strings.
         command: The flags that produced it.
+        percentile: Of the latencies that it was asked for.
 
     Returns:
         Its figures; latencies are rounded to 0.01 ms there.
@@ -193,14 +230,17 @@ def parse_report(path: Path, command: tuple[str, ...] = ()) -> BenchmarkAppResul
     """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))["execution_results"]
+        latency = "latency (ms)" if percentile == _MEDIAN else f"latency ({percentile} percentile) (ms)"
+        compile_ms = results.get("compile model time (ms)")
         parsed = BenchmarkAppResult(
-            median_ms=float(results["latency (ms)"]),
+            median_ms=float(results[latency]),
             average_ms=float(results["avg latency"]),
             min_ms=float(results["min latency"]),
             max_ms=float(results["max latency"]),
             throughput_fps=float(results["throughput"]),
             iterations=int(results["total number of iterations"]),
             command=command,
+            compile_ms=None if compile_ms is None else float(compile_ms),
         )
     except OSError as error:
         raise EvaluationError(f"{path}: benchmark_app wrote no report") from error
@@ -222,11 +262,10 @@ def refine(result: BenchmarkAppResult, log: str) -> BenchmarkAppResult:
         The result with all digits there are.
     """
     found = {name: float(value) / 1e3 for name, value in _MICROSECONDS.findall(log)}
-    if set(found) != {"Median", "Average", "Min", "Max"}:
+    middle = [value for name, value in found.items() if name not in ("Average", "Min", "Max")]
+    if len(found) != 4 or len(middle) != 1:
         return result
-    return replace(
-        result, median_ms=found["Median"], average_ms=found["Average"], min_ms=found["Min"], max_ms=found["Max"]
-    )
+    return replace(result, median_ms=middle[0], average_ms=found["Average"], min_ms=found["Min"], max_ms=found["Max"])
 
 
 def parse_counters(path: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from rich.table import Column, Table
 
 from openvino_eval.benchmark import BenchmarkResult, TimedLayer, float_layers
@@ -15,20 +16,27 @@ _NAMED_LAYERS = 8
 
 
 def statistics_tables(result: BenchmarkResult) -> Iterator[Table]:
-    """One table a mode: median, quartiles and ratio of each model.
+    """One table a scenario: median, quartiles, percentiles and ratio of each model.
 
     Args:
         result: What was measured.
     """
-    for mode, rows in result.statistics.items():
-        headings = (_UNITS[mode], "quartiles", "min" if mode is Mode.LATENCY else "max", "ratio", "quartiles")
+    for scenario, rows in result.statistics.items():
+        mode = Mode(scenario.partition(",")[0])
+        percentiles = list(next(iter(rows.values())).percentiles)
+        headings = (
+            *("samples/s" if "batch" in scenario and mode is Mode.THROUGHPUT else _UNITS[mode], "quartiles"),
+            *(f"p{percentile}" for percentile in percentiles),
+            *("min" if mode is Mode.LATENCY else "max", "ratio", "quartiles"),
+        )
         columns = (Column(heading, justify="right") for heading in headings)
-        table = Table(Column(f"{mode}", no_wrap=True), *columns)
+        table = Table(Column(scenario, no_wrap=True), *columns)
         for name, found in rows.items():
             table.add_row(
                 name,
                 _digits(found.median),
                 f"{_digits(found.low)}..{_digits(found.high)}",
+                *(_digits(found.percentiles[percentile]) for percentile in percentiles),
                 _digits(found.best),
                 f"{found.ratio:.3f}",
                 "reference" if name == result.reference else f"{found.ratio_low:.3f}..{found.ratio_high:.3f}",
@@ -43,9 +51,11 @@ def settings_line(result: BenchmarkResult) -> str:
         result: What was measured.
     """
     settings = result.settings
+    inputs = " or ".join(sorted({model["input"] for model in settings["models"].values()}))
     return (
-        f"benchmark_app, {settings['rounds']} rounds of {settings['seconds']} s, input f32, "
-        f"{_count(settings['threads'], 'thread')}, 1 stream for latency and {settings['streams']} for throughput; "
+        f"benchmark_app, {settings['rounds']} rounds of {settings['seconds']} s, input {inputs}, "
+        f"{_count(settings['threads'], 'thread')}, 1 stream for latency and {_listed(settings['streams'])} for "
+        f"throughput; "
         f"other programs took {100 * result.load.others:.0f} % of the processor, load {result.load.load:.1f}"
     )
 
@@ -64,6 +74,19 @@ def integer_lines(result: BenchmarkResult) -> Iterator[str]:
         # Where nothing is quantized there is nothing to name.
         fallen = f"; in float: {', '.join(named + more)}" if rest and integer else ""
         yield f"{name}: {integer} of {total} convolutions and matrix products on integers{fallen}"
+
+
+def cache_lines(result: BenchmarkResult) -> Iterator[str]:
+    """One line a model: the time to compile it in the first round, and the median of the later ones.
+
+    Args:
+        result: What was measured with a cache.
+    """
+    rows = next(iter(result.statistics.values()))
+    for name, found in rows.items():
+        first, *later = found.compile_ms
+        again = f", later ones in {_digits(float(np.median(later)))} ms" if later else ""
+        yield f"{name}: first start with the cache compiles in {_digits(first)} ms{again}"
 
 
 def layer_time_table(name: str, layers: Sequence[TimedLayer]) -> Table:
@@ -90,6 +113,10 @@ def layer_time_table(name: str, layers: Sequence[TimedLayer]) -> Table:
     table.add_section()
     table.add_row("all", "", "", "", f"{total:.3f}", "100.0")
     return table
+
+
+def _listed(values: int | Sequence[int]) -> str:
+    return str(values) if isinstance(values, int) else ", ".join(map(str, values))
 
 
 def _count(number: int, what: str) -> str:

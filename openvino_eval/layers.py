@@ -7,6 +7,7 @@ not know a pattern. Only the compiled model tells.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,7 @@ def runtime_layers(
     *,
     threads: int = DEFAULT_THREADS,
     precision: Precision = Precision.F32,
+    properties: Mapping[str, object] | None = None,
 ) -> list[RuntimeLayer]:
     """List what a model is compiled to.
 
@@ -62,6 +64,7 @@ def runtime_layers(
         model: The file of a model, a model, or a compiled model (then the other arguments do not count).
         threads: Inference threads.
         precision: What float layers run in.
+        properties: Further properties of the CPU, which replace the pinned ones.
 
     Returns:
         Every executed node in execution order; inputs, outputs and constants are left out.
@@ -70,7 +73,9 @@ def runtime_layers(
         EvaluationError: The model cannot be read or compiled.
     """
     compiled = (
-        model if isinstance(model, ov.CompiledModel) else read_and_compile(model, threads=threads, precision=precision)
+        model
+        if isinstance(model, ov.CompiledModel)
+        else read_and_compile(model, threads=threads, precision=precision, properties=properties)
     )
     layers = []
     for node in compiled.get_runtime_model().get_ordered_ops():

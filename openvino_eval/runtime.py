@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import openvino as ov
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.model import compile_model, core, has_bf16
+from nncf_mcq.model import compile_model, compile_properties, core, has_bf16
 from nncf_mcq.utils import last_line
 from openvino_eval.errors import EvaluationError
 
@@ -101,6 +101,7 @@ def read_and_compile(
     threads: int = DEFAULT_THREADS,
     precision: Precision = Precision.F32,
     counts_time: bool = False,
+    properties: Mapping[str, object] | None = None,
 ) -> ov.CompiledModel:
     """Compile a model for the CPU with pinned properties.
 
@@ -109,6 +110,7 @@ def read_and_compile(
         threads: Inference threads, at least 1.
         precision: What float layers run in.
         counts_time: Whether the plugin takes the time of each layer, which costs time itself.
+        properties: Further properties of the CPU, which replace the pinned ones.
 
     Returns:
         The compiled model.
@@ -119,4 +121,7 @@ def read_and_compile(
     name = str(model) if isinstance(model, Path) else model.get_friendly_name()
     loaded = read_model(model) if isinstance(model, Path) else model
     with evaluation_errors(name):
+        if properties:
+            pinned = compile_properties(check_threads(threads), precision.value) | dict(properties)
+            return core().compile_model(loaded, "CPU", pinned | ({"PERF_COUNT": True} if counts_time else {}))
         return compile_model(loaded, check_threads(threads), precision.value, counts_time=counts_time)

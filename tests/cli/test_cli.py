@@ -46,7 +46,9 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
     rough = ["--set", "compression.correction.rounding=nearest", "--set", "compression.initializer.range=max"]
-    done = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, "--json", "--quiet", "--deploy")
+    done = run(
+        "quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, "--json", "--quiet", "--deploy"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "deployment" / "config.json").is_file()
     printed = json.loads(done.stdout)

@@ -6,14 +6,29 @@ from typing import Any
 
 import pytest
 
-from openvino_eval.benchmark import SUMMARY_FILE, BenchmarkResult, Candidate, benchmark, float_layers, summarize
+from nncf_mcq import NncfMcqError
+from openvino_eval.benchmark import (
+    SUMMARY_FILE,
+    BenchmarkResult,
+    Candidate,
+    Turn,
+    benchmark,
+    count_runs,
+    float_layers,
+    summarize,
+)
 from openvino_eval.benchmark_app import COUNTERS_FILE, REPORT_FILE, BenchmarkAppResult, Mode
+from openvino_eval.benchmark_tables import cache_lines, statistics_tables
+from openvino_eval.device_config import read_properties
 from openvino_eval.errors import EvaluationError
 from openvino_eval.machine import LoadMeter, MachineLoad
+from openvino_eval.runtime import Precision
+from openvino_eval.scenarios import plan
 
 
-def run(latency: float, throughput: float) -> BenchmarkAppResult:
-    return BenchmarkAppResult(latency, latency, latency / 2, 2 * latency, throughput, 10, ())
+def run(latency: float, throughput: float, **percentiles: float) -> Turn:
+    found = BenchmarkAppResult(latency, latency, latency / 2, 2 * latency, throughput, 10, (), compile_ms=10 * latency)
+    return Turn(found, {int(name.removeprefix("p")): value for name, value in percentiles.items()})
 
 
 def test_rounds_reports_and_layers(float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
@@ -58,6 +73,50 @@ def test_a_ratio_is_taken_within_its_round() -> None:
     assert latency.is_noisy
     throughput = summarize(Mode.THROUGHPUT, runs, "whole")["half"]
     assert (throughput.ratio, throughput.best) == (2.0, 2000.0)
+
+
+def test_percentiles_and_starts_are_kept() -> None:
+    runs = {"model": [run(2.0, 1.0, p95=9.0), run(1.0, 1.0, p95=3.0), run(1.0, 1.0, p95=4.0)]}
+    found = summarize(Mode.LATENCY, runs, "model")["model"]
+    assert found.percentiles == {95: 4.0}
+    assert found.compile_ms == (20.0, 10.0, 10.0)
+    result = BenchmarkResult({"latency": {"model": found}}, {}, "model", MachineLoad(0.0, 0.0, 2), {})
+    (table,) = statistics_tables(result)
+    assert [column.header for column in table.columns][1:5] == ["ms", "quartiles", "p95", "min"]
+    assert list(cache_lines(result)) == [
+        "model: first start with the cache compiles in 20.00 ms, later ones in 10.00 ms"
+    ]
+
+
+def test_every_batch_size_and_number_of_streams_is_planned() -> None:
+    assert [scenario.name for scenario in plan(list(Mode))] == ["latency", "throughput"]
+    scenarios = plan(list(Mode), [1, 8], [1, 2], [99, 50, 95])
+    assert [scenario.name for scenario in scenarios] == [
+        *("latency, batch 1", "latency, batch 8"),
+        *("throughput, batch 1, 1 streams", "throughput, batch 1, 2 streams"),
+        *("throughput, batch 8, 1 streams", "throughput, batch 8, 2 streams"),
+    ]
+    assert scenarios[0].percentiles == (95, 99)
+    assert count_runs(2, scenarios, 3) == 2 * (3 * (2 * 3 + 4) + 1)
+    with pytest.raises(EvaluationError, match="batch size: found 0"):
+        plan(list(Mode), [0])
+    with pytest.raises(EvaluationError, match="latency percentile: found 100"):
+        plan(list(Mode), percentiles=[100])
+
+
+def test_the_file_of_a_deployment_gives_properties(tmp_path: Path) -> None:
+    file = tmp_path / "device.json"
+    given = {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"}
+    file.write_text(json.dumps({"CPU": given, "GPU": {}}), encoding="utf-8")
+    assert read_properties(file) == ({"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"}, Precision.BF16)
+    for wrong, message in (
+        ({"CPU": {"NUM_STREAMS": "2"}}, "found NUM_STREAMS, allowed: other properties; --streams sets it"),
+        ({"CPU": {"INFERENCE_PRECISION_HINT": "f64"}}, "found INFERENCE_PRECISION_HINT f64, allowed: f32 or bf16"),
+        ({"GPU": {}}, "CPU: Field required"),
+    ):
+        file.write_text(json.dumps(wrong), encoding="utf-8")
+        with pytest.raises((EvaluationError, NncfMcqError), match=message):
+            read_properties(file)
 
 
 def test_noise_is_said() -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import openvino as ov
 import pytest
+from openvino.preprocess import PrePostProcessor
 
 from openvino_eval.benchmark_app import (
     LOG_FILE,
     REPORT_FILE,
     Mode,
+    input_type,
     parse_counters,
     parse_report,
     refine,
@@ -43,6 +46,41 @@ def test_it_runs_with_the_pinned_properties(int8_ir: Path, tmp_path: Path) -> No
     assert (tmp_path / REPORT_FILE).is_file()
 
 
+def test_batches_percentiles_a_cache_and_properties_reach_it(int8_ir: Path, tmp_path: Path) -> None:
+    result = run_benchmark_app(
+        int8_ir,
+        seconds=1,
+        threads=1,
+        batch_size=4,
+        percentile=95,
+        cache=tmp_path / "cache",
+        properties={"ENABLE_CPU_PINNING": "NO"},
+        folder=tmp_path / "reports",
+    )
+    assert result.min_ms < result.median_ms <= result.max_ms
+    assert result.compile_ms is not None
+    # Samples, not inferences, are counted.
+    assert result.throughput_fps > 2 / (result.average_ms / 1000)
+    assert list((tmp_path / "cache").glob("*.blob"))
+    log = (tmp_path / "reports" / LOG_FILE).read_text(encoding="utf-8")
+    for line in (
+        "95 percentile",
+        "Model batch size: 4",
+        "ENABLE_CPU_PINNING: False",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE: 0",
+    ):
+        assert line in log
+
+
+def test_a_model_of_8_bit_images_is_fed_with_them(float_ir: Path, tmp_path: Path) -> None:
+    processor = PrePostProcessor(ov.Core().read_model(float_ir))
+    processor.input(0).tensor().set_element_type(ov.Type.u8)
+    path = tmp_path / "images.xml"
+    ov.save_model(processor.build(), path, compress_to_fp16=False)
+    assert (input_type(float_ir), input_type(path)) == ("f32", "u8")
+    assert run_benchmark_app(path, seconds=1, threads=1).iterations > 100
+
+
 def test_a_failure_says_why(tmp_path: Path) -> None:
     path = tmp_path / "broken.xml"
     path.write_text("<not a model>", encoding="utf-8")
@@ -71,6 +109,7 @@ def test_short_latencies_come_from_the_log(tmp_path: Path) -> None:
     result = refine(parse_report(path), log)
     assert (result.median_ms, result.average_ms, result.min_ms, result.max_ms) == (0.32175, 0.3305, 0.30025, 0.9)
     assert refine(parse_report(path), log.replace("us", "ms")).median_ms == 1.25
+    assert refine(parse_report(path), log.replace("Median", "95 percentile")).median_ms == 0.32175
 
 
 def test_counters_of_layers_that_ran(tmp_path: Path) -> None:

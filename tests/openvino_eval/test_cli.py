@@ -82,8 +82,11 @@ def test_accuracy_on_the_images_of_a_configuration(run: RunCommand, tmp_path: Pa
 
 def test_benchmark(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Path) -> None:
     written, folder = tmp_path / "latency.json", tmp_path / "reports"
+    properties = tmp_path / "device.json"
+    properties.write_text('{"CPU": {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": "NO"}}')
     arguments = ("--mode", "latency", "--rounds", 1, "--seconds", 1, "--threads", 1, "-o", folder, "--json", written)
-    code, output, _ = run("benchmark", int8_ir, "--reference", float_ir, "--layers", *arguments)
+    more = ("-latency_percentile", 90, "-cdir", tmp_path / "cache", "-load_config", properties)
+    code, output, _ = run("benchmark", int8_ir, "--reference", float_ir, "--layers", *arguments, *more)
     assert code == 0
     assert "reference" in output
     assert "int8: 3 of 3 convolutions and matrix products on integers" in output
@@ -91,6 +94,9 @@ def test_benchmark(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Pat
     assert str(folder) in output
     figures = json.loads(written.read_text(encoding="utf-8"))
     assert list(figures["latency"]) == ["float", "int8"]
+    assert list(figures["latency"]["int8"]["percentiles"]) == ["90"]
+    assert figures["settings"]["properties"] == {"ENABLE_CPU_PINNING": "NO"}
+    assert "int8: first start with the cache compiles in " in output
     assert figures["reference"] == "float"
     code, _, error = run("benchmark", int8_ir, "-o", folder)
     assert code == 2
