@@ -17,6 +17,7 @@ from typing import Any
 
 import openvino as ov
 
+from nncf_mcq.config.device import PLAIN_DEVICES
 from nncf_mcq.config.output_files import (
     CONFIG_FILE,
     HISTOGRAM_FILE,
@@ -38,7 +39,8 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.config.search_report import DatasetReport, SearchReport, StorageReport
 from nncf_mcq.errors import OutputError, VerificationError
 from nncf_mcq.ir.export import ExportedModel, staged
-from nncf_mcq.ir.verification import TOLERANCE, VerificationResult
+from nncf_mcq.ir.plain_weights import with_plain_weights
+from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
@@ -110,7 +112,8 @@ class QuantizationResult:
 
         The .xml is read back, and its outputs are compared with those of the model that was scored: see
         `nncf_mcq.ir.verification.TOLERANCE`. Layers that do not run on int8 kernels are warnings in the result. Sizes
-        and runtime precisions in result.json are those of the written file.
+        and runtime precisions in result.json are those of the written file. For GPU and NPU the weights are written as
+        in `nncf_mcq.ir.plain_weights`: the file then runs on this CPU in floating point, see `ROUNDING_TOLERANCE`.
 
         Args:
             directory: Where to; made if it is missing. Existing files are replaced.
@@ -146,11 +149,22 @@ class QuantizationResult:
             "versions": json.dumps(versions()),
         }
         names = [layer.name for layer in self.layers if layer.bits is not None and layer.integer_kernel]
+        is_plain = self.config.target_device in PLAIN_DEVICES
         with staged(
-            self.model, directory, MODEL_NAME, names, self.verification_images, information=information, threads=threads
+            self.model,
+            directory,
+            MODEL_NAME,
+            # The kernels of another device cannot be seen here.
+            [] if is_plain else names,
+            self.verification_images,
+            information=information,
+            threads=threads,
+            written=with_plain_weights(self.model) if is_plain else None,
+            tolerance=ROUNDING_TOLERANCE if is_plain else TOLERANCE,
         ) as found:
             self.verification = found.verification
-            self._take_precisions(found)
+            if not is_plain:
+                self._take_precisions(found)
             self.metrics["quantized"] |= file_sizes(found.xml)
             self.metrics["float"] |= _saved_sizes(self.float_model, found.folder)
             result = self.document.model_copy(update={"search": self._search_from(directory)})
@@ -220,7 +234,7 @@ def _report(verification: VerificationResult) -> dict[str, Any]:
     report = VerificationReport(
         # JSON has no infinity.
         difference=difference if math.isfinite(difference) else None,
-        tolerance=TOLERANCE,
+        tolerance=verification.tolerance,
         problems=verification.problems,
         warnings=verification.warnings,
     )

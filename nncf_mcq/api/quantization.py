@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from nncf_mcq.api.options import RunOptions
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.completion import VERIFICATION_IMAGES, complete
+from nncf_mcq.config.device import check_bits
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
@@ -126,6 +127,11 @@ def quantize_normalized(
         calibration = collect_images(calibration_dataset, compression.initializer.num_init_samples, float_model)
         return _quantize_int8(float_model, calibration, settings, measure, stages)
 
+    check_bits(
+        initializer.required_bits(tuple(compression.weights.bits)),
+        settings.target_device,
+        "compression.initializer.precision",
+    )
     checkpoint = None if tuning_checkpoint is None else Checkpoint(Path(tuning_checkpoint), resume)
     prepared, tuning = options.prepare(float_model, calibration_dataset, settings, initializer, stages, checkpoint)
     task = prepared.task(stages, storage=storage)

@@ -65,5 +65,8 @@ def _lines(deployment: Deployment, folder: Path) -> Iterator[str]:
             yield f"left to you: {'; '.join(deployment.left_to_user)}"
     else:
         yield f"input: as quantized, no preprocessing built in: {deployment.reason}"
-    yield f"layers on int8 kernels: {check.integer_layers} of {check.layers}"
+    if deployment.device != "CPU":
+        yield f"written for {deployment.device}: checked on the CPU only"
+    else:
+        yield f"layers on int8 kernels: {check.integer_layers} of {check.layers}"
     yield f"deployment: {folder / 'README.md'}"

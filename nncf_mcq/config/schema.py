@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
+from nncf_mcq.config.device import TargetDevice, for_device
 from nncf_mcq.config.json_files import check_text, read_json
 from nncf_mcq.config.messages import to_config_error
 from nncf_mcq.config.model_reference import is_model_file
@@ -269,8 +270,12 @@ class Config(Parameters):
         "detection_divergence, or for each output by its name. A policy's score is the weighted sum. By default each "
         "output gets the distance that suits it, with weight 1.",
     )
-    target_device: Literal["CPU"] = "CPU"
-    """Device that the model is for, as in NNCF."""
+    target_device: TargetDevice = Field(
+        default="CPU",
+        description="Device that the model is for, as in NNCF. CPU: packed weights of any width on int8 kernels. GPU, "
+        "NPU: weights of 4 and 8 bits in the form that their compilers know, symmetric by default. ANY: 8 bits, on "
+        "integers everywhere.",
+    )
     compression: CompressionConfig = Field(default_factory=CompressionConfig)
     runtime: RuntimeConfig = RuntimeConfig()
 
@@ -343,15 +348,16 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         ConfigError: The file cannot be read, or a value cannot be used; names the path, the value and what is allowed.
     """
     if isinstance(source, Config):
-        return source
+        return for_device(source)
     data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
     check_text(data, "config")
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
         raise to_config_error(error, Config) from error
+    return for_device(config)
 
 
 def json_schema() -> dict[str, object]:

@@ -16,7 +16,7 @@ from nncf_mcq.deployment.document import CheckReport
 from nncf_mcq.deployment.image_input import ImageInput
 from nncf_mcq.errors import ConfigError, QuantizationError, VerificationError
 from nncf_mcq.ir.runtime_precisions import runtime_precisions
-from nncf_mcq.ir.verification import verify
+from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, verify
 from nncf_mcq.job import Job
 from nncf_mcq.latency.clock import TimedModel, measure_interleaved
 from nncf_mcq.model.inference import FloatPrecision, compile_model
@@ -27,13 +27,6 @@ _RESIZED: Final = 4
 _SECONDS: Final = 0.5
 _GREY: Final = 128
 _COARSE: Final = 8
-
-MOST_OF_RANGE: Final = 0.05
-"""Largest difference of an output, as a part of its range.
-
-The preprocessing is the same arithmetic, but its last digit is the compiler's. Where a pixel then falls on the other
-side of a rounding of the first quantizer, outputs differ by steps of quantizers, 4e-3 of their range at 8 bits.
-"""
 
 
 @dataclass(frozen=True)
@@ -76,13 +69,13 @@ def check(
     compiled = compile_model(packed, threads)
     references = [_outputs(compiled, image_input.network_input(images)) for images in inputs]
     before = runtime_precisions(compiled, packed)
-    found = verify(deployed, sorted(before), inputs, references, threads)
+    found = verify(deployed, sorted(before), inputs, references, threads, ROUNDING_TOLERANCE)
     lost = sorted(
         name
         for name, precision in before.items()
         if precision in INT8_PRECISIONS and found.precisions.get(name) not in INT8_PRECISIONS
     )
-    if not found.difference <= MOST_OF_RANGE:
+    if not found.passed:
         raise VerificationError(
             f"the model with its preprocessing does not give the outputs of the quantized one: {found.problems[0]}"
         )

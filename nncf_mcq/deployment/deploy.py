@@ -77,7 +77,8 @@ def deploy(
     packed = ov.Core().read_model(xml)
     found = find_input(job.config.dataset, packed)
     names = _labels(labels, packed, job)
-    device = job.config.target_device
+    # A model for any device is deployed on the one that it was measured on.
+    device = "CPU" if job.config.target_device == "ANY" else job.config.target_device
     latency = result.search.latency
     precision: FloatPrecision = "bf16" if latency is not None and latency.precision == "bf16" else "f32"
     model_name = _model_name(name, result)

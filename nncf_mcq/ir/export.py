@@ -12,7 +12,7 @@ import openvino as ov
 
 from nncf_mcq.config.output_files import UNVERIFIED
 from nncf_mcq.ir.pair import replace_pair
-from nncf_mcq.ir.verification import VerificationResult, verify
+from nncf_mcq.ir.verification import TOLERANCE, VerificationResult, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
@@ -83,6 +83,8 @@ def staged(
     *,
     information: Mapping[str, str],
     threads: int,
+    written: ov.Model | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[StagedModel]:
     """Saves a model in a temporary folder, reads it back and verifies it.
 
@@ -97,6 +99,8 @@ def staged(
         images: Samples on which the file must give the scored model's outputs.
         information: Written to the section `nncf_mcq` of the model's rt_info.
         threads: Inference threads.
+        written: The model in another form, which is saved in its place.
+        tolerance: Largest difference of an output that passes, as a part of its range.
 
     Yields:
         The file, and whether it passed.
@@ -104,7 +108,7 @@ def staged(
     Raises:
         OSError: The files cannot be written; what was in the directory before is kept.
     """
-    copy = model.clone()
+    copy = (model if written is None else written).clone()
     for key, value in information.items():
         copy.set_rt_info(value, [RT_INFO_SECTION, key])
     compiled = compile_model(model, threads)
@@ -117,6 +121,6 @@ def staged(
     directory.mkdir(parents=True, exist_ok=True)
     with temporary_folder(directory, "unverified") as temporary:
         xml = save_atomically(copy, Path(temporary), name)
-        result = verify(xml, layers, inputs, references, threads)
+        result = verify(xml, layers, inputs, references, threads, tolerance)
         final = name if result.passed else f"{name}{UNVERIFIED}"
         yield StagedModel(xml, result, directory / f"{final}.xml")

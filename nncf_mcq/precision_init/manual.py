@@ -15,7 +15,7 @@ from nncf_mcq.config.scopes import match_scope, suggestions
 from nncf_mcq.config.types import Bits
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.layers import QuantizableModel
-from nncf_mcq.policy import FLOAT_CHOICE, SUPPORTED_BITS, Policy
+from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer, PrecisionResult, PrecisionTask
 
 # JSON has no tuples: a list of two is one.
@@ -54,8 +54,8 @@ class ManualPrecision(PrecisionInitializer):
     def required_bits(self, task_bits: tuple[int, ...]) -> tuple[int, ...]:
         """The widths that the pairs and the policy name."""
         named = {bits for bits, _ in self.parameters.bitwidth_per_scope} | {self.parameters.default_bits}
-        if self.parameters.policy is not None:
-            named |= set(SUPPORTED_BITS)
+        if self.policy is not None:
+            named |= {bits for bits in self.policy.weight_bits.values() if bits != FLOAT_CHOICE}
         return tuple(sorted(named))
 
     def known_bits(self, quantizable: QuantizableModel) -> dict[str, int]:

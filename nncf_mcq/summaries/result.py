@@ -10,6 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from nncf_mcq.config.device import PLAIN_DEVICES
 from nncf_mcq.config.goal import DROP
 from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
@@ -47,7 +48,11 @@ def result_table(result: QuantizationResult) -> Table:
     # An embedding is looked up, not computed.
     layers = [layer for layer in result.layers if layer.kind != "embedding"]
     integer = sum(layer.is_integer for layer in layers)
-    table.add_row("layers on int8 kernels", "", f"{integer} of {len(layers)}", "verified in the saved file")
+    device = result.config.target_device
+    if device in PLAIN_DEVICES:
+        table.add_row("written for", "", device, "outputs verified on the CPU only")
+    else:
+        table.add_row("layers on int8 kernels", "", f"{integer} of {len(layers)}", "verified in the saved file")
     return table
 
 

@@ -22,6 +22,9 @@ from nncf_mcq.range_init import MixedClippingRange
 RULES = ", ".join(name for name in RANGE_INITIALIZERS if name != "mixed_clipping")
 
 
+LATENCY = {"latency": {"ratio_to_int8": 1.2}}
+
+
 def weights(**values: Any) -> dict[str, Any]:
     return {"compression": {"weights": values}}
 
@@ -75,7 +78,37 @@ SCOPED: list[Any] = [
         (weights(bits=[True]), "compression.weights.bits[0]", True, "input should be a valid integer"),
         (weights(bits=4), "compression.weights.bits", 4, "input should be a valid list"),
         (weights(mode="odd"), "compression.weights.mode", "odd", "input should be 'symmetric' or 'asymmetric'"),
-        ({"target_device": "GPU"}, "target_device", "GPU", "input should be 'CPU'"),
+        ({"target_device": "VPU"}, "target_device", "VPU", "input should be 'CPU', 'GPU', 'NPU' or 'ANY'"),
+        (
+            {"target_device": "NPU", **weights(bits=[2, 4, 8])},
+            "compression.weights.bits",
+            2,
+            "4 and 8, the bit-widths of weights with target_device NPU",
+        ),
+        (
+            {"target_device": "ANY", **weights(bits=[3, 4])},
+            "compression.weights.bits",
+            [3, 4],
+            "8, the bit-widths of weights with target_device ANY",
+        ),
+        (
+            {"target_device": "NPU", **weights(mode="asymmetric")},
+            "compression.weights.mode",
+            "asymmetric",
+            "symmetric, with target_device NPU",
+        ),
+        (
+            {"target_device": "GPU", "compression": {"activations": {"bits": [6, 8]}}},
+            "compression.activations.bits",
+            [6, 8],
+            "8, with target_device GPU",
+        ),
+        (
+            {"target_device": "GPU", **initializer(precision={"type": "ilp", "budget": LATENCY})},
+            "compression.initializer.precision.budget",
+            "latency",
+            "weight_size and bops: with target_device GPU there is no latency to measure here",
+        ),
         (
             initializer(num_init_samples=0),
             "compression.initializer.num_init_samples",
