@@ -21,6 +21,8 @@ from nncf_mcq.cli.arguments import (
 from nncf_mcq.cli.deployment import show_deployment
 from nncf_mcq.deployment import deploy as write_deployment
 from nncf_mcq.deployment.deploy import DEFAULT_FOLDER
+from nncf_mcq.deployment.document import DEPLOYMENT_FILE
+from nncf_mcq.deployment.folder import check_replaceable
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -70,6 +72,9 @@ def quantize(
     OUTPUT/tuning.pt. Progress goes to standard error.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
+    if deploy:
+        # Found out now rather than after the search.
+        check_replaceable(output / DEFAULT_FOLDER, DEPLOYMENT_FILE)
     storage = study_storage or str(output / JOURNAL_FILE)
     with output_folder(output):
         try:

@@ -63,9 +63,7 @@ def check(
     """
     threads = job.config.runtime.threads
     pixels, source = _pixels(image_input, job)
-    batch = packed.input(0).get_partial_shape()[0]
-    rows = 1 if batch.is_dynamic else batch.get_length()
-    inputs = list(_batches(pixels, rows))
+    inputs = list(_batches(pixels, image_input.batch))
     compiled = compile_model(packed, threads)
     references = [_outputs(compiled, image_input.network_input(images)) for images in inputs]
     before = runtime_precisions(compiled, packed)

@@ -11,6 +11,21 @@ from nncf_mcq.utils.files import temporary_folder
 from nncf_mcq.utils.output_folder import check_folder
 
 
+def check_replaceable(output: Path, mark: str) -> None:
+    """Refuses what would be lost if a folder were replaced.
+
+    Args:
+        output: It may be missing or empty.
+        mark: As in `replaced_folder`.
+
+    Raises:
+        ConfigError: It is another folder, no folder, or cannot be written to.
+    """
+    check_folder(output)
+    if output.is_dir() and any(output.iterdir()) and not (output / mark).is_file():
+        raise ConfigError("--output", str(output), f"a new or empty folder, or one to replace, which has a {mark}")
+
+
 @contextmanager
 def replaced_folder(output: Path, mark: str) -> Iterator[Path]:
     """A temporary folder that becomes the output at the end of the block, unless something is raised.
@@ -22,14 +37,12 @@ def replaced_folder(output: Path, mark: str) -> Iterator[Path]:
         mark: Name of a file that tells what kind of folder it is.
 
     Raises:
-        ConfigError: It is another folder, no folder, or cannot be written to.
+        ConfigError: As `check_replaceable`.
     """
-    check_folder(output)
+    check_replaceable(output, mark)
     output = output.absolute()
-    if output.is_dir() and any(output.iterdir()) and not (output / mark).is_file():
-        raise ConfigError("--output", str(output), f"a new or empty folder, or one to replace, which has a {mark}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(output.parent, output.name.strip(".") or "output") as temporary:
+    with temporary_folder(output.parent, "deployment") as temporary:
         made, before = Path(temporary) / "new", Path(temporary) / "old"
         made.mkdir()
         yield made

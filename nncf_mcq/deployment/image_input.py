@@ -76,6 +76,7 @@ class ImageInput:
         layout: Of the network's input.
         geometry: What stays with the user.
         resize: Interpolation of a resize to `size` in the model, None where the user brings images of that size.
+        batch: Images of an inference, 1 where that is open.
     """
 
     channels: Channels
@@ -84,6 +85,7 @@ class ImageInput:
     layout: Layout
     geometry: Geometry
     resize: Interpolation | None = None
+    batch: int = 1
 
     def network_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network reads of images of its size: float32 in the network's layout.
@@ -182,7 +184,8 @@ def find_input(dataset: Parameters | None, model: ov.Model) -> ImageInput | Floa
     # A crop or a letterbox depends on the size of each image.
     if geometry.crop is None and isinstance(geometry.resize, list) and geometry.resize == [height, width]:
         resize, geometry = geometry.interpolation, Geometry()
-    return ImageInput(channels, (height, width), normalization, layout, geometry, resize)
+    batch = 1 if shape[0].is_dynamic else shape[0].get_length()
+    return ImageInput(channels, (height, width), normalization, layout, geometry, resize, batch)
 
 
 def _from_parameters(dataset: Parameters | None) -> tuple[Channels, Normalization, Layout, Geometry] | None:

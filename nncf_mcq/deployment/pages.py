@@ -56,6 +56,7 @@ def render(
         "metrics_images": result.search.dataset.report,
         "image": image_input is not None,
         "dynamic": False,
+        "batch": 1,
         "data_shape": "",
         **({} if image_input is None else _image_values(image_input, deployment)),
     }
@@ -73,6 +74,7 @@ def _image_values(image_input: ImageInput, deployment: Deployment) -> dict[str, 
         "mode": mode,
         "colours": _COLOURS[mode],
         "channels": channels,
+        "batch": image_input.batch,
         # Pillow's order.
         "size": (width, height),
         "resize": geometry.resize[::-1] if isinstance(geometry.resize, list) else None,
