@@ -21,6 +21,8 @@ from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.preprocessing import Preprocessor
 from nncf_mcq.deployment import deploy
 from nncf_mcq.deployment.check import check
+from nncf_mcq.deployment.document import DEPLOYMENT_FILE
+from nncf_mcq.deployment.folder import replaced_folder
 from nncf_mcq.deployment.image_input import ImageInput, find_input
 from nncf_mcq.deployment.serving import ServerConfig
 from nncf_mcq.errors import ConfigError, VerificationError
@@ -202,6 +204,15 @@ def test_a_folder_is_replaced_whole_or_kept(quantized: Path, deployed: Path, tmp
     deploy(quantized, output)
     assert not (output / "older.txt").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"other", "deployment"}
+
+
+def test_what_was_there_comes_back_where_the_new_folder_cannot_take_its_name(tmp_path: Path) -> None:
+    output = tmp_path / "deployment"
+    output.mkdir()
+    (output / DEPLOYMENT_FILE).write_text("{}")
+    with pytest.raises(OSError), replaced_folder(output, DEPLOYMENT_FILE) as made:
+        made.rmdir()
+    assert (output / DEPLOYMENT_FILE).read_text() == "{}"
 
 
 @pytest.mark.parametrize(

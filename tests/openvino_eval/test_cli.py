@@ -95,6 +95,8 @@ def test_benchmark(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Pat
     figures = json.loads(written.read_text(encoding="utf-8"))
     assert list(figures["latency"]) == ["float", "int8"]
     assert list(figures["latency"]["int8"]["percentiles"]) == ["90"]
+    logs = list(folder.glob("latency/round-01/*int8-percentile-90/log.txt"))
+    assert ["90 percentile:" in log.read_text(encoding="utf-8") for log in logs] == [True]
     assert figures["settings"]["properties"] == {"ENABLE_CPU_PINNING": "NO"}
     assert "int8: first start with the cache compiles in " in output
     assert figures["reference"] == "float"
