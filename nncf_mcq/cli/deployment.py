@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.cli.arguments import QuietOption
-from nncf_mcq.deployment import Deployment
-from nncf_mcq.deployment import deploy as write_deployment
-from nncf_mcq.deployment.deploy import DEFAULT_FOLDER
-from nncf_mcq.deployment.pages import same_outputs
+from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
+
+if TYPE_CHECKING:
+    from nncf_mcq.deployment import Deployment
 
 
 @application.command()
@@ -23,7 +23,9 @@ def deploy(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help=f"Folder to write; an older deployment is replaced. Default: DIR/{DEFAULT_FOLDER}."
+            "--output",
+            "-o",
+            help=f"Folder to write; an older deployment is replaced. Default: DIR/{DEPLOYMENT_FOLDER}.",
         ),
     ] = None,
     name: Annotated[
@@ -40,11 +42,14 @@ def deploy(
 
     The model reads 8-bit images, and is written only if it gives the outputs of the quantized model.
     """
+    # No other command needs it.
+    from nncf_mcq.deployment import deploy as write_deployment
+
     written = write_deployment(directory, output, name=name, labels=labels)
     if as_json:
         print(json.dumps(written.to_dict(), indent=2))
     elif not quiet:
-        show_deployment(written, directory / DEFAULT_FOLDER if output is None else output)
+        show_deployment(written, directory / DEPLOYMENT_FOLDER if output is None else output)
 
 
 def show_deployment(deployment: Deployment, folder: Path) -> None:
@@ -54,6 +59,8 @@ def show_deployment(deployment: Deployment, folder: Path) -> None:
 
 
 def _lines(deployment: Deployment, folder: Path) -> Iterator[str]:
+    from nncf_mcq.deployment.pages import same_outputs
+
     check = deployment.check
     if deployment.reason is None:
         shape = deployment.inputs[0].shape

@@ -19,10 +19,7 @@ from nncf_mcq.cli.arguments import (
     read_job,
 )
 from nncf_mcq.cli.deployment import show_deployment
-from nncf_mcq.deployment import deploy as write_deployment
-from nncf_mcq.deployment.deploy import DEFAULT_FOLDER
-from nncf_mcq.deployment.document import DEPLOYMENT_FILE
-from nncf_mcq.deployment.folder import check_replaceable
+from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -58,7 +55,7 @@ def quantize(
         bool, typer.Option("--resume", help="Continue an interrupted search or tuning, or extend a finished search.")
     ] = False,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help=f"Also write OUTPUT/{DEFAULT_FOLDER}, as `nncf-mcq deploy OUTPUT` does.")
+        bool, typer.Option("--deploy", help=f"Also write OUTPUT/{DEPLOYMENT_FOLDER}, as `nncf-mcq deploy OUTPUT` does.")
     ] = False,
     no_code: NoCodeOption = False,
     quiet: QuietOption = False,
@@ -73,8 +70,11 @@ def quantize(
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
     if deploy:
+        from nncf_mcq.deployment.document import DEPLOYMENT_FILE
+        from nncf_mcq.deployment.folder import check_replaceable
+
         # Found out now rather than after the search.
-        check_replaceable(output / DEFAULT_FOLDER, DEPLOYMENT_FILE)
+        check_replaceable(output / DEPLOYMENT_FOLDER, DEPLOYMENT_FILE)
     storage = study_storage or str(output / JOURNAL_FILE)
     with output_folder(output):
         try:
@@ -94,9 +94,11 @@ def quantize(
             raise
         show_result(result, output, quiet=quiet, as_json=as_json)
         if deploy:
+            from nncf_mcq.deployment import deploy as write_deployment
+
             written = write_deployment(output)
             if not (quiet or as_json):
-                show_deployment(written, output / DEFAULT_FOLDER)
+                show_deployment(written, output / DEPLOYMENT_FOLDER)
 
 
 @application.command()

@@ -29,6 +29,8 @@ UNSAVED_POLICY_FILE: Final = "policy.unsaved.json"
 PARETO_FILE: Final = "pareto.json"
 CONFIG_FILE: Final = "config.json"
 HISTOGRAM_FILE: Final = "histograms.json"
+DEPLOYMENT_FOLDER: Final = "deployment"
+"""The model ready for use, with its preprocessing."""
 
 Part = TypeVar("Part")
 _Optional = Annotated[Part, BeforeValidator(lambda found: {} if found is None else found)]

@@ -10,7 +10,14 @@ from typing import Final
 
 import openvino as ov
 
-from nncf_mcq.config.output_files import CONFIG_FILE, MODEL_FILE, MODEL_NAME, RESULT_FILE, RunResult
+from nncf_mcq.config.output_files import (
+    CONFIG_FILE,
+    DEPLOYMENT_FOLDER,
+    MODEL_FILE,
+    MODEL_NAME,
+    RESULT_FILE,
+    RunResult,
+)
 from nncf_mcq.data.datasets import class_names
 from nncf_mcq.deployment.check import Checked, check
 from nncf_mcq.deployment.document import (
@@ -35,9 +42,6 @@ from nncf_mcq.model.inference import FloatPrecision, processor_name
 from nncf_mcq.result import versions
 from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.files import write_text_atomically
-
-DEFAULT_FOLDER: Final = "deployment"
-"""In the folder of the quantized model."""
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]+")
 
@@ -82,7 +86,7 @@ def deploy(
     latency = result.search.latency
     precision: FloatPrecision = "bf16" if latency is not None and latency.precision == "bf16" else "f32"
     model_name = _model_name(name, result)
-    with replaced_folder(directory / DEFAULT_FOLDER if output is None else output, DEPLOYMENT_FILE) as folder:
+    with replaced_folder(directory / DEPLOYMENT_FOLDER if output is None else output, DEPLOYMENT_FILE) as folder:
         version = folder / MODEL_FOLDER / str(VERSION)
         model = found.built_into(packed) if isinstance(found, ImageInput) else packed
         written = save_atomically(model, version, MODEL_NAME)
