@@ -71,6 +71,6 @@ def plan(
                 continue
             for count in counts:
                 # Names stay as short as they were where there is nothing to tell apart.
-                several = f", {count} streams" if len(counts) > 1 else ""
+                several = f", {count} stream{'' if count == 1 else 's'}" if len(counts) > 1 else ""
                 found.append(Scenario(mode, f"{mode}{batch}{several}", size, count))
     return found

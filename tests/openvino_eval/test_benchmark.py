@@ -93,8 +93,8 @@ def test_every_batch_size_and_number_of_streams_is_planned() -> None:
     scenarios = plan(list(Mode), [1, 8], [1, 2], [99, 50, 95])
     assert [scenario.name for scenario in scenarios] == [
         *("latency, batch 1", "latency, batch 8"),
-        *("throughput, batch 1, 1 streams", "throughput, batch 1, 2 streams"),
-        *("throughput, batch 8, 1 streams", "throughput, batch 8, 2 streams"),
+        *("throughput, batch 1, 1 stream", "throughput, batch 1, 2 streams"),
+        *("throughput, batch 8, 1 stream", "throughput, batch 8, 2 streams"),
     ]
     assert scenarios[0].percentiles == (95, 99)
     assert count_runs(2, scenarios, 3) == 2 * (3 * (2 * 3 + 4) + 1)
