@@ -97,6 +97,12 @@ class WeightsConfig(Parameters):
         description="Grid. symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels, an integer zero point; "
         "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
     )
+    isa: Literal["any", "vnni"] = Field(
+        default="any",
+        description="CPUs that the model computes right on. any: all; weights of 7 and 8 bits keep to -63..63 where "
+        "kernels without VNNI add two products in 16 bits, which larger ones overflow. vnni: those with VNNI, AMX or "
+        "AVX-VNNI only; weights of 8 bits have all of -127..127.",
+    )
 
     @field_validator("bits")
     @classmethod

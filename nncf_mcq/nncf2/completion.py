@@ -140,7 +140,9 @@ def _put_weights(module: TrainingModule, alignment: Alignment, quantizers: Mappi
         matrices = np.where(dead[:, None], folded.zero_point[:, None], grid.turned(levels, factors))
         values = layer.from_matrices(matrices.reshape(layer.groups, layer.rows, layer.columns))
         shape = layer.channel_shape()
-        part.set_levels(values, folded.zero_point.reshape(shape), folded.step.reshape(shape), folded.lowest)
+        part.set_levels(
+            values, folded.zero_point.reshape(shape), folded.step.reshape(shape), folded.lowest, folded.highest
+        )
 
 
 def _for_kernels(grid: Grid, levels: NDArray[np.float64]) -> tuple[Grid, NDArray[np.float64]]:

@@ -18,10 +18,10 @@ from nncf_mcq.model.layer_forms import WEIGHT_PORTS
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_constant, operations_by_name, source
 from nncf_mcq.model.torch_graph import TorchGraph
-from nncf_mcq.range_init.grid import is_symmetric
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.module import QuantizedNetwork, Source, TrainingModule
 from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, QuantizedWeights
+from nncf_mcq.weights.level_range import level_range
 
 
 def make_module(network: QuantizedNetwork, result: QuantizationResult | None = None) -> TrainingModule:
@@ -84,14 +84,15 @@ def _unpacked(operation: ov.Node, layer: QuantizableLayer) -> UnpackedWeight:
 
 
 def _quantized_weights(config: WeightsConfig, layer: QuantizableLayer, weight: UnpackedWeight) -> QuantizedWeights:
-    shape = layer.channel_shape()
+    shape, levels = layer.channel_shape(), level_range(layer, weight.bits, config)
     return QuantizedWeights(
         weight.levels.astype(np.uint8),
         np.broadcast_to(weight.zero_point, shape).astype(np.uint8),
         # What is equal in all channels is stored once.
         np.broadcast_to(weight.scale, shape if config.per_channel else (1,) * len(shape)).astype(np.float32),
         weight.bits,
-        lowest=1 if is_symmetric(weight.bits, config.mode) else 0,
+        lowest=levels.lowest,
+        highest=levels.highest,
     )
 
 

@@ -97,6 +97,7 @@ class QuantizedWeights(torch.nn.Module):
         scale: Step of each channel, or of all, in a shape that broadcasts to the weights.
         bits: Bit-width.
         lowest: Smallest level in use.
+        highest: Largest one.
     """
 
     zero_point: Tensor
@@ -109,9 +110,10 @@ class QuantizedWeights(torch.nn.Module):
         scale: NDArray[np.float32],
         bits: int,
         lowest: int,
+        highest: int,
     ) -> None:
         super().__init__()
-        self.lowest, self.highest = lowest, 2**bits - 1
+        self.lowest, self.highest = lowest, highest
         self.step = LearnedStep(scale)
         # A model of other bit-widths has other weights in the same shapes: a checkpoint of it must not fit.
         self.register_buffer("bits", torch.tensor(bits, dtype=torch.uint8))
@@ -120,7 +122,12 @@ class QuantizedWeights(torch.nn.Module):
         self.register_load_state_dict_pre_hook(_check_bits)  # type: ignore[no-untyped-call]
 
     def set_levels(
-        self, levels: NDArray[np.float64], zero_point: NDArray[np.float64], step: NDArray[np.float64], lowest: int
+        self,
+        levels: NDArray[np.float64],
+        zero_point: NDArray[np.float64],
+        step: NDArray[np.float64],
+        lowest: int,
+        highest: int,
     ) -> None:
         """Takes over weights of the same bit-width that were trained elsewhere.
 
@@ -129,8 +136,9 @@ class QuantizedWeights(torch.nn.Module):
             zero_point: As in the constructor.
             step: As `scale` in the constructor.
             lowest: As in the constructor.
+            highest: As in the constructor.
         """
-        self.lowest = lowest
+        self.lowest, self.highest = lowest, highest
         self.step = LearnedStep(np.array(step, dtype=np.float32))
         self.zero_point = torch.from_numpy(np.array(zero_point, dtype=np.float32))
         self.scaled.data = torch.from_numpy(np.array(levels - zero_point, dtype=np.float32))

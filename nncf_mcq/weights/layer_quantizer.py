@@ -16,6 +16,7 @@ from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.range_init.base import RangeChoice, RangeTask
 from nncf_mcq.range_init.grid import Grid
+from nncf_mcq.weights.level_range import level_range
 from nncf_mcq.weights.moments import (
     OutputMoments,
     apply_covariance,
@@ -101,7 +102,7 @@ class LayerQuantizer:
         self.weights = weights
         self.statistics = statistics
         self.per_channel = scheme.weights.per_channel
-        self.mode = scheme.weights.mode
+        self.config = scheme.weights
         self.correction = scheme.correction
         self.range_initializer = scheme.ranges.for_layer(layer.name)
         self.fisher = fisher
@@ -128,11 +129,12 @@ class LayerQuantizer:
 
     def quantize(self, bits: int) -> QuantizedWeight:
         """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
+        levels_of = level_range(self.layer, bits, self.config)
         choice = self.range_initializer.find_range(
             RangeTask(
                 weights=self.weights,
-                bits=bits,
-                mode=self.mode,
+                bits=levels_of.grid_bits,
+                mode=levels_of.mode,
                 per_channel=self.per_channel,
                 statistics=self.statistics,
                 output_error=self._output_error,
@@ -153,8 +155,8 @@ class LayerQuantizer:
         scale = grid.scale[0].numpy()
         return QuantizedWeight(
             bits=bits,
-            levels=levels[0].to(torch.uint8).numpy(),
-            zero_point=grid.zero_point[0].to(torch.uint8).numpy(),
+            levels=(levels[0] + levels_of.offset).to(torch.uint8).numpy(),
+            zero_point=(grid.zero_point[0] + levels_of.offset).to(torch.uint8).numpy(),
             scale=scale,
             bias_shift=np.zeros(scale.shape, dtype=np.float32),
             relative_error=float(moments.error.sum()) / total,

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_mcq.config.output_files import Histograms, LayerHistogram
-from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.range_init.grid import QuantizationMode, grid_from_range
 from nncf_mcq.weights.histograms import BINS, REACH, weight_histogram
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
+from nncf_mcq.weights.level_range import LevelRange
 
 
 def histogram_of(weights: torch.Tensor, share: float, bits: int, mode: QuantizationMode) -> LayerHistogram:
@@ -25,7 +25,7 @@ def histogram_of(weights: torch.Tensor, share: float, bits: int, mode: Quantizat
     entry = QuantizedWeight(
         bits, levels, grid.zero_point.to(torch.uint8).numpy(), grid.scale.numpy(), zeros, 0.0, "max", {}, {}, 0.0, clip
     )
-    return weight_histogram(weights, entry, WeightsConfig(mode=mode))
+    return weight_histogram(weights, entry, LevelRange(bits, mode, 0, grid.low, grid.high))
 
 
 @given(st.integers(2, 8), st.sampled_from(["symmetric", "asymmetric"]), st.integers(0, 99))
