@@ -20,6 +20,7 @@ from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
+from nncf_mcq.config.nncf2_file import read_nncf2
 from nncf_mcq.config.output_files import Origin
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
@@ -69,7 +70,7 @@ class Job:
         Raises:
             ConfigError: The file cannot be read or used.
         """
-        data = read_json(file)
+        data = read_nncf2(read_json(file))
         for path, value in (overrides or {}).items():
             _override(data, path, value)
         folder = file.parent.resolve()

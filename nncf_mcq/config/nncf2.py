@@ -88,8 +88,6 @@ def translate(section: Mapping[str, Any]) -> Translation | None:
 
 def _weights(values: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
     found = {name: values[name] for name in ("mode", "per_channel") if name in values}
-    # The quantizers of NNCF 2 use all levels; where they should not is what its `overflow_fix` is for.
-    found["isa"] = "vnni"
     if "per_channel" not in values:
         notices.append("weights.per_channel: NNCF's default is false, here a scale per channel is used, as it is free")
     return found

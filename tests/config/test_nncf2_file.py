@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nncf_mcq import load_config
+from nncf_mcq.config.nncf2_file import read_nncf2
+from nncf_mcq.errors import ConfigError
+from nncf_mcq.job import Job
+
+AUTOQ: dict[str, Any] = {
+    "model": "mobilenet_v2",
+    "pretrained": True,
+    "num_classes": 1000,
+    "batch_size": 64,
+    "epochs": 3,
+    "input_info": {"sample_size": [2, 3, 224, 224]},
+    "optimizer": {"type": "Adam", "base_lr": 1e-5},
+    "dataset": "imagenet",
+    "target_device": "TRIAL",
+    "compression": {
+        "algorithm": "quantization",
+        "initializer": {
+            "range": {"num_init_samples": 32, "type": "mean_min_max"},
+            "precision": {"type": "autoq", "bits": [2, 4, 8], "iter_number": 40, "compression_ratio": 0.15},
+            "batchnorm_adaptation": {"num_bn_adaptation_samples": 0},
+        },
+        "preset": "mixed",
+    },
+}
+
+
+def manual(*pairs: tuple[int, str], **more: Any) -> dict[str, Any]:
+    precision = {"bitwidth_per_scope": [list(pair) for pair in pairs]}
+    return {"compression": [{"algorithm": "quantization", "initializer": {"precision": precision}, **more}]}
+
+
+def test_a_file_of_an_example_of_nncf_2_is_one_of_this_package(caplog: pytest.LogCaptureFixture) -> None:
+    before = copy.deepcopy(AUTOQ)
+    with caplog.at_level(logging.WARNING):
+        found = read_nncf2(AUTOQ)
+    assert before == AUTOQ
+    found["dataset"]["root"] = "images"
+    config = load_config(found)
+    assert (config.model, config.pretrained, config.target_device) == ("torchvision.models:mobilenet_v2", True, "CPU")
+    assert config.compression.algorithm == "mixed_clipping_quantization"
+    assert config.compression.weights.bits == [2, 4, 8]
+    assert found["dataset"]["preprocessing"]["resize"] == 256
+    precision = config.compression.initializer.precision
+    assert precision.model_dump(exclude_unset=True) == {
+        "type": "rl",
+        "budget": {"weight_size": {"ratio": 0.15}},
+        "evaluations": 40,
+    }
+    for part in ("epochs: not used", "optimizer: not used", "compression.preset: not used", "autoq: rl", "TRIAL: CPU"):
+        assert any(part in message for message in caplog.messages), part
+    assert all("algorithm" not in message for message in caplog.messages)
+
+
+def test_scopes_become_patterns_of_the_names_of_openvino() -> None:
+    found = read_nncf2(
+        manual(
+            (4, "Net/Sequential[features]/Block[1]/NNCFConv2d[conv]/conv2d_0|WEIGHT"),
+            (8, "/nncf_model_input_0|OUTPUT"),
+            ignored_scopes="Net/NNCFLinear[head]/linear_0",
+        )
+    )
+    config = load_config(found).compression
+    assert config.initializer.precision.model_dump()["bitwidth_per_scope"] == [
+        (4, r"{re}^__module\.features\.1\.conv[/.]")
+    ]
+    assert config.ignored_scopes == [r"{re}^__module\.head[/.]"]
+
+
+def test_without_bits_it_is_the_int8_of_nncf() -> None:
+    config = load_config(read_nncf2({"epochs": 1, "compression": {"algorithm": "quantization"}}))
+    assert config.compression.algorithm == "quantization"
+
+
+def test_an_overflow_fix_that_is_turned_off_asks_for_vnni() -> None:
+    assert load_config(read_nncf2(manual((4, "Net/A[b]/c_0|WEIGHT")))).compression.weights.isa == "any"
+    turned_off = read_nncf2(manual((4, "Net/A[b]/c_0|WEIGHT"), overflow_fix="disable"))
+    assert load_config(turned_off).compression.weights.isa == "vnni"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"compression": {}},
+        {"compression": {"algorithm": "quantization"}},
+        {"compression": {"initializer": {"precision": {"type": "manual", "bitwidth_per_scope": [[4, "a"]]}}}},
+        {"compression": 3},
+        {"compression": [3]},
+        {"compression": {"algorithm": "quantization", "initializer": None}},
+    ],
+)
+def test_what_is_not_of_nncf_2_stays(data: dict[str, Any]) -> None:
+    assert read_nncf2(data) is data
+
+
+def test_what_this_package_writes_stays() -> None:
+    for algorithm in ("quantization", "mixed_clipping_quantization"):
+        data = load_config({"compression": {"algorithm": algorithm}}).to_dict()
+        assert read_nncf2(data) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        ({"compression": [{"algorithm": "quantization"}, {"algorithm": "magnitude_sparsity"}]}, "magnitude_sparsity"),
+        (manual((4, "{re}.*conv.*")), "the name of a module"),
+        (manual((4, "conv2d_0|WEIGHT")), "the name of a module"),
+    ],
+)
+def test_what_cannot_be_done_is_said(data: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        read_nncf2(data)
+
+
+def test_a_job_reads_such_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "nncf2.json"
+    file.write_text(json.dumps(AUTOQ))
+    job = Job.read(file, {"dataset.root": str(tmp_path)})
+    assert job.config.compression.initializer.precision.type == "rl"
