@@ -32,7 +32,7 @@ def for_device(config: Config) -> Config:
 
     Args:
         config: Where it says nothing, bit-widths become those that the device knows, and for GPU and NPU the mode of
-            the weights symmetric.
+            the weights symmetric, with all levels at 8 bits.
 
     Raises:
         ConfigError: It says something else.
@@ -50,6 +50,9 @@ def for_device(config: Config) -> Config:
     elif device == "NPU" and weights.mode != "symmetric":
         # It takes 4-bit constants for integers where their zero point is 8.
         raise ConfigError(f"{path}.weights.mode", weights.mode, "symmetric, with target_device NPU")
+    if device in PLAIN_DEVICES and "isa" not in weights.model_fields_set:
+        # What overflows on some CPUs does not there.
+        changes["isa"] = "vnni"
     if compression.activations.widths != (INT8_BITS,):
         found = compression.activations.bits
         raise ConfigError(f"{path}.activations.bits", found, f"{INT8_BITS}, with target_device {device}")

@@ -1,8 +1,9 @@
 """The levels that a layer's weights may have, so that its integer kernel computes right on the CPUs asked for.
 
-CPUs without VNNI (AVX2, and AVX-512 before Cascade Lake) add the products of two pairs of 8-bit values in 16 bits, which
-saturates: 255 * 127 + 255 * 127 > 2^15 - 1. Weights within -64 .. 64 are safe, 2 * 255 * 64 < 2^15. So the weights of
-such a layer keep to the symmetric levels of 7 bits. Depthwise kernels add one product at a time: they keep theirs.
+CPUs without VNNI (AVX2, and AVX-512 before Cascade Lake) add the products of two pairs of 8-bit values in 16 bits, and
+cut off what does not fit: 255 * 127 + 255 * 127 > 2^15 - 1. Weights within -64 .. 64 are safe, 2 * 255 * 64 < 2^15. So
+the weights of such a layer keep to the symmetric levels of 7 bits. Depthwise kernels add one product at a time: they
+keep theirs.
 """
 
 from __future__ import annotations

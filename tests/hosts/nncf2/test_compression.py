@@ -135,7 +135,10 @@ def test_the_policy_and_the_weights_are_those_of_quantize(tmp_path: Path) -> Non
     controller, _ = compress(section)
     config = {
         "input_info": {"sample_size": [1, *SHAPE]},
-        "compression": {"initializer": {"num_init_samples": 16, "range": "mixed_clipping", "precision": ILP}},
+        "compression": {
+            "weights": {"isa": "vnni"},
+            "initializer": {"num_init_samples": 16, "range": "mixed_clipping", "precision": ILP},
+        },
     }
     images = as_dataset(registered_images(configured(section), 16))
     quantized = nncf_mcq.quantize(network(), images, config)
