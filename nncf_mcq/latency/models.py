@@ -6,22 +6,19 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 import openvino as ov
-import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.calibration.statistics import observed_output
-from nncf_mcq.ir.float_layers import float_weight, keep_float, set_weights
-from nncf_mcq.ir.packing import int8_weight
+from nncf_mcq.ir.float_layers import float_weight, keep_float
+from nncf_mcq.ir.nearest_weights import set_nearest_weights
 from nncf_mcq.ir.template import build_template
 from nncf_mcq.latency.inputs import random_inputs
 from nncf_mcq.model.algorithm import ActivationPoint, ValueRange
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight, weight_matrices
+from nncf_mcq.model.layers import QuantizableModel, layer_weight
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import INT8_BITS
-from nncf_mcq.range_init.base import extremes
-from nncf_mcq.range_init.grid import grid_from_range
 
 
 class LatencyModels:
@@ -39,13 +36,8 @@ class LatencyModels:
         self.quantizable = quantizable
         self._operations = operations_by_name(quantizable.model)
         bits = {point.name: INT8_BITS for point in quantizable.activation_points}
-        self._int8 = build_template(fake_quantized, quantizable.activation_points, self._ranges(), bits)
-        operations = operations_by_name(self._int8)
-        for members in quantizable.groups.values():
-            weights = self._int8_weights(members[0])
-            for layer in members:
-                set_weights(operations[layer.name], layer, weights)
-        self._int8.validate_nodes_and_infer_types()
+        template = build_template(fake_quantized, quantizable.activation_points, self._ranges(), bits)
+        self._int8 = set_nearest_weights(template, quantizable)
 
     def build(self, float_groups: Collection[str] = ()) -> ov.Model:
         """The model with these groups of layers in floating point.
@@ -64,17 +56,6 @@ class LatencyModels:
                 keep_float(operations[layer.name], layer, weights)
         model.validate_nodes_and_infer_types()
         return model
-
-    def _int8_weights(self, layer: QuantizableLayer) -> list[ov.Node]:
-        weights = weight_matrices(layer, self._operations[layer.name])
-        grid = grid_from_range(*extremes(weights, per_channel=True), INT8_BITS, "symmetric")
-        levels, scale, zero_point = (
-            values.numpy() for values in (grid.levels(weights).to(torch.uint8), grid.scale, grid.zero_point)
-        )
-        shape = layer.channel_shape()
-        scale, zero_point = scale.reshape(shape), zero_point.astype(np.uint8).reshape(shape)
-        parts = layer.split(layer.from_matrices(levels))
-        return [int8_weight(part, INT8_BITS, scale, zero_point) for part in parts]
 
     def _ranges(self) -> dict[str, ValueRange]:
         points = self.quantizable.activation_points

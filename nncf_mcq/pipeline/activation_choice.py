@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from nncf_mcq.config.parameters import NamedParameters
+from nncf_mcq.ir.nearest_weights import set_nearest_weights
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
-from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
+from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.range_init.activation.automatic import AutomaticActivationRange
 from nncf_mcq.utils.progress import Stages
-from nncf_mcq.weights.weight_table import WeightTable
 
 MAXIMUM_IMAGES = 64
 """Images that are scored in each half: more cost time and change no choice that matters."""
@@ -27,18 +25,17 @@ images, as the divergence of a few of them makes most of the score."""
 
 def choose_activation_rule(
     calibrated: CalibratedModel,
-    table: WeightTable,
     score: OutputScores,
     run: Callable[..., ModelRunner],
     stages: Stages,
 ) -> NamedParameters | None:
     """Finds a candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves.
 
-    The weights are those of the table at the largest bit-width of each layer, the same for all candidates.
+    The weights are those of the float model, rounded to the nearest level of 8 bits: neither the bit-widths to choose
+    from nor those of a policy change the rule.
 
     Args:
         calibrated: The model with the statistics of all calibration images.
-        table: Its weights, or those of a part of the images.
         score: Distance of all outputs from the float model's.
         run: Makes the runner of a model.
         stages: Reports the progress.
@@ -54,10 +51,7 @@ def choose_activation_rule(
     if INT8_BITS not in calibrated.activations.config.widths or len(parameters.candidates) < 2:
         return None
     halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
-    policy = Policy(
-        {layer.name: max(table.errors(layer.name), default=FLOAT_CHOICE) for layer in calibrated.quantizable.layers},
-        {point.name: INT8_BITS for point in calibrated.quantizable.activation_points},
-    )
+    bits = {point.name: INT8_BITS for point in calibrated.quantizable.activation_points}
     with stages.stage("activation ranges", len(halves) * len(parameters.candidates)) as advance:
         float_runner = run(calibrated.quantizable.model)
         scores = np.zeros((len(halves), len(parameters.candidates)))
@@ -65,8 +59,11 @@ def choose_activation_rule(
             reference = float_runner(images[held_out].arrays)
             observed = calibrated.activations.of_images(seen)
             for column, candidate in enumerate(parameters.candidates):
-                other = dataclasses.replace(calibrated, activations=observed.with_rule(candidate))
-                scores[row, column] = _score(other, policy, table, images[held_out], reference, score, run)
+                template = observed.with_rule(candidate).model(bits).clone()
+                model = set_nearest_weights(template, calibrated.quantizable)
+                found = score(run(model)(images[held_out].arrays), reference)
+                # A model whose outputs are no numbers is worse than any other.
+                scores[row, column] = found if np.isfinite(found) else float("inf")
                 advance()
     return parameters.candidates[_best(scores.tolist())]
 
@@ -80,17 +77,3 @@ def _best(scores: Sequence[Sequence[float]]) -> int:
         if index == 0 or all(found < (1 - MARGIN) * first for found, first in zip(column, columns[0], strict=True))
     ]
     return min(better, key=lambda index: sum(columns[index]))
-
-
-def _score(
-    calibrated: CalibratedModel,
-    policy: Policy,
-    table: WeightTable,
-    images: Samples,
-    reference: Arrays,
-    score: OutputScores,
-    run: Callable[..., ModelRunner],
-) -> float:
-    found = score(run(calibrated.build(policy, table, packed=False))(images.arrays), reference)
-    # A model whose outputs are no numbers is worse than any other.
-    return found if np.isfinite(found) else float("inf")

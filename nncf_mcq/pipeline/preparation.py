@@ -226,7 +226,7 @@ def prepare(
         float_runner = run(model)
         references = [float_runner(images.arrays) for _, images in parts]
         scores = choose_scores(describe_outputs(model), references[0], score)
-    rule = choose_activation_rule(calibrated, tables[0], scores, run, stages)
+    rule = choose_activation_rule(calibrated, scores, run, stages)
     final = calibrated.with_activation_rule(rule)
     made = [final if part is calibrated else part.with_activation_rule(rule) for part, _ in parts]
     return Preparation(

@@ -51,7 +51,7 @@ def chosen(model: ov.Model, arrays: NDArray[np.float32], **activations: Any) -> 
     calibrated = CalibratedModel.prepare(model, images, config, 1, STAGES)
     run = functools.partial(ModelRunner.compile, threads=1, batch_size=1)
     scores = choose_scores(describe_outputs(model), run(model)(images.arrays))
-    rule = choose_activation_rule(calibrated, calibrated.weight_table((8,), STAGES), scores, run, STAGES)
+    rule = choose_activation_rule(calibrated, scores, run, STAGES)
     return None if rule is None else rule.type
 
 
