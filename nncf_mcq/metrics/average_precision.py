@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.metrics.detection import Detections, find_detections, in_image
+from nncf_mcq.metrics.detection import SCORE_THRESHOLD, Detections, in_image
+from nncf_mcq.metrics.detectors import read_labelled
 from nncf_mcq.metrics.metrics import Outputs, SampleMetric, register_metric
 
 EXTRA = "nncf-mcq[detection]"
@@ -54,10 +55,10 @@ def summarize(output: Outputs, target: Objects) -> Image:
     """Summary of one image for the average precision.
 
     Args:
-        output: (1, boxes, 5 + classes), see `find_detections`.
+        output: (1, boxes, 5 + classes), or another form of `read_labelled`.
         target: What is in the image.
     """
-    return Image(target, in_image(find_detections(output[0]), target.placement))
+    return Image(target, in_image(read_labelled(output, SCORE_THRESHOLD), target.placement))
 
 
 def average_precision(images: Sequence[Image]) -> AveragePrecision:

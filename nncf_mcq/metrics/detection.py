@@ -64,16 +64,47 @@ def find_detections(
     """
     if output.ndim != 2 or output.shape[1] <= BOX_VALUES:
         raise ValueError(f"an output of shape {output.shape}, needed: (boxes, {BOX_VALUES} + classes)")
-    finite = output[np.isfinite(output).all(axis=1)].astype(np.float64)
-    scores = finite[:, BOX_VALUES - 1 : BOX_VALUES] * finite[:, BOX_VALUES:]
-    rows, classes = np.nonzero(scores > score_threshold)
-    centres, halves = finite[rows, :2], finite[rows, 2 : BOX_VALUES - 1] / 2
-    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-    found = scores[rows, classes]
+    scores = output[:, BOX_VALUES - 1 : BOX_VALUES].astype(np.float64) * output[:, BOX_VALUES:]
+    boxes = to_corners(output[:, : BOX_VALUES - 1])
+    return suppressed(boxes, scores, score_threshold, overlap_threshold=overlap_threshold, limit=limit)
+
+
+def to_corners(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Boxes (N, 4) of centre x, y, width and height -> corners x, y, x, y."""
+    centres, halves = boxes[:, :2].astype(np.float64), boxes[:, 2:4].astype(np.float64) / 2
+    return np.concatenate([centres - halves, centres + halves], axis=1)
+
+
+def suppressed(
+    boxes: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
+    score_threshold: float,
+    *,
+    overlap_threshold: float = OVERLAP_THRESHOLD,
+    limit: int = MAXIMUM_DETECTIONS,
+    candidates: int | None = None,
+) -> Detections:
+    """Detections left by non-maximum suppression, class by class.
+
+    Args:
+        boxes: (N, 4) corners.
+        scores: (N, classes), 0 to 1. Boxes with a number that is not finite are left out.
+        score_threshold: Scores above it count.
+        overlap_threshold: Of the intersection over the union.
+        limit: Largest number of detections.
+        candidates: The best so many are looked at; None for all.
+    """
+    is_finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
+    rows, classes = np.nonzero((scores > score_threshold) & is_finite[:, None])
+    found = scores[rows, classes].astype(np.float64)
+    if candidates is not None and len(found) > candidates:
+        best = np.argsort(-found, kind="stable")[:candidates]
+        rows, classes, found = rows[best], classes[best], found[best]
+    corners = boxes[rows].astype(np.float64)
     kept = batched_nms(
-        torch.from_numpy(boxes), torch.from_numpy(found), torch.from_numpy(classes), overlap_threshold
+        torch.from_numpy(corners), torch.from_numpy(found), torch.from_numpy(classes), overlap_threshold
     ).numpy()[:limit]
-    return Detections(boxes[kept], classes[kept].astype(np.int64), found[kept])
+    return Detections(corners[kept], classes[kept].astype(np.int64), found[kept])
 
 
 def in_image(detections: Detections, placement: Placement) -> Detections:

@@ -27,6 +27,9 @@ class ModelOutput:
         is_map: Whether it has a value for each pixel of the image, in more channels than one and other ones than the
             image's: the logits of a segmentation.
         is_integer: Whether its values are whole numbers, e.g. classes.
+        operation: Type of the operation that its values come from.
+        parts: Of an output that joins others along one dimension, the size and the activation of each of them.
+        parts_axis: That dimension, in the output's own shape.
     """
 
     name: str
@@ -34,6 +37,9 @@ class ModelOutput:
     axis: int | None = None
     is_map: bool = False
     is_integer: bool = False
+    operation: str = ""
+    parts: tuple[tuple[int, Activation], ...] = ()
+    parts_axis: int | None = None
 
 
 def describe_outputs(model: ov.Model) -> tuple[ModelOutput, ...]:
@@ -48,7 +54,30 @@ def describe_outputs(model: ov.Model) -> tuple[ModelOutput, ...]:
 def _describe(model: ov.Model, port: ov.Output, number: int) -> ModelOutput:
     # OpenVINO names an output that has no name after its node, by a number that changes from load to load.
     names = sorted(port.get_names() - {port.get_node().get_friendly_name()})
-    last = source(port.get_node(), 0)
+    last, transposed, keeps_axes = _origin(port.get_node(), 0)
+    rank = port.get_partial_shape().rank
+    axis: int | None = None
+    if keeps_axes and rank.is_static and last.get_type_name() in ("Softmax", "Concat"):
+        axis = int(last.get_attributes()["axis"]) % rank.get_length()
+        # From there to the output: the dimension goes where the permutation takes it.
+        for order in reversed(transposed):
+            axis = order.index(axis)
+    is_joined = last.get_type_name() == "Concat"
+    return ModelOutput(
+        name=names[0] if names else str(number),
+        activation=_activation(last),
+        axis=None if is_joined else axis,
+        is_map=_is_map(model, port),
+        is_integer=not port.get_element_type().is_real(),
+        operation=last.get_type_name(),
+        parts=_parts(last) if is_joined and axis is not None else (),
+        parts_axis=axis if is_joined else None,
+    )
+
+
+def _origin(node: ov.Node, port: int) -> tuple[ov.Node, list[list[int]], bool]:
+    """The operation that an input's values come from, the permutations after it, and whether these tell its axes."""
+    last = source(node, port)
     transposed: list[list[int]] = []
     keeps_axes = True
     while last.get_type_name() in _PASSED and last.get_input_size() > 0:
@@ -60,24 +89,25 @@ def _describe(model: ov.Model, port: ov.Output, number: int) -> ModelOutput:
         elif last.get_type_name() not in ("Convert", "Identity"):
             keeps_axes = False
         last = source(last, 0)
-    activation: Activation = "none"
-    axis: int | None = None
-    if last.get_type_name() == "Softmax":
-        activation = "softmax"
-        rank = port.get_partial_shape()
-        if keeps_axes and rank.rank.is_static:
-            axis = int(last.get_attributes()["axis"]) % len(rank)
-            # From the softmax to the output: the dimension goes where the permutation takes it.
-            for order in reversed(transposed):
-                axis = order.index(axis)
-    elif last.get_type_name() in ("Sigmoid", "HSigmoid"):
-        activation = "sigmoid"
-    return ModelOutput(
-        name=names[0] if names else str(number),
-        activation=activation,
-        axis=axis,
-        is_map=_is_map(model, port),
-        is_integer=not port.get_element_type().is_real(),
+    return last, transposed, keeps_axes
+
+
+def _activation(node: ov.Node) -> Activation:
+    if node.get_type_name() == "Softmax":
+        return "softmax"
+    return "sigmoid" if node.get_type_name() in ("Sigmoid", "HSigmoid") else "none"
+
+
+def _parts(node: ov.Node) -> tuple[tuple[int, Activation], ...]:
+    """Size along the axis and activation of everything that a Concat joins; nothing where a size is open."""
+    shapes = [node.input(index).get_partial_shape() for index in range(node.get_input_size())]
+    if any(shape.rank.is_dynamic for shape in shapes):
+        return ()
+    axis = int(node.get_attributes()["axis"]) % len(shapes[0])
+    if any(shape[axis].is_dynamic for shape in shapes):
+        return ()
+    return tuple(
+        (int(shape[axis].get_length()), _activation(_origin(node, index)[0])) for index, shape in enumerate(shapes)
     )
 
 

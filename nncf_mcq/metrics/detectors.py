@@ -1,0 +1,357 @@
+"""Recognizes the outputs of detectors, and reads detections from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from nncf_mcq.metrics.detection import (
+    BOX_VALUES,
+    MAXIMUM_DETECTIONS,
+    Detections,
+    find_detections,
+    suppressed,
+    to_corners,
+)
+from nncf_mcq.metrics.yolo_maps import find_maps, read_maps
+from nncf_mcq.model.outputs import ModelOutput
+from nncf_mcq.model.samples import Arrays
+
+Values: TypeAlias = NDArray[Any]
+Read: TypeAlias = Callable[[Arrays, float], Detections]
+
+CORNERS: Final = BOX_VALUES - 1
+PIXELS: Final = 1.5
+"""Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
+
+_CANDIDATES: Final = 3000
+"""Boxes that a suppression looks at: networks that are not trained have as many as they have cells times classes."""
+
+_MOST_ROWS: Final = 2000
+"""Rows of an output that has gone through a suppression."""
+
+_FINAL_VALUES: Final = 6
+_DETECTION_OUTPUT_VALUES: Final = 7
+_USUALLY: Final = 0.95
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The part of a model's outputs that holds boxes.
+
+    Attributes:
+        family: What it is, in words.
+        outputs: Numbers of the outputs that it consists of.
+        read: From all outputs of one image, and the score above which boxes count, to the detections. Boxes are in the
+            unit of the outputs.
+        form: How boxes and classes lie in a single output: with an objectness in rows (`objectness`), without one in
+            columns (`classes`) or rows (`classes_last`); None for other outputs.
+    """
+
+    family: str
+    outputs: tuple[int, ...]
+    read: Read
+    form: str | None = None
+
+
+def find_detector(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector | None:
+    """The detector that a model is, by its graph and the float outputs.
+
+    Known are boxes with an objectness and classes (N, boxes, 5 + classes) as of YOLOv3, v5 and X; boxes with classes
+    (N, 4 + classes, boxes) as of YOLOv8 and 11, or with both dimensions exchanged; detections after a suppression,
+    (N, k, 6), the (1, 1, k, 7) of `DetectionOutput`, or boxes, scores and labels apart; boxes (N, n, 4) and scores
+    (N, n, classes) as of SSD and DETR; the maps of YOLOv3.
+
+    Args:
+        outputs: What the graph tells of the outputs.
+        images: For each image, the array of each output.
+    """
+    for number, output in enumerate(outputs):
+        values = [found[number] for found in images]
+        detector = None if output.is_integer else _single(output, number, values)
+        if detector is not None:
+            return detector
+    return _maps(images) or _apart(outputs, images)
+
+
+def _maps(images: Sequence[Arrays]) -> Detector | None:
+    found = find_maps(images)
+    if found is None:
+        return None
+    numbers, classes = found
+    family = f"{len(numbers)} maps with objectness and {_count(classes, 'class')}, read with the anchors of YOLOv3"
+    return Detector(family, numbers, lambda image, threshold: read_maps(image, numbers, classes, threshold))
+
+
+def single_form(output: ModelOutput, reference: Values) -> str | None:
+    """How boxes and classes lie in an output; see `Detector.form`.
+
+    Args:
+        output: What the graph tells of it.
+        reference: (N, ...) of the float model.
+    """
+    if reference.ndim != 3 or not reference.size:
+        return None
+    _, rows, columns = reference.shape
+    classes = _joined_classes(output, rows, columns)
+    if classes is not None:
+        return classes[0]
+    if CORNERS < rows < columns and _are_detections(reference[:, :CORNERS], reference[:, CORNERS:]):
+        return "classes"
+    if columns > BOX_VALUES and _are_detections(reference[..., :CORNERS], reference[..., CORNERS:]):
+        return "objectness"
+    return None
+
+
+def read_labelled(output: Values, threshold: float) -> Detections:
+    """Detections of a detector's only or first output, in pixels of the input, known by its shape and values alone.
+
+    Args:
+        output: (1, boxes, 5 + classes), (1, 4 + classes, boxes), or (1, k, 6) and (1, 1, k, 7) after a suppression.
+        threshold: Of the score.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if output.ndim == 4 or (output.ndim == 3 and output.shape[2] == _FINAL_VALUES):
+        detector = _final(ModelOutput(""), 0, [output])
+        if detector is not None:
+            return detector.read((output,), threshold)
+    if output.ndim != 3 or output.shape[0] != 1:
+        raise ValueError(f"an output of shape {output.shape}, needed: (1, boxes, {BOX_VALUES} + classes)")
+    rows, columns = output.shape[1:]
+    if CORNERS < rows < columns:
+        return _read_classes(output[0].T, rows - CORNERS, threshold)
+    return find_detections(output[0], score_threshold=threshold)
+
+
+def _joined_classes(output: ModelOutput, rows: int, columns: int) -> tuple[str, int] | None:
+    """The form and the number of classes, where the graph joins boxes with the sigmoid of the classes."""
+    if len(output.parts) < 2 or output.parts_axis not in (1, 2):
+        return None
+    (boxes, activation), (classes, kind) = output.parts[:2]
+    if boxes != CORNERS or activation != "none" or kind != "sigmoid":
+        return None
+    values, count = (rows, columns) if output.parts_axis == 1 else (columns, rows)
+    is_whole = sum(size for size, _ in output.parts) == values
+    return ("classes" if output.parts_axis == 1 else "classes_last", classes) if is_whole and count > 1 else None
+
+
+def _are_detections(boxes: Values, probabilities: Values) -> bool:
+    return bool(boxes.max() > PIXELS and probabilities.min() >= 0 and probabilities.max() <= 1)
+
+
+def _single(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
+    """A detector of one output."""
+    final = _final(output, number, images)
+    if final is not None:
+        return final
+    shape = images[0].shape
+    if any(values.shape != shape for values in images) or len(shape) != 3 or shape[0] != 1:
+        return None
+    form = single_form(output, np.concatenate(images))
+    if form is None:
+        return None
+    _, rows, columns = shape
+    if form == "objectness":
+        return Detector(
+            f"boxes with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOv3, YOLOv5)",
+            (number,),
+            lambda found, threshold: _read_objectness(found[number][0], threshold),
+            form,
+        )
+    length, boxes = (rows, columns) if form == "classes" else (columns, rows)
+    known = _joined_classes(output, rows, columns)
+    classes = length - CORNERS if known is None else known[1]
+    more = f" and {length - CORNERS - classes} more values" if length > CORNERS + classes else ""
+    return Detector(
+        f"boxes with {_count(classes, 'class')}{more}, {boxes} boxes (as YOLOv8, YOLO11)",
+        (number,),
+        lambda found, threshold: _read_classes(
+            found[number][0].T if form == "classes" else found[number][0], classes, threshold
+        ),
+        form,
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
+
+
+def _read_objectness(rows: Values, threshold: float) -> Detections:
+    scores = rows[:, CORNERS:BOX_VALUES].astype(np.float64) * rows[:, BOX_VALUES:]
+    return suppressed(to_corners(rows), scores, threshold, candidates=_CANDIDATES)
+
+
+def _read_classes(rows: Values, classes: int, threshold: float) -> Detections:
+    scores = rows[:, CORNERS : CORNERS + classes]
+    return suppressed(to_corners(rows), scores, threshold, candidates=_CANDIDATES)
+
+
+def _final(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
+    """One output of rows that have gone through a suppression."""
+    if output.operation == "DetectionOutput" or all(
+        values.ndim == 4 and values.shape[:2] == (1, 1) and values.shape[3] == _DETECTION_OUTPUT_VALUES
+        for values in images
+    ):
+        tables = [values.reshape(-1, _DETECTION_OUTPUT_VALUES) for values in images]
+        order = (slice(3, 7), 2, 1)
+    elif all(
+        values.ndim == 3 and values.shape[2] == _FINAL_VALUES and values.shape[1] <= _MOST_ROWS for values in images
+    ):
+        tables = [values.reshape(-1, _FINAL_VALUES) for values in images]
+        order = (slice(0, 4), 4, 5)
+    else:
+        return None
+    boxes, score, label = order
+    rows = np.concatenate(tables)
+    rows = rows[rows[:, score] > 0]
+    if not len(rows) or not _are_final(rows[:, boxes], rows[:, score], rows[:, label]):
+        return None
+    width = tables[0].shape[1]
+
+    def read(found: Arrays, threshold: float) -> Detections:
+        table = found[number].reshape(-1, width)
+        return _best(table[:, boxes], table[:, score], table[:, label], threshold)
+
+    return Detector(f"detections, at most {len(tables[0])} an image", (number,), read)
+
+
+def _are_final(boxes: Values, scores: Values, labels: Values) -> bool:
+    is_whole = (labels == np.round(labels)) & (labels >= 0)
+    return bool(scores.min() >= 0 and scores.max() <= 1 and is_whole.all() and _are_corners(boxes))
+
+
+def _are_corners(boxes: Values) -> bool:
+    if not len(boxes):
+        return False
+    is_ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+    return bool(is_ordered.mean() >= _USUALLY and np.abs(boxes).max() > 0)
+
+
+def _best(boxes: Values, scores: Values, labels: Values, threshold: float) -> Detections:
+    """Detections of rows that nothing has to be suppressed of any more, best first."""
+    is_finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores) & np.isfinite(labels)
+    kept = np.flatnonzero(is_finite & (scores > threshold))
+    kept = kept[np.argsort(-scores[kept], kind="stable")][:MAXIMUM_DETECTIONS]
+    return Detections(
+        boxes[kept].astype(np.float64), np.round(labels[kept]).astype(np.int64), scores[kept].astype(np.float64)
+    )
+
+
+def _apart(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector | None:
+    """A detector whose boxes, scores and, after a suppression, labels are outputs of their own."""
+    for number in sorted(range(len(outputs)), key=lambda number: _unlike_boxes(outputs[number], number, images)):
+        shape = images[0][number].shape
+        if len(shape) not in (2, 3) or shape[-1] not in (CORNERS, BOX_VALUES):
+            continue
+        labelled = _labelled(outputs, images, number)
+        if labelled is not None:
+            return labelled
+        if len(shape) == 3 and shape[-1] == CORNERS:
+            for other in _beside(outputs, images, number):
+                detector = _scored(images, number, other)
+                if detector is not None:
+                    return detector
+    return None
+
+
+def _unlike_boxes(output: ModelOutput, number: int, images: Sequence[Arrays]) -> tuple[bool, bool]:
+    """Least for outputs that are boxes by name, then by their values: the scores of four classes have as many."""
+    widths = {found[number].shape[-1] if found[number].ndim > 1 else 0 for found in images}
+    is_ordered = widths in ({CORNERS}, {BOX_VALUES}) and _are_corners(
+        np.concatenate([found[number].reshape(-1, *widths)[:, :CORNERS] for found in images])
+    )
+    return "box" not in output.name.lower(), not is_ordered
+
+
+def _beside(outputs: Sequence[ModelOutput], images: Sequence[Arrays], boxes: int) -> Iterator[int]:
+    """Outputs of classes for each of the boxes of another one."""
+    for number, output in enumerate(outputs):
+        fits = all(
+            found[number].ndim == 3
+            and found[number].shape[:2] == found[boxes].shape[:2]
+            and found[number].shape[2] >= 1
+            for found in images
+        )
+        if number != boxes and fits and not output.is_integer:
+            yield number
+
+
+def _scored(images: Sequence[Arrays], boxes: int, scores: int) -> Detector | None:
+    """Boxes (1, n, 4) and scores (1, n, classes), of all places."""
+    found = np.concatenate([image[boxes][0] for image in images])
+    is_corner = _are_corners(found)
+    # Offsets from anchors have either sign.
+    if not is_corner and not (found[:, 2:] >= 0).mean() >= _USUALLY:
+        return None
+    given = np.concatenate([image[scores][0] for image in images]).astype(np.float64)
+    are_probabilities = given.min() >= 0 and given.max() <= 1
+    with_softmax = not are_probabilities and given.shape[1] > 1
+    probabilities = _probabilities(given, are_probabilities)
+    nothing: int | None = None
+    if probabilities.shape[1] > 1 and (np.abs(probabilities.sum(axis=1) - 1) < 1e-2).all():
+        # Nearly all places hold nothing: that class is the first or the last.
+        nothing = int(probabilities.mean(axis=0).argmax())
+        if nothing not in (0, probabilities.shape[1] - 1):
+            return None
+    elif with_softmax:
+        return None
+    classes = probabilities.shape[1] - (nothing is not None)
+
+    def read(image: Arrays, threshold: float) -> Detections:
+        corners = image[boxes][0] if is_corner else to_corners(image[boxes][0])
+        values = _probabilities(image[scores][0].astype(np.float64), are_probabilities)
+        if nothing is not None:
+            values = np.delete(values, nothing, axis=1)
+        return suppressed(corners, values, threshold, candidates=_CANDIDATES)
+
+    count = images[0][boxes].shape[1]
+    family = f"boxes and scores of {_count(classes, 'class')}, {count} boxes (as SSD, DETR)"
+    return Detector(family, (boxes, scores), read)
+
+
+def _probabilities(values: NDArray[np.float64], are_probabilities: bool) -> NDArray[np.float64]:
+    if are_probabilities:
+        return values
+    found: NDArray[np.float64] = softmax(values, axis=1) if values.shape[1] > 1 else expit(values)
+    return found
+
+
+def _labelled(outputs: Sequence[ModelOutput], images: Sequence[Arrays], boxes: int) -> Detector | None:
+    """Boxes (k, 4), scores (k,) and labels (k,), or boxes with their score (k, 5) and labels."""
+    vectors = [
+        number
+        for number in range(len(outputs))
+        if number != boxes
+        and all(image[number].size == image[boxes].size // image[boxes].shape[-1] for image in images)
+    ]
+    rows = np.concatenate([image[boxes].reshape(-1, image[boxes].shape[-1]) for image in images])
+    if not len(rows) or not _are_corners(rows[:, :CORNERS]):
+        return None
+    flat = {number: np.concatenate([image[number].reshape(-1) for image in images]) for number in vectors}
+    labels = [
+        number for number, values in flat.items() if outputs[number].is_integer or (values == np.round(values)).all()
+    ]
+    has_score = rows.shape[1] == BOX_VALUES
+    scores = [
+        number
+        for number, values in flat.items()
+        if number not in labels and not has_score and values.min() >= 0 and values.max() <= 1
+    ]
+    if not labels or not (has_score or scores):
+        return None
+    label, score = labels[0], None if has_score else scores[0]
+
+    def read(image: Arrays, threshold: float) -> Detections:
+        table = image[boxes].reshape(-1, rows.shape[1])
+        confidence = table[:, CORNERS] if score is None else image[score].reshape(-1)
+        return _best(table[:, :CORNERS], confidence, image[label].reshape(-1), threshold)
+
+    members = (boxes, label) if score is None else (boxes, score, label)
+    return Detector("detections: boxes, scores and labels", tuple(sorted(members)), read)
