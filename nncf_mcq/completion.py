@@ -11,7 +11,7 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.latency.budget import LatencyCheck
 from nncf_mcq.pipeline.final_weights import FinalWeights, make_final_weights
-from nncf_mcq.pipeline.measurement import Measure, Metrics, with_costs
+from nncf_mcq.pipeline.measurement import Measure, Measurement, with_costs
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
 from nncf_mcq.result import QuantizationResult, describe_layers, search_report
@@ -58,7 +58,7 @@ def complete(
     quantized: ov.Model | None = None
     latency: LatencyCheck | None = None
     floats: list[FloatWeight] | None = None
-    measured: Metrics | None = None
+    measured: Measurement | None = None
     tuned: Tuned | None = None
     try:
         if ended_by != "interrupted":
@@ -72,7 +72,7 @@ def complete(
             latency = calibrated.check_latency(quantized, policy, stages)
             with stages.stage("report"):
                 floats = find_float_weights(quantized, calibrated.quantizable, policy)
-                measured = measure(calibrated.quantizable.model, quantized)
+                measured = measure(calibrated.quantizable.model, quantized, calibrated.calibration)
     except KeyboardInterrupt:
         ended_by = "interrupted"
         _logger.warning("interrupted: the policy that was found is saved without what was still to do")
@@ -103,7 +103,7 @@ def complete(
         float_model=calibrated.quantizable.model,
         policy=policy,
         config=settings,
-        metrics=with_costs({} if measured is None else measured, prepared.costs, policy, floats),
+        metrics=with_costs({} if measured is None else measured.metrics, prepared.costs, policy, floats),
         # What a table tells of rules and errors is not true of tuned weights.
         layers=describe_layers(calibrated.quantizable, policy, final.table if trained is None else None),
         search=search,
@@ -111,4 +111,5 @@ def complete(
         verification_images=calibrated.calibration[:VERIFICATION_IMAGES],
         histograms=weight_histograms(calibrated.quantizable, policy, trained or final.table, compression.weights),
         float_weights=floats,
+        quality=None if measured is None else measured.quality,
     )

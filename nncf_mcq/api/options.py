@@ -45,7 +45,7 @@ class RunOptions:
 
     def measure(self, settings: Config) -> Measure:
         """The measurement for the result."""
-        return Measure(settings.runtime.threads, self.report_dataset, self.evaluate)
+        return Measure(settings.runtime.threads, self.report_dataset, self.evaluate, settings.outputs)
 
     def prepare(
         self,

@@ -156,7 +156,8 @@ def _quantize_int8(
     with stages.stage("report"):
         floats = find_float_weights(quantized, quantizable, policy)
         costs = CostModel(quantizable, policy.activation_bits, None)
-        metrics = with_costs(measure(float_model, quantized), costs, policy, floats)
+        measured = measure(float_model, quantized, calibration)
+        metrics = with_costs(measured.metrics, costs, policy, floats)
     return QuantizationResult(
         model=quantized,
         float_model=float_model,
@@ -168,6 +169,7 @@ def _quantize_int8(
         seconds=stages.seconds,
         verification_images=calibration[:VERIFICATION_IMAGES],
         float_weights=floats,
+        quality=measured.quality,
     )
 
 

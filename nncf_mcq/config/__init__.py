@@ -15,6 +15,7 @@ from nncf_mcq.config.output_files import (
     RunResult,
 )
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
+from nncf_mcq.config.quality_report import QualityReport
 from nncf_mcq.config.registry import load_plugins
 from nncf_mcq.config.schema import load_config
 
@@ -30,6 +31,7 @@ __all__ = [
     "Histograms",
     "LayerHistogram",
     "LayerResult",
+    "QualityReport",
     "RunResult",
     "baselines",
     "find_config",

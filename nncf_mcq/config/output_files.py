@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+from nncf_mcq.config.quality_report import QualityReport
 from nncf_mcq.config.record import Record
 from nncf_mcq.config.search_report import SearchReport
 from nncf_mcq.policy import INT8_PRECISIONS
@@ -125,10 +126,17 @@ class Origin(Record):
 
 
 class RunMetrics(Record):
-    """Metrics of the float model and of the IR, by name; values that are not numbers are allowed and shown."""
+    """Metrics by name; values that are not numbers are allowed and shown.
+
+    Attributes:
+        float: Of the float model.
+        quantized: Of the IR.
+        nncf_int8: Of NNCF's own INT8, where it was measured on the same images.
+    """
 
     float: dict[str, Any] = Field(default_factory=dict)
     quantized: dict[str, Any] = Field(default_factory=dict)
+    nncf_int8: dict[str, Any] = Field(default_factory=dict)
 
 
 class Timing(Record):
@@ -178,6 +186,7 @@ class RunResult(Record):
         timing: By stage.
         versions: Of the packages that made it.
         origin: Where a command made it.
+        quality: How close the outputs come to the float model's; None where no images were run.
         verified: Whether the IR gives the outputs of the scored model; None before it is saved.
         verification: What was found.
     """
@@ -189,6 +198,7 @@ class RunResult(Record):
     timing: _Optional[Timing] = Timing()
     versions: _Optional[dict[str, str]] = Field(default_factory=dict)
     origin: Origin | None = None
+    quality: QualityReport | None = None
     verified: bool | None = None
     verification: VerificationReport = VerificationReport()
 

@@ -22,6 +22,7 @@ from nncf_mcq.config.json_files import check_text, read_json
 from nncf_mcq.config.messages import to_config_error
 from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.parameters import NamedParameters, Parameters, PathMarker, check_path
+from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.config.registered_parameters import RegisteredParameters
 from nncf_mcq.config.registry import (
     ACTIVATION_RANGE_PARAMETERS,
@@ -275,6 +276,11 @@ class Config(Parameters):
         description="Distance of a candidate's outputs from the float outputs: the name of one for all outputs, e.g. "
         "detection_divergence, or for each output by its name. A policy's score is the weighted sum. By default each "
         "output gets the distance that suits it, with weight 1.",
+    )
+    outputs: dict[str, OutputKind] = Field(
+        default={},
+        description="What an output is, by its name, where it is not recognized: classes, segmentation, mask, "
+        "heat_maps, landmarks, embedding, sequence, labels or values. Its quality is told in figures that suit it.",
     )
     target_device: TargetDevice = Field(
         default="CPU",

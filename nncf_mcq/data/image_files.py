@@ -119,6 +119,10 @@ class ImageFiles(Generic[Label]):
         image, target = sample
         return image.copy(), target
 
+    def name(self, index: int, /) -> str:
+        """Name of the file of sample `index`, with that of its folder, which may be its class."""
+        return "/".join(self._files[index].parts[-2:])
+
     def prefetch(self, order: Sequence[int], start: int) -> None:
         """Begins to decode what comes next in an order, from that place on, and forgets what else was begun.
 

@@ -45,6 +45,23 @@ class FileDataset(ImageDataset, Protocol):
     def readable(self, order: Sequence[int], count: int | None) -> list[int]: ...
 
 
+@runtime_checkable
+class NamedDataset(ImageDataset, Protocol):
+    """One whose samples have names, e.g. of their files."""
+
+    def name(self, index: int, /) -> str | None: ...
+
+
+def sample_name(dataset: ImageDataset, index: int) -> str | None:
+    """The name of a sample, where it has one.
+
+    Args:
+        dataset: Its data set.
+        index: Of the sample.
+    """
+    return dataset.name(index) if isinstance(dataset, NamedDataset) else None
+
+
 class DatasetParameters(Parameters):
     """Base of the parameter models; a data set narrows `type` to its name."""
 
@@ -152,6 +169,10 @@ class Subset:
             # Nearly everybody asks for one after the other.
             self.dataset.prefetch(self.indices, index)
         return self.dataset[self.indices[index]]
+
+    def name(self, index: int, /) -> str | None:
+        """The name of sample `index`, where it has one."""
+        return sample_name(self.dataset, self.indices[index])
 
 
 class SplitIndices(NamedTuple):

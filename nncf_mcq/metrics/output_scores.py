@@ -9,9 +9,11 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.metrics.detection import BOX_VALUES
+from nncf_mcq.metrics.detectors import single_form
 from nncf_mcq.metrics.metrics import is_classifier
+from nncf_mcq.metrics.output_kinds import are_embeddings
 from nncf_mcq.metrics.scores import SCORES, Score, image_values
 from nncf_mcq.model.outputs import ModelOutput
 from nncf_mcq.model.samples import Arrays
@@ -20,8 +22,24 @@ from nncf_mcq.utils.json_values import JsonObject
 ScoreChoice: TypeAlias = "Score | Mapping[str, Score | tuple[Score | None, float]] | None"
 """One score for every output; by name of an output its score, or its score (None for the default) and its weight."""
 
-_PIXELS: Final = 1.5
-"""Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
+_FORM_SCORES: Final = {
+    "objectness": "detection_divergence",
+    "classes": "box_class_divergence",
+    "classes_last": "box_row_divergence",
+}
+
+KIND_SCORES: Final[Mapping[OutputKind, str]] = {
+    "classes": "softened_kl",
+    "segmentation": "map_divergence",
+    "mask": "bernoulli_divergence",
+    "heat_maps": "squared_error",
+    "landmarks": "squared_error",
+    "embedding": "squared_error",
+    "sequence": "class_divergence",
+    "labels": "disagreement",
+    "values": "squared_error",
+}
+"""The distance that suits an output whose kind a configuration gives."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
     Whole numbers: the share that differ. Probabilities of a softmax: their KL divergence. Boxes with classes, with or
     without an objectness: `detection_divergence` or `box_class_divergence`. Independent probabilities: the divergence
     of each. Classes (N, classes): the softened KL divergence of the logits. Classes of each pixel: the KL divergence of
-    the logits. Anything else: the relative squared error.
+    the logits. Anything else, embeddings (rows of length 1) among them: the relative squared error.
 
     Args:
         output: What the graph tells of it.
@@ -141,32 +159,17 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
         name = "disagreement"
     elif output.activation == "softmax" and output.axis == 1 and reference.ndim > 2:
         name = "distribution_divergence"
-    elif (detector := _detector(reference)) is not None:
-        name = detector
+    elif output.activation == "softmax" and output.axis == reference.ndim - 1 and reference.ndim > 2:
+        name = "class_divergence"
+    elif (form := single_form(output, reference)) is not None:
+        name = _FORM_SCORES[form]
     elif output.activation == "sigmoid":
         name = "bernoulli_divergence"
-    elif is_classifier(reference):
+    elif is_classifier(reference) and not are_embeddings(reference):
         name = "softened_kl"
     elif output.is_map and output.activation == "none":
         name = "map_divergence"
     return SCORES[name]
-
-
-def _detector(reference: NDArray[np.float32]) -> str | None:
-    """Name of the score for boxes with classes; None for other outputs."""
-    if reference.ndim != 3 or not reference.size:
-        return None
-    corners = BOX_VALUES - 1
-    _, rows, columns = reference.shape
-    if corners < rows < columns and _are_detections(reference[:, :corners], reference[:, corners:]):
-        return "box_class_divergence"
-    if columns > BOX_VALUES and _are_detections(reference[..., :corners], reference[..., corners:]):
-        return "detection_divergence"
-    return None
-
-
-def _are_detections(boxes: NDArray[np.float32], probabilities: NDArray[np.float32]) -> bool:
-    return bool(boxes.max() > _PIXELS and probabilities.min() >= 0 and probabilities.max() <= 1)
 
 
 def _of_samples(values: NDArray[np.float64], samples: int) -> NDArray[np.float64]:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from nncf_mcq.config.quality_report import OutputKind, QualityReport
 from nncf_mcq.data.chunks import chunks, stack_inputs
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
+from nncf_mcq.metrics.quality import RECOGNIZED_ON, Quality, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
 from nncf_mcq.model.samples import Arrays, in_order, samples_in_batch, to_array
 
-_EXACT = 200.0
-"""Ratio in dB that stands for outputs which are equal, or differ by less than any arithmetic would show."""
+
+@dataclass(frozen=True)
+class Measured:
+    """Measurement of a model.
+
+    Attributes:
+        metrics: By name.
+        quality: How close its outputs come to the float model's; None of the float model itself.
+    """
+
+    metrics: dict[str, float]
+    quality: QualityReport | None = None
 
 
 class Report:
@@ -33,21 +46,35 @@ class Report:
             for each input of the model, without the batch) and its target.
         metrics: Name to metric.
         threads: Inference threads.
+        kinds: Name of an output to what it is, where that is known better than it can be recognized.
+        name_of: From the index of a sample to the name of its file.
+        images: Whether these are test images, or the model was calibrated on them.
     """
 
     def __init__(
-        self, samples: Callable[[], Iterable[tuple[Any, Target]]], metrics: Mapping[str, Metric], threads: int
+        self,
+        samples: Callable[[], Iterable[tuple[Any, Target]]],
+        metrics: Mapping[str, Metric],
+        threads: int,
+        *,
+        kinds: Mapping[str, OutputKind] | None = None,
+        name_of: Callable[[int], str | None] = lambda index: None,
+        images: Literal["test", "calibration"] = "test",
     ) -> None:
         self._samples = samples
         self._metrics = metrics
         self._threads = threads
+        self._kinds = kinds or {}
+        self._name_of = name_of
+        self._images = images
         self._float_model: ov.Model | None = None
         self._reference = np.empty(0, dtype=np.float32)
         self._rows: list[int] = []
         self._compares_outputs = False
+        self._recognized: RecognizedOutputs | None = None
 
     def check(self, model: ov.Model) -> None:
-        """Finds metrics that are not for the outputs of a model, on one sample.
+        """Finds metrics that are not for the outputs of a model, on one sample, and names of outputs that it has not.
 
         Args:
             model: The float model.
@@ -56,7 +83,13 @@ class Report:
             ConfigError: There is one.
             QuantizationError: There are no samples.
         """
+        names = [described.name for described in describe_outputs(model)]
+        unknown = next((name for name in self._kinds if name not in names), None)
+        if unknown is not None:
+            raise ConfigError("outputs", unknown, f"an output of the model: {', '.join(names)}")
         output, target = next(self._outputs(model, chunk_size=1))
+        if self._kinds:
+            self._check_kinds(model)
         for name, metric in self._metrics.items():
             try:
                 if isinstance(metric, SampleMetric):
@@ -66,11 +99,26 @@ class Report:
             except (AttributeError, IndexError, TypeError, ValueError) as error:
                 raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
 
+    def _check_kinds(self, model: ov.Model) -> None:
+        trial = Report(self._samples, {}, self._threads, kinds=self._kinds)
+        trial._float_model = model
+        distance = _Distance(trial)
+        try:
+            next(trial._outputs(model, chunk_size=1, distance=distance))
+            assert distance.quality is not None
+            distance.quality.metrics()
+        except (IndexError, ValueError) as error:
+            raise ConfigError("outputs", dict(self._kinds), f"kinds that fit the outputs ({error})") from error
+
     def __call__(self, model: ov.Model) -> dict[str, float]:
+        """The metrics of a model alone, as in `measure`."""
+        return self.measure(model).metrics
+
+    def measure(self, model: ov.Model) -> Measured:
         """The metrics of a model; how far it is from the first one, unless it is that one.
 
-        That is agreement and divergence for a classifier, and the signal-to-noise ratio of each output in dB where
-        there are several or the model is none.
+        That is agreement and divergence for a classifier; for all other models what suits each output (see `Quality`),
+        and always the signal-to-noise ratio in dB and the relative error.
 
         Args:
             model: The model.
@@ -85,8 +133,8 @@ class Report:
         keeps_all = any(not isinstance(metric, SampleMetric) for metric in self._metrics.values())
         outputs: list[NDArray[np.float32]] = []
         targets: list[Target] = []
-        noise = None if self._float_model is None or not self._compares_outputs else _Noise(self._float_model)
-        for output, target in self._outputs(model, noise=noise):
+        distance = _Distance(self) if self._float_model is not None and self._compares_outputs else None
+        for output, target in self._outputs(model, distance=distance):
             for summarize, found in summaries.items():
                 found.append(summarize(output, target))
             if keeps_all or is_classifier(output):
@@ -103,14 +151,44 @@ class Report:
         if self._float_model is None:
             self._float_model, self._reference, self._rows = model, stacked, rows
             self._compares_outputs = len(model.outputs) > 1 or not is_classifier(stacked) or len(set(rows)) > 1
-            return values
+            return Measured(values)
+        if distance is None:
+            distance = _Distance(self)
+            distance.add(_rows_of(stacked), _rows_of(self._reference))
+        assert distance.quality is not None
+        return Measured(
+            values | self._label_free(distance, stacked, rows),
+            QualityReport(
+                images=self._images,
+                count=distance.count,
+                outputs=distance.quality.outputs(self._name_of),
+                notes=distance.quality.notes,
+            ),
+        )
+
+    def _label_free(self, distance: _Distance, stacked: NDArray[np.float32], rows: list[int]) -> dict[str, float]:
+        """The distance from the float model in figures; of a model that is a classifier alone only these of one."""
+        assert distance.quality is not None
+        kinds = [output.kind for output in distance.recognized.kinds.values()]
         # Rows whose number depends on the sample are no classifier's, and those of two models are of other things.
-        is_comparable = rows == self._rows and len(set(rows)) == 1
-        label_free = label_free_metrics(stacked, self._reference) if is_comparable else {}
-        return values | label_free | ({} if noise is None else noise.ratios())
+        are_pairs = is_classifier(self._reference) and rows == self._rows and len(set(rows)) == 1
+        if kinds in (["classes"], ["values"]) and are_pairs and np.isfinite(self._reference).all():
+            return label_free_metrics(stacked, self._reference)
+        return distance.quality.metrics()
+
+    def recognize(self, images: Sequence[Arrays]) -> RecognizedOutputs:
+        """What the outputs of the float model are; found once.
+
+        Args:
+            images: For each image, the array of each output.
+        """
+        if self._recognized is None:
+            assert self._float_model is not None
+            self._recognized = recognize_outputs(self._float_model, images, self._kinds)
+        return self._recognized
 
     def _outputs(
-        self, model: ov.Model, chunk_size: int | None = None, noise: _Noise | None = None
+        self, model: ov.Model, chunk_size: int | None = None, distance: _Distance | None = None
     ) -> Iterator[tuple[NDArray[np.float32], Target]]:
         """The first output (1, ...) and the target of each sample; all outputs are compared on the way."""
         samples = ((_inputs(inputs, model), target) for inputs, target in self._samples())
@@ -123,23 +201,15 @@ class Report:
         runner = ModelRunner.compile(model, self._threads, batch_size=batch_size, parallel=True)
         expected = (
             None
-            if noise is None
-            else ModelRunner.compile(noise.model, self._threads, batch_size=batch_size, parallel=True)
+            if distance is None or self._float_model is None
+            else ModelRunner.compile(self._float_model, self._threads, batch_size=batch_size, parallel=True)
         )
         size = chunk_size or samples_per_chunk([runner])
         for inputs, targets in chunks(itertools.chain([first], samples), size):
-            found = runner.batches(inputs)
-            if noise is not None and expected is not None:
-                for outputs, wanted in zip(found, expected.batches(inputs), strict=True):
-                    noise.add(outputs, wanted)
+            found = _samples_of(runner.batches(inputs), runner.batch_size, len(targets))
+            if distance is not None and expected is not None:
+                distance.add(found, _samples_of(expected.batches(inputs), expected.batch_size, len(targets)))
             firsts = [outputs[0] for outputs in found]
-            if runner.batch_size > 1:
-                counts = [
-                    min(runner.batch_size, len(targets) - start) for start in range(0, len(targets), runner.batch_size)
-                ]
-                firsts = [
-                    part for output, count in zip(firsts, counts, strict=True) for part in np.split(output, count)
-                ]
             yield from zip(firsts, targets, strict=True)
 
 
@@ -159,32 +229,35 @@ def _inputs(inputs: Any, model: ov.Model) -> Any:
     return tuple(to_array(value, port) for value, port in zip(values, model.inputs, strict=True))
 
 
-class _Noise:
-    """Energy of the float outputs and of the differences from them.
+def _rows_of(outputs: NDArray[np.float32]) -> list[Arrays]:
+    """The outputs of each sample of a model of one output (N, classes)."""
+    return [(outputs[index : index + 1],) for index in range(len(outputs))]
 
-    Args:
-        model: The float model.
-    """
 
-    def __init__(self, model: ov.Model) -> None:
-        self.model = model
-        self._names = [output.name for output in describe_outputs(model)]
-        self._signal, self._noise = np.zeros(len(self._names)), np.zeros(len(self._names))
+def _samples_of(batches: Sequence[Arrays], batch_size: int, count: int) -> list[Arrays]:
+    """The outputs of each sample, of those of batches."""
+    if batch_size == 1:
+        return list(batches)
+    counts = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+    return [
+        sample
+        for outputs, each in zip(batches, counts, strict=True)
+        for sample in zip(*(np.split(output, each) for output in outputs), strict=True)
+    ]
 
-    def add(self, outputs: Arrays, reference: Arrays) -> None:
-        for index, (found, expected) in enumerate(zip(outputs, reference, strict=True)):
-            if found.shape == expected.shape and np.issubdtype(expected.dtype, np.floating):
-                self._signal[index] += np.square(expected.astype(np.float64)).sum()
-                self._noise[index] += np.square(found.astype(np.float64) - expected).sum()
 
-    def ratios(self) -> dict[str, float]:
-        """The worst output's signal-to-noise ratio, and where there are several that of each, in dB."""
-        measured = [index for index in range(len(self._names)) if self._signal[index] > 0]
-        ratios = {
-            self._names[index]: min(10 * float(np.log10(self._signal[index] / max(self._noise[index], 1e-300))), _EXACT)
-            for index in measured
-        }
-        if not ratios:
-            return {}
-        each = {f"sqnr_db {name}": ratio for name, ratio in ratios.items()} if len(self._names) > 1 else {}
-        return {"sqnr_db": min(ratios.values()), **each}
+class _Distance:
+    """Collects the distance of a model's outputs from those of the float model of a report."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.quality: Quality | None = None
+        self.count = 0
+
+    def add(self, found: Sequence[Arrays], expected: Sequence[Arrays]) -> None:
+        """Adds images: each output of the model and of the float model for each of them."""
+        self.recognized = self._report.recognize(expected[:RECOGNIZED_ON])
+        self.quality = self.quality or Quality(self.recognized)
+        for outputs, wanted in zip(found, expected, strict=True):
+            self.quality.add(outputs, wanted)
+        self.count += len(expected)

@@ -103,6 +103,20 @@ def distribution_divergence(outputs: NDArray[np.float32], reference: NDArray[np.
     return _means(divergences.reshape(len(outputs), -1))
 
 
+@register_score("class_divergence")
+@ImageScore
+def class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """KL divergence of distributions over the last dimension, averaged over all others, in nats.
+
+    Args:
+        outputs: (N, ..., classes): probabilities, as of the boxes of an SSD, of the steps of text recognition, or of
+            pixels with channels last.
+        reference: The float model's.
+    """
+    rows = [to_logits(values).reshape(-1, values.shape[-1]) for values in (outputs, reference)]
+    return _means(kl_divergences(*rows).reshape(len(outputs), -1))
+
+
 @register_score("map_divergence")
 @ImageScore
 def map_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -218,6 +232,23 @@ def box_class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
         apart = 1.0 - _overlap(found[:, : BOX_VALUES - 1], expected[:, : BOX_VALUES - 1])
         values[index] = (classes + confidence * apart).sum()
     return _infinite_where_nan(values, outputs)
+
+
+@register_score("box_row_divergence")
+@ImageScore
+def box_row_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`box_class_divergence` of boxes in rows.
+
+    Args:
+        outputs: (N, boxes, 4 + classes).
+        reference: The float model's.
+
+    Raises:
+        ValueError: The outputs are not those of such a detector.
+    """
+    if reference.ndim != 3 or outputs.ndim != 3:
+        raise ValueError(f"outputs of shape {outputs.shape}, needed: (N, boxes, {BOX_VALUES - 1} + classes)")
+    return image_values(box_class_divergence, outputs.transpose(0, 2, 1), reference.transpose(0, 2, 1))
 
 
 def _bernoulli_divergence(found: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -69,16 +69,18 @@ def finish_training(
     table = trained_table(module)
     model = trained_model(module, table)
     floats = find_float_weights(model, quantizable, policy)
-    measure = Measure(config.runtime.threads, report_dataset, evaluate)
+    measure = Measure(config.runtime.threads, report_dataset, evaluate, config.outputs)
+    measured = measure(before.float_model, model, before.verification_images)
     costs = CostModel(quantizable, policy.activation_bits, None)
     return dataclasses.replace(
         before,
         model=model,
-        metrics=with_costs(measure(before.float_model, model), costs, policy, floats),
+        metrics=with_costs(measured.metrics, costs, policy, floats),
         layers=describe_layers(quantizable, policy),
         search=before.search.model_copy(update={"details": {**before.search.details, "trained": True}}),
         histograms=weight_histograms(quantizable, policy, table, config.compression.weights),
         float_weights=floats,
+        quality=measured.quality,
         verification=None,
     )
 

@@ -63,7 +63,7 @@ SCOPED: list[Any] = [
             "modle",
             "unknown key modle",
             "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, calibration, metric, "
-            "score, target_device, compression, runtime",
+            "score, outputs, target_device, compression, runtime",
         ),
         (
             weights(bit=[4]),

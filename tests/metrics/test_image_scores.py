@@ -53,11 +53,13 @@ DEFINITIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "softened_kl": lambda found, expected: 16 * divergence_of_logits(found / 4, expected / 4),
     "map_divergence": divergence_of_logits,
     "distribution_divergence": lambda found, expected: float(rel_entr(expected, found).sum(axis=1).mean()),
+    "class_divergence": lambda found, expected: float(rel_entr(expected, found).sum(axis=-1).mean()),
     "bernoulli_divergence": lambda found, expected: float(yes_or_no(found, expected).sum(axis=1).mean()),
     "disagreement": lambda found, expected: float((found != expected).mean()),
     "squared_error": lambda found, expected: float(np.square(found - expected).sum() / np.square(expected).sum()),
     "detection_divergence": detections,
     "box_class_divergence": classes_of_boxes,
+    "box_row_divergence": lambda found, expected: classes_of_boxes(*(x.transpose(0, 2, 1) for x in (found, expected))),
 }
 
 
@@ -65,14 +67,16 @@ def output_of(name: str, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     if name in ("kl", "softened_kl"):
         return random.normal(size=(IMAGES, 5)).astype(np.float32)
-    if name in ("detection_divergence", "box_class_divergence"):
+    if name in ("detection_divergence", "box_class_divergence", "box_row_divergence"):
         sizes = random.uniform(5, 50, (IMAGES, 6, 4))
         probabilities = random.uniform(0.1, 0.9, (IMAGES, 6, 4))
         boxes = np.concatenate([sizes, probabilities], axis=2).astype(np.float32)
-        return boxes if name == "detection_divergence" else boxes.transpose(0, 2, 1)
+        return boxes.transpose(0, 2, 1) if name == "box_class_divergence" else boxes
     values = random.normal(size=(IMAGES, 3, 4, 2))
     if name == "distribution_divergence":
         values = softmax(values, axis=1)
+    if name == "class_divergence":
+        values = softmax(values, axis=-1)
     if name == "bernoulli_divergence":
         values = expit(values)
     if name == "disagreement":

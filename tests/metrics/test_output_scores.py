@@ -49,6 +49,13 @@ def boxes(rows: int, classes: int, *, objectness: bool) -> np.ndarray:
         (ModelOutput("y"), boxes(40, 3, objectness=True), "detection_divergence"),
         (ModelOutput("y"), boxes(40, 3, objectness=False).transpose(0, 2, 1), "box_class_divergence"),
         (ModelOutput("y"), RANDOM.standard_normal((2, 40, 8)), "squared_error"),
+        (
+            ModelOutput("y", parts=((4, "none"), (3, "sigmoid")), parts_axis=2),
+            boxes(40, 3, objectness=False) / 100,
+            "box_row_divergence",
+        ),
+        (ModelOutput("y", "softmax", 2), softmax(RANDOM.standard_normal((2, 9, 4)), axis=2), "class_divergence"),
+        (ModelOutput("y"), LOGITS / np.linalg.norm(LOGITS, axis=1, keepdims=True), "squared_error"),
         (ModelOutput("y"), RANDOM.standard_normal((6, 1)), "squared_error"),
     ],
 )

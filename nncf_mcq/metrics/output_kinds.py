@@ -1,0 +1,154 @@
+"""What the outputs of a model are, by its graph and the float outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from nncf_mcq.config.quality_report import OutputKind
+from nncf_mcq.metrics.metrics import are_probabilities
+from nncf_mcq.model.outputs import ModelOutput
+
+ImageSizes: TypeAlias = Sequence[tuple[int, int, int]]
+"""Height, width and channels of each input that is an image."""
+
+_IMAGE_CHANNELS: Final = (1, 3, 4)
+_COORDINATES: Final = (2, 3)
+_MOST_POINTS: Final = 2000
+_LARGEST_STRIDE: Final = 8
+_SEGMENTATION_STRIDE: Final = 4
+_UNIT_TOLERANCE: Final = 2e-3
+_PEAK_SHARE: Final = 0.03
+"""Of a heat map, the share of the pixels above half of its peak stays below this."""
+
+
+@dataclass(frozen=True)
+class RecognizedOutput:
+    """Kind of an output.
+
+    Attributes:
+        kind: It.
+        axis: The dimension of the classes, or of the maps.
+    """
+
+    kind: OutputKind
+    axis: int = 1
+
+
+def image_sizes(model: ov.Model) -> ImageSizes:
+    """Height, width and channels of a model's images.
+
+    Args:
+        model: The float model.
+    """
+    found = []
+    for port in model.inputs:
+        shape = port.get_partial_shape()
+        if shape.is_static and len(shape) == 4:
+            _, first, second, third = (int(side.get_length()) for side in shape)
+            is_last = first not in _IMAGE_CHANNELS and third in _IMAGE_CHANNELS
+            found.append((first, second, third) if is_last else (second, third, first))
+    return found
+
+
+def recognize(
+    output: ModelOutput, images: Sequence[NDArray[Any]], sizes: ImageSizes, *, is_only_map: bool = True
+) -> RecognizedOutput:
+    """The kind of an output.
+
+    Args:
+        output: What the graph tells of it.
+        images: (1, ...) of the float model for each of some images.
+        sizes: Of the model's inputs, see `image_sizes`.
+        is_only_map: Whether no other output has a value for each place in the image. Maps of several sizes are features
+            rather than classes.
+    """
+    shape = images[0].shape
+    if len({values.shape for values in images}) > 1 or not images[0].size:
+        return RecognizedOutput("labels" if output.is_integer else "values")
+    if output.is_integer:
+        is_map = any(shape[-2:] == size[:2] or shape[1:3] == size[:2] for size in sizes)
+        return RecognizedOutput("segmentation" if is_map else "labels", axis=0)
+    if len(shape) == 2:
+        # Independent probabilities do not compete for the largest.
+        is_vector = shape[0] == 1 and shape[1] > 1 and output.activation != "sigmoid"
+        if not is_vector:
+            return RecognizedOutput("values")
+        return RecognizedOutput("embedding" if are_embeddings(np.concatenate(images)) else "classes")
+    if len(shape) == 3:
+        return _of_rows(output, shape)
+    return _of_maps(output, images, sizes, is_only_map) if len(shape) == 4 else RecognizedOutput("values")
+
+
+def given(kind: OutputKind, shape: Sequence[int]) -> RecognizedOutput:
+    """The kind that a configuration says.
+
+    Args:
+        kind: It.
+        shape: Of the output.
+    """
+    last = kind == "sequence" or (len(shape) == 4 and shape[1] > shape[3])
+    return RecognizedOutput(kind, len(shape) - 1 if last else 1)
+
+
+def are_embeddings(rows: NDArray[Any]) -> bool:
+    """Whether each of the rows (N, D) has the length 1, and is no distribution of probabilities.
+
+    Args:
+        rows: Outputs of the float model.
+    """
+    if rows.shape[1] <= 2 or are_probabilities(rows):
+        return False
+    return bool((np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) < _UNIT_TOLERANCE).all())
+
+
+def _of_rows(output: ModelOutput, shape: tuple[int, ...]) -> RecognizedOutput:
+    if output.activation == "softmax" and output.axis == 2 and shape[2] > 1:
+        return RecognizedOutput("sequence", axis=2)
+    if shape[2] in _COORDINATES and 2 < shape[1] <= _MOST_POINTS and output.activation == "none":
+        return RecognizedOutput("landmarks", axis=2)
+    return RecognizedOutput("values")
+
+
+def _of_maps(
+    output: ModelOutput, images: Sequence[NDArray[Any]], sizes: ImageSizes, is_only_map: bool
+) -> RecognizedOutput:
+    shape = images[0].shape
+    place = next((found for size in sizes if (found := _place(shape, size)) is not None), None)
+    if place is None:
+        return RecognizedOutput("values")
+    axis, stride, image_channels = place
+    channels = shape[axis]
+    if output.activation == "softmax" and output.axis == axis and channels > 1:
+        return RecognizedOutput("segmentation", axis)
+    if channels == 1:
+        return RecognizedOutput("mask" if output.activation == "sigmoid" else "values", axis)
+    if is_only_map and _has_peaks(images, axis):
+        return RecognizedOutput("heat_maps", axis)
+    is_image = stride == 1 and channels == image_channels
+    is_segmentation = (stride == 1 or (is_only_map and stride <= _SEGMENTATION_STRIDE)) and not is_image
+    return RecognizedOutput("segmentation" if is_segmentation else "values", axis)
+
+
+def _place(shape: tuple[int, ...], size: tuple[int, int, int]) -> tuple[int, int, int] | None:
+    """The dimension of the channels, the stride, and the channels of the image; None for what is no map of it."""
+    height, width, channels = size
+    for axis, (rows, columns) in ((1, shape[2:4]), (3, shape[1:3])):
+        for stride in range(1, _LARGEST_STRIDE + 1):
+            if rows > 1 and rows == -(-height // stride) and columns == -(-width // stride):
+                return axis, stride, channels
+    return None
+
+
+def _has_peaks(images: Sequence[NDArray[Any]], axis: int) -> bool:
+    """Whether each map has a small peak, and is nearly even elsewhere."""
+    maps = np.concatenate([np.moveaxis(values, axis, 1) for values in images])
+    flat = maps.reshape(maps.shape[0] * maps.shape[1], -1).astype(np.float64)
+    high, middle = flat.max(axis=1), np.median(flat, axis=1)
+    share = (flat > ((high + middle) / 2)[:, None]).mean(axis=1)
+    return bool(((share < _PEAK_SHARE) & (high > middle)).mean() >= 0.9)
