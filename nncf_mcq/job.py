@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -17,19 +15,21 @@ from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
+from nncf_mcq.api.nncf_int8 import compared_with_nncf_int8
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.nncf2_file import read_nncf2
 from nncf_mcq.config.output_files import Origin
+from nncf_mcq.config.overrides import override, parse_overrides, strings
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
-from nncf_mcq.data.splits import NO_TARGET, Target
+from nncf_mcq.data.splits import NO_TARGET, Target, sample_name
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
-from nncf_mcq.metrics.output_scores import ScoreChoice
+from nncf_mcq.metrics.output_scores import KIND_SCORES, ScoreChoice
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.metrics.scores import ImageScore, Score, get_score
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
@@ -42,8 +42,27 @@ from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
+__all__ = ["Job", "JobInputs", "parse_overrides"]
+
 Outputs: TypeAlias = NDArray[np.float32]
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """Everything that a job reads.
+
+    Attributes:
+        splits: The images.
+        model: The float model, of batch size 1.
+        report: Measurement on the test images.
+        seconds: Wall time by stage of making images, where there are none.
+    """
+
+    splits: DatasetSplits
+    model: ov.Model
+    report: Report
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -72,9 +91,9 @@ class Job:
         """
         data = read_nncf2(read_json(file))
         for path, value in (overrides or {}).items():
-            _override(data, path, value)
+            override(data, path, value)
         folder = file.parent.resolve()
-        named_here = {path for value in _strings(overrides or {}) if value for path in (value, value.partition(":")[0])}
+        named_here = {path for value in strings(overrides or {}) if value for path in (value, value.partition(":")[0])}
 
         def resolve(path: str) -> str:
             is_here = path in named_here and (Path(path).exists() or not (folder / path).exists())
@@ -192,7 +211,13 @@ class Job:
         """
         metrics = {name: get_metric(name) for name in self.config.metrics if splits.has_targets}
         samples = functools.partial(iterate_samples, splits.report)
-        return Report(samples, metrics, self.config.runtime.threads)
+        return Report(
+            samples,
+            metrics,
+            self.config.runtime.threads,
+            kinds=self.config.outputs,
+            name_of=functools.partial(sample_name, splits.report),
+        )
 
     def score(self) -> ScoreChoice:
         """The configured distances from the float outputs; None for the defaults.
@@ -203,9 +228,12 @@ class Job:
             ConfigError: There is none of a configured name.
         """
         configured = self.config.score
-        if configured is None or isinstance(configured, str):
-            return None if configured is None else _named_score(configured)
-        return {
+        if isinstance(configured, str):
+            return _named_score(configured)
+        kinds = {output: (_named_score(KIND_SCORES[kind]), 1.0) for output, kind in self.config.outputs.items()}
+        if configured is None:
+            return kinds or None
+        return kinds | {
             output: (None if entry.type is None else _named_score(entry.type), entry.weight)
             for output, entry in configured.items()
         }
@@ -223,6 +251,7 @@ class Job:
         resume: bool = False,
         tuning_checkpoint: Path | None = None,
         origin: Origin | None = None,
+        inputs: JobInputs | None = None,
     ) -> QuantizationResult:
         """Quantizes the model and measures it on the test images.
 
@@ -233,24 +262,38 @@ class Job:
             resume: Go on with the search in the storage, and with the tuning.
             tuning_checkpoint: File of an unfinished tuning.
             origin: The command that asks for it, for the result.
+            inputs: What the job reads, where it has been read before.
 
         Raises:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
-        stages = Stages(progress or SilentProgress())
-        splits, model, report = self._inputs(stages)
-        calibration, search = _nncf_datasets(splits)
+        found = inputs or self.inputs(progress)
+        calibration, search = _nncf_datasets(found.splits)
+        targets = self.search_targets(found.splits)
         result = quantize_normalized(
-            model,
+            found.model,
             calibration,
             self.config,
-            RunOptions(search, self.search_targets(splits), evaluate=report, score=self.score(), progress=progress),
+            RunOptions(search, targets, evaluate=found.report, score=self.score(), progress=progress),
             study_storage=study_storage,
             study_name=study_name,
             resume=resume,
             tuning_checkpoint=tuning_checkpoint,
         )
-        return result.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
+        return result.as_job(DatasetReport.model_validate(found.splits.describe()), found.seconds, origin)
+
+    def compare_with_nncf_int8(
+        self, result: QuantizationResult, inputs: JobInputs, progress: ProgressReporter | None = None
+    ) -> QuantizationResult:
+        """The result of `run` with the metrics of what `nncf.quantize` makes of the same model and images.
+
+        Args:
+            result: Of `run` with the same inputs.
+            inputs: What the job reads.
+            progress: Shows progress.
+        """
+        images = self.calibration_images(inputs.model, inputs.splits)
+        return compared_with_nncf_int8(result, images, inputs.report, Stages(progress or SilentProgress()))
 
     def pareto(
         self,
@@ -275,29 +318,35 @@ class Job:
         Raises:
             ConfigError: A metric or the score is not for the outputs of this model, among other mistakes.
         """
-        stages = Stages(progress or SilentProgress())
-        splits, model, report = self._inputs(stages)
+        inputs = self.inputs(progress)
+        splits = inputs.splits
         calibration, search = _nncf_datasets(splits)
+        targets = self._known_targets(splits)
         front = pareto_normalized(
-            model,
+            inputs.model,
             calibration,
             self.config,
-            RunOptions(search, self._known_targets(splits), evaluate=report, score=self.score(), progress=progress),
+            RunOptions(search, targets, evaluate=inputs.report, score=self.score(), progress=progress),
             points=points,
             known=known,
             at=at,
             study_storage=study_storage,
         )
-        return front.as_job(DatasetReport.model_validate(splits.describe()), stages.seconds, origin)
+        return front.as_job(DatasetReport.model_validate(splits.describe()), inputs.seconds, origin)
 
-    def _inputs(self, stages: Stages) -> tuple[DatasetSplits, ov.Model, Report]:
-        """The images, the model, and the measurement on the test images, which suits the model."""
+    def inputs(self, progress: ProgressReporter | None = None) -> JobInputs:
+        """Reads the images and the model, and finds metrics that are not for this model.
+
+        Args:
+            progress: Shows progress.
+        """
+        stages = Stages(progress or SilentProgress())
         splits = self.load_dataset(stages)
         model = self.openvino_model()
         report = self.report(splits)
         # Before anything else: it is measured last, and a metric of another kind of model should not cost a search.
         report.check(model)
-        return splits, model, report
+        return JobInputs(splits, model, report, stages.seconds)
 
 
 def _named_score(name: str) -> Score:
@@ -315,26 +364,6 @@ def _named_score(name: str) -> Score:
         return call
 
     return checked(function) if values is None else ImageScore(checked(values))
-
-
-def parse_overrides(items: Sequence[str]) -> dict[str, object]:
-    """`PATH=VALUE` arguments of a command line as dotted paths and JSON values; what is no JSON is a string.
-
-    Raises:
-        ConfigError: There is no `=`.
-    """
-    found: dict[str, object] = {}
-    for item in items:
-        path, separator, value = item.partition("=")
-        if not separator or not path:
-            raise ConfigError("--set", item, "PATH=VALUE, e.g. compression.activations.bits=8")
-        try:
-            found[path] = json.loads(value)
-        except RecursionError as error:
-            raise ConfigError(path, f"{value[:20]}...", "JSON that is not nested so deeply") from error
-        except ValueError:
-            found[path] = value
-    return found
 
 
 def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | None]:
@@ -357,23 +386,3 @@ def _item(dataset: ImageDataset, index: int) -> object:
     """The inputs of a sample, with a batch of one."""
     inputs = dataset[index][0]
     return {name: values[None] for name, values in inputs.items()} if isinstance(inputs, Mapping) else inputs[None]
-
-
-def _strings(value: object) -> Iterator[str]:
-    """All strings among JSON values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(item)
-
-
-def _override(data: dict[str, object], path: str, value: object) -> None:
-    *parents, last = path.split(".")
-    for parent in parents:
-        child = data.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(path, child, "a path through JSON objects")
-        data = child
-    # A copy: a later path may lead into it.
-    data[last] = copy.deepcopy(value)

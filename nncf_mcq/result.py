@@ -35,6 +35,7 @@ from nncf_mcq.config.output_files import (
     Timing,
     VerificationReport,
 )
+from nncf_mcq.config.quality_report import QualityReport
 from nncf_mcq.config.schema import Config
 from nncf_mcq.config.search_report import DatasetReport, SearchReport, StorageReport
 from nncf_mcq.errors import OutputError, VerificationError
@@ -73,6 +74,7 @@ class QuantizationResult:
         histograms: Layer name to its weights before and after quantization.
         float_weights: The weights that stay in floating point, and why.
         origin: The configuration and the command, where a command made it.
+        quality: How close the outputs come to the float model's; None where no images were run.
         verification: Whether the saved file does what the scored model does; None before it is saved.
     """
 
@@ -88,6 +90,7 @@ class QuantizationResult:
     histograms: dict[str, LayerHistogram] = field(default_factory=dict, repr=False)
     float_weights: list[FloatWeight] = field(default_factory=list)
     origin: Origin | None = None
+    quality: QualityReport | None = None
     verification: VerificationResult | None = None
 
     def as_job(
@@ -181,6 +184,19 @@ class QuantizationResult:
         (directory / UNSAVED_POLICY_FILE).unlink(missing_ok=True)
         return xml
 
+    def save_document(self, directory: str | Path) -> None:
+        """Writes result.json alone, beside a model that is saved.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        folder = Path(directory).resolve()
+        result = self.document.model_copy(update={"search": self._search_from(folder)})
+        try:
+            write_text_atomically(folder / RESULT_FILE, _json(result.to_dict()))
+        except OSError as error:
+            raise OutputError(f"{folder / RESULT_FILE}: cannot be written: {error.strerror or error}") from error
+
     def _take_precisions(self, found: ExportedModel) -> None:
         """Notes what each layer runs in; the plugin may fuse a float layer with others."""
         causes = {layer.name: layer.float_cause for layer in self.layers if layer.needs_float_kernel}
@@ -221,6 +237,8 @@ class QuantizationResult:
             versions=versions(),
             origin=self.origin,
         )
+        if self.quality is not None:
+            document = document.model_copy(update={"quality": self.quality})
         return document if self.verification is None else document.model_copy(update=_report(self.verification))
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nncf_mcq import ConfigError
+from nncf_mcq.cli.search import compared, save_result
+from nncf_mcq.config import PRECISION_PATH
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
+from nncf_mcq.metrics.report import Report
+from nncf_mcq.summaries.result import result_table
 from nncf_mcq.utils.progress import SilentProgress
+from tests.commands import write_config
 
 SMALL: dict[str, Any] = {
     "dataset.full_root": None,
@@ -32,7 +40,7 @@ class Recorder(SilentProgress):
 @pytest.mark.parametrize(
     ("key", "name", "message", "last_stages"),
     [
-        ("metric", "map50", "one for the outputs and labels of this job (an output of shape (10,), needed: ", []),
+        ("metric", "map50", "one for the outputs and labels of this job (an output of shape (1, 10), needed: ", []),
         (
             "score",
             "detection_divergence",
@@ -49,3 +57,24 @@ def test_a_metric_or_score_of_another_kind_of_model_costs_no_search(
         Job.read(find_config("fashion_mnist"), {**SMALL, key: name}).run(recorder)
     assert str(caught.value).startswith(f"{key}: found '{name}', allowed: {message}"), str(caught.value)
     assert recorder.stages[-1:] == last_stages
+
+
+def test_whatever_becomes_of_nncf_int8_the_result_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rough = {"rounding": "nearest", "sequential": False}
+    job = Job.read(write_config(tmp_path, {"type": "ilp"}, correction=rough), {PRECISION_PATH: {"type": "uniform"}})
+    inputs = job.inputs()
+    result = job.run(inputs=inputs)
+    save_result(result, tmp_path)
+    saved = (tmp_path / "result.json").read_text()
+    broken = dataclasses.replace(inputs, report=Report(list, {}, threads=1))
+    assert compared(job, result, broken, tmp_path, quiet=True) is result
+    assert "NNCF INT8 is not measured beside the result: the data set is empty" in capsys.readouterr().err
+    assert (tmp_path / "result.json").read_text() == saved
+
+    with_int8 = compared(job, result, inputs, tmp_path, quiet=True)
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["metrics"]["nncf_int8"] == with_int8.metrics["nncf_int8"]
+    assert {name: written[name] for name in ("layers", "quality")} == {
+        name: json.loads(saved)[name] for name in ("layers", "quality")
+    }
+    assert [column.header for column in result_table(with_int8).columns[1:]] == ["float", "NNCF INT8", "quantized", ""]

@@ -147,3 +147,17 @@ def test_records_are_read_by_their_keys_in_the_json_too() -> None:
     assert (layer["name"], layer["bits"]) == (layer.name, layer.bits)
     with pytest.raises(KeyError):
         layer["nothing"]
+
+
+def test_without_test_images_the_quality_is_said_to_be_of_calibration_images(
+    result: QuantizationResult, tmp_path: Path
+) -> None:
+    result.save(tmp_path)
+    quality = read(tmp_path)["quality"]
+    assert (quality["images"], quality["count"]) == ("calibration", len(IMAGES))
+    (output,) = quality["outputs"]
+    assert output["metrics"].keys() == {"agreement", "kl", "sqnr_db", "relative_error"}
+    # Among the metrics they would be taken for those of new images.
+    assert not read(tmp_path)["metrics"]["quantized"].keys() & output["metrics"].keys()
+    lines = "\n".join(result_lines(result, tmp_path))
+    assert f"on {len(IMAGES)} calibration images, which the quantization has seen: of others it may be lower" in lines

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nncf_mcq.config.catalog import config_name, find_baseline, find_config
+from nncf_mcq.config.catalog import NO_BASELINE, config_name, find_baseline, find_config
 from nncf_mcq.config.code import refuse_code
 from nncf_mcq.config.output_files import Origin
 from nncf_mcq.job import Job, parse_overrides
@@ -29,6 +29,14 @@ NoCodeOption = Annotated[
         "--no-code", help="Refuse a CONFIG that names Python code; for configurations from others, see SECURITY.md."
     ),
 ]
+ComparedBaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE|none",
+        help="Apply a baseline (see `nncf-mcq baselines`); --set overrides its values. NNCF INT8 is measured beside "
+        "the result in any case, unless this is none.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no table, only errors.")]
 
 
@@ -38,13 +46,13 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     Args:
         config: A JSON file, or the name of a recipe.
         overrides: Each `PATH=VALUE`; they go on from the baseline.
-        baseline: Name of one that ships with the package, or a JSON file.
+        baseline: Name of one that ships with the package, or a JSON file; "none" is none.
         no_code: Whether a configuration that names Python code is refused.
 
     Raises:
         ConfigError: One of them is unknown or wrong.
     """
-    values = {} if baseline is None else find_baseline(baseline).values
+    values = {} if baseline in (None, NO_BASELINE) else find_baseline(baseline).values
     job = Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
     if no_code:
         refuse_code(job.config)

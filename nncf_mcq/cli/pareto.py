@@ -18,7 +18,7 @@ from nncf_mcq.cli.arguments import (
     origin_of,
     read_job,
 )
-from nncf_mcq.cli.search import JOURNAL_FILE, show_result
+from nncf_mcq.cli.search import JOURNAL_FILE, save_result, show_result
 from nncf_mcq.config.output_files import PARETO_FILE
 from nncf_mcq.config.sizes import SIZES, parse_size
 from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
@@ -81,6 +81,6 @@ def pareto(
             for line in front_lines(front.report, files) if front.is_new else [f"front: {file}, found before"]:
                 console.print(line, soft_wrap=True, highlight=False, markup=False)
         if result is not None:
-            show_result(result, output, quiet=quiet, as_json=as_json)
+            show_result(result, output, save_result(result, output), quiet=quiet, as_json=as_json)
         elif as_json:
             print(json.dumps(front.report.to_dict(), indent=2))

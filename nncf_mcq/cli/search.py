@@ -11,6 +11,7 @@ import typer
 from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import (
     BaselineOption,
+    ComparedBaselineOption,
     ConfigArgument,
     NoCodeOption,
     OverrideOption,
@@ -19,11 +20,15 @@ from nncf_mcq.cli.arguments import (
     read_job,
 )
 from nncf_mcq.cli.deployment import show_deployment
+from nncf_mcq.config.catalog import NO_BASELINE
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
+from nncf_mcq.job import Job, JobInputs
+from nncf_mcq.model import int8
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
+from nncf_mcq.utils.messages import last_line
 from nncf_mcq.utils.output_folder import output_folder
 from nncf_mcq.worker import work
 
@@ -43,7 +48,7 @@ def quantize(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the IR and the files about it.")],
     overrides: OverrideOption = None,
-    baseline: BaselineOption = None,
+    baseline: ComparedBaselineOption = None,
     study_storage: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +71,8 @@ def quantize(
     """Quantize the model of CONFIG and write model.xml, model.bin, policy.json, config.json and result.json.
 
     A search stores its scores in OUTPUT/study.journal, or in --study-storage, a tuning what it has learned in
-    OUTPUT/tuning.pt. Progress goes to standard error.
+    OUTPUT/tuning.pt. Progress goes to standard error. When the result is saved, NNCF INT8 (nncf.quantize) is made from
+    the same model and images and measured, for comparison; --baseline none leaves that out.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
     if deploy:
@@ -79,6 +85,7 @@ def quantize(
     with output_folder(output):
         try:
             with ConsoleProgress(quiet=quiet) as progress:
+                inputs = job.inputs(progress)
                 result = job.run(
                     progress,
                     study_storage=storage,
@@ -86,19 +93,49 @@ def quantize(
                     resume=resume,
                     tuning_checkpoint=output / TUNING_FILE,
                     origin=origin_of(config),
+                    inputs=inputs,
                 )
         except (KeyboardInterrupt, OSError):
             # A full disk ends a search too.
             if job.initializer().searches and ("://" in storage or Path(storage).exists()):
                 errors.print("the scores so far are stored: repeat the command with --resume to continue")
             raise
-        show_result(result, output, quiet=quiet, as_json=as_json)
+        xml = save_result(result, output)
+        if baseline != NO_BASELINE and _is_comparable(result):
+            result = compared(job, result, inputs, output, quiet=quiet)
+        show_result(result, output, xml, quiet=quiet, as_json=as_json)
         if deploy:
             from nncf_mcq.deployment import deploy as write_deployment
 
             written = write_deployment(output)
             if not (quiet or as_json):
                 show_deployment(written, output / DEPLOYMENT_FOLDER)
+
+
+def _is_comparable(result: QuantizationResult) -> bool:
+    """Whether it was measured, and is not NNCF INT8 itself."""
+    is_int8 = result.config.compression.algorithm == int8.ALGORITHM
+    return not is_int8 and result.search.ended_by is None and bool(result.metrics["quantized"])
+
+
+def compared(
+    job: Job, result: QuantizationResult, inputs: JobInputs, output: Path, *, quiet: bool
+) -> QuantizationResult:
+    """The saved result with NNCF INT8 beside it; the result alone, and a word, where that cannot be measured."""
+    try:
+        with ConsoleProgress(quiet=quiet) as progress:
+            compared = job.compare_with_nncf_int8(result, inputs, progress)
+        with uninterrupted():
+            compared.save_document(output)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    except Exception as error:
+        # The result is there, and whatever NNCF makes of this model must not cost it.
+        reason = last_line(error)
+    else:
+        return compared
+    errors.print(f"note: NNCF INT8 is not measured beside the result: {reason}", markup=False, soft_wrap=True)
+    return result
 
 
 @application.command()
@@ -128,8 +165,16 @@ def worker(
         raise typer.Exit(INTERRUPTED)
 
 
-def show_result(result: QuantizationResult, output: Path, *, quiet: bool, as_json: bool) -> None:
-    """Writes a result and prints it as the options say."""
+def save_result(result: QuantizationResult, output: Path) -> Path:
+    """Writes a result.
+
+    Args:
+        result: The result.
+        output: The folder.
+
+    Returns:
+        The path of the model.
+    """
     saved = False
     try:
         # An IR is short work, and half of one is none.
@@ -140,6 +185,11 @@ def show_result(result: QuantizationResult, output: Path, *, quiet: bool, as_jso
         if saved:
             errors.print(f"the model is saved and verified: {xml}", markup=False)
         raise
+    return xml
+
+
+def show_result(result: QuantizationResult, output: Path, xml: Path, *, quiet: bool, as_json: bool) -> None:
+    """Prints a saved result as the options say."""
     if as_json:
         print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
     elif not quiet:

@@ -45,6 +45,10 @@ def find_config(reference: str) -> Path:
     raise ConfigError("CONFIG", reference, f"a JSON file, or a recipe: {', '.join(recipe_names()) or 'none installed'}")
 
 
+NO_BASELINE = "none"
+"""Stands for no method at all, not even one to compare with."""
+
+
 class Baseline(Parameters):
     """A published or naive method, as values that replace some of a configuration's.
 

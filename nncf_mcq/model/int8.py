@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 
 import nncf
@@ -19,6 +21,9 @@ from nncf_mcq.utils.progress import Stages
 
 ALGORITHM = "quantization"
 """Its name in the JSON, as in NNCF 2."""
+
+METRICS_KEY = "nncf_int8"
+"""Its key among the metrics of a result that it is compared with."""
 
 
 def quantize_int8(
@@ -45,7 +50,8 @@ def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]
     """The model alone, as in `quantize_int8`, whose layers have been looked at before."""
     samples, shapes = as_samples(images), input_shapes(model)
     tensors = [samples.tensors(index, shapes) for index in range(len(samples))]
-    with quiet_nncf():
+    # Its bars go to standard output, where a result may be printed as JSON.
+    with quiet_nncf(), contextlib.redirect_stdout(io.StringIO()):
         quantized: ov.Model = nncf.quantize(
             model.clone(),
             nncf.Dataset([inputs[0] if len(inputs) == 1 else tuple(inputs) for inputs in tensors]),

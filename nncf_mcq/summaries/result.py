@@ -13,9 +13,11 @@ from rich.table import Table
 from nncf_mcq.config.device import PLAIN_DEVICES
 from nncf_mcq.config.goal import DROP
 from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
+from nncf_mcq.config.quality_report import QualityReport, WorstImage
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
-from nncf_mcq.metrics.names import SHARES, metric_name
-from nncf_mcq.policy import FLOAT32_BITS
+from nncf_mcq.metrics.names import SHARES, TO_FLOAT, is_to_float, metric_name
+from nncf_mcq.model.int8 import METRICS_KEY as _INT8
+from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
@@ -25,34 +27,41 @@ _LISTED = 5
 
 
 def result_table(result: QuantizationResult) -> Table:
-    """Metrics and sizes of the float model and of the saved one.
+    """Metrics and sizes of the float model, of NNCF INT8 where it was measured, and of the saved model.
 
     Args:
         result: After `save`.
     """
-    float_model, quantized = result.metrics["float"], result.metrics["quantized"]
+    columns = {"float": "float", _INT8: "NNCF INT8", "quantized": "quantized"}
+    if not result.metrics.get(_INT8):
+        del columns[_INT8]
+    models = [result.metrics[kind] for kind in columns]
+    quantized, others = models[-1], models[:-1]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
-    for heading in ("float", "quantized"):
+    for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for name in dict.fromkeys([*float_model, *quantized]):
+    for name in dict.fromkeys(name for found in (models[0], quantized, *others) for name in found):
         if name not in _APART:
-            values = [_metric(name, values.get(name)) for values in (float_model, quantized)]
+            values = [_metric(name, found.get(name)) for found in models]
             table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
     # Where there was no room for the float model, its size is not known.
-    ratio = float_model.get("bin_bytes", 0) / quantized["bin_bytes"]
-    table.add_row("weights, .bin", *_sizes(result, "bin_bytes"), f"{ratio:.1f} times smaller" if ratio else "")
-    table.add_row("graph, .xml", *_sizes(result, "xml_bytes"), "")
-    table.add_row("bits per weight", str(FLOAT32_BITS), f"{quantized['average_weight_bits']:.2f}", _widths(result))
+    smaller = [_smaller(found, quantized) for found in others]
+    remark = f"{' and '.join(filter(None, smaller))} times smaller" if any(smaller) else ""
+    table.add_row("weights, .bin", *_sizes(models, "bin_bytes"), remark)
+    table.add_row("graph, .xml", *_sizes(models, "xml_bytes"), "")
+    bits = [str(FLOAT32_BITS), *[str(INT8_BITS)] * (len(others) - 1), f"{quantized['average_weight_bits']:.2f}"]
+    table.add_row("bits per weight", *bits, _widths(result))
     # An embedding is looked up, not computed.
     layers = [layer for layer in result.layers if layer.kind != "embedding"]
     integer = sum(layer.is_integer for layer in layers)
+    empty = [""] * len(others)
     device = result.config.target_device
     if device in PLAIN_DEVICES:
-        table.add_row("written for", "", device, "outputs verified on the CPU only")
+        table.add_row("written for", *empty, device, "outputs verified on the CPU only")
     else:
-        table.add_row("layers on int8 kernels", "", f"{integer} of {len(layers)}", "verified in the saved file")
+        table.add_row("layers on int8 kernels", *empty, f"{integer} of {len(layers)}", "verified in the saved file")
     return table
 
 
@@ -65,6 +74,7 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     """
     yield from _float_lines(result)
     yield from _layer_lines(result.layers)
+    yield from _quality_lines(result.quality)
     search = result.search
     if search.dataset.remark:
         yield f"note: {search.dataset.remark}"
@@ -101,6 +111,33 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
         yield "the search was interrupted: repeat the command with --resume to continue"
     yield f"IR: {output / MODEL_FILE}"
     yield f"next: openvino-eval report {output}"
+
+
+def _quality_lines(quality: QualityReport | None) -> Iterator[str]:
+    """How close each output comes to the float model's, and what it was taken for."""
+    if quality is None or not quality.count:
+        return
+    images = f"{quality.count} {quality.images} image{'s' if quality.count > 1 else ''}"
+    seen = "" if quality.images == "test" else ", which the quantization has seen: of others it may be lower"
+    yield f"quality: closeness to the float model on {images}{seen}"
+    for output in quality.outputs[:_LISTED]:
+        shown = [f"{metric_name(name)} {_metric(name, value)}" for name, value in output.metrics.items()]
+        # The table has those of a single one.
+        known = [] if len(quality.outputs) == 1 else shown or ["nothing to compare"]
+        name = f"output {output.name}" if output.name.isdigit() else output.name
+        kind = output.description or output.kind.replace("_", " ")
+        taken = "not recognized" if output.kind == "values" else f"taken for {kind}"
+        yield f"  {name}, {taken}: {'; '.join([*known, *_worst_image(output.worst)])}".removesuffix(": ")
+    if len(quality.outputs) > _LISTED:
+        yield f"  and {len(quality.outputs) - _LISTED} more, see {RESULT_FILE}"
+    yield from (f"  note: {note}" for note in quality.notes)
+
+
+def _worst_image(worst: WorstImage | None) -> Iterator[str]:
+    if worst is None:
+        return
+    image = f"image {worst.index}" if worst.name is None else worst.name
+    yield f"worst {image}, {metric_name(worst.metric)} {_metric(worst.metric, worst.value)}"
 
 
 def _tuning_lines(tuning: TuningReport) -> Iterator[str]:
@@ -193,15 +230,21 @@ def _metric(name: str, value: float | None) -> str:
 
 
 def _difference(name: str, result: QuantizationResult) -> str:
+    if is_to_float(name):
+        return TO_FLOAT[name.partition(" ")[0]]
     before, after = (result.metrics[kind].get(name) for kind in ("float", "quantized"))
     if before is None or after is None or name not in SHARES:
-        return "same prediction as float" if name == "agreement" else ""
+        return ""
     return f"{100 * (after - before):+.2f} points"
 
 
-def _sizes(result: QuantizationResult, name: str) -> list[str]:
-    sizes = [result.metrics[kind].get(name) for kind in ("float", "quantized")]
-    return ["" if size is None else f"{size / 1000:,.1f} kB" for size in sizes]
+def _smaller(other: Mapping[str, float], quantized: Mapping[str, float]) -> str:
+    ratio = other.get("bin_bytes", 0) / quantized["bin_bytes"]
+    return f"{ratio:.1f}" if ratio else ""
+
+
+def _sizes(models: Sequence[Mapping[str, float]], name: str) -> list[str]:
+    return ["" if name not in found else f"{found[name] / 1000:,.1f} kB" for found in models]
 
 
 def _widths(result: QuantizationResult) -> str:

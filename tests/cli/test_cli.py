@@ -23,6 +23,9 @@ SMALL = [
     "--set",
     "dataset.full_root=null",
 ]
+ALONE = ["--baseline", "none"]
+"""Without NNCF INT8 beside the result, which takes seconds."""
+
 UNIFORM = ["--set", 'compression.initializer.precision={"type": "uniform", "bits": 4}']
 
 
@@ -46,9 +49,8 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
     rough = ["--set", "compression.correction.rounding=nearest", "--set", "compression.initializer.range=max"]
-    done = run(
-        "quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, "--json", "--quiet", "--deploy"
-    )
+    alone = [*ALONE, "--json", "--quiet", "--deploy"]
+    done = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, *alone)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "deployment" / "config.json").is_file()
     printed = json.loads(done.stdout)
@@ -62,6 +64,13 @@ def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
     result = json.loads((quantized / "result.json").read_text())
     assert result["metrics"]["float"]["top1"] > 0.8
     assert result["metrics"]["quantized"]["top1"] > 0.7
+    int8 = result["metrics"]["nncf_int8"]
+    assert int8["top1"] > 0.8
+    assert int8["agreement"] > 0.9
+    assert int8["bin_bytes"] > result["metrics"]["quantized"]["bin_bytes"]
+    assert result["quality"]["count"] == 64
+    (output,) = result["quality"]["outputs"]
+    assert (output["kind"], output["metrics"]["kl"]) == ("classes", result["metrics"]["quantized"]["kl"])
     assert {layer["bits"] for layer in result["layers"]} == {4}
     assert result["origin"]["config"] == "fashion_mnist"
     assert result["origin"]["command"].startswith("nncf-mcq quantize fashion_mnist --output ")
@@ -140,7 +149,7 @@ def test_the_smallest_model_for_a_goal_and_what_it_promises(tmp_path: Path) -> N
     small = ["compression.weights.bits=[3, 8]", "dataset.split.search=128"]
     overrides = [f"compression.initializer.precision={json.dumps(goal)}", *rough, *small]
     options = [part for override in overrides for part in ("--set", override)]
-    done = run("quantize", "fashion_mnist", "--output", str(tmp_path), *SMALL, *options)
+    done = run("quantize", "fashion_mnist", "--output", str(tmp_path), *SMALL, *options, *ALONE)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "result.json").read_text())["search"]["goal"]
     assert found["quantity"] == "top1_drop"
