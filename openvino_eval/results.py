@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from nncf_mcq.config import RESULT_FILE, RunResult
-from nncf_mcq.metrics import METRIC_NAMES, SHARES, metric_heading
+from nncf_mcq.metrics import METRIC_NAMES, SHARES, TO_FLOAT, metric_heading
 from nncf_mcq.utils import write_text_atomically
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow, find_comparison
 from openvino_eval.documents import read
@@ -19,7 +19,7 @@ from openvino_eval.errors import EvaluationError
 from openvino_eval.formats import MISSING, format_bytes
 from openvino_eval.run_result import load_run
 
-ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name != "agreement")
+ACCURACY_METRICS = tuple(name for name in METRIC_NAMES if name in SHARES and name not in TO_FLOAT)
 """Of accuracy, in the order of preference."""
 
 _LEGEND = (

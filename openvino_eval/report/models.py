@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from nncf_mcq.metrics import SHARES
-from openvino_eval.compare import FLOAT_ROW, Comparison, ComparisonRow
+from nncf_mcq.config import QualityReport
+from nncf_mcq.metrics import LOWER_IS_BETTER, SHARES, TO_FLOAT, is_to_float
+from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow
 from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
 from openvino_eval.run_result import Run
 
-_NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes", "kl", "agreement")
+_NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes")
+_OF_ITSELF: Final = {**dict.fromkeys(SHARES & TO_FLOAT.keys(), 1.0), "cosine_to_float": 1.0, "nme_to_float": 0.0}
+"""Distance of the float model from itself."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class ModelRow:
         quartiles: Of that ratio over the rounds.
         integer_layers: Layers on integer kernels.
         compute_layers: Of how many.
+        quality: Closeness of a run's outputs to the float model's.
     """
 
     name: str
@@ -47,6 +51,15 @@ class ModelRow:
     quartiles: tuple[float, float] | None = None
     integer_layers: int | None = None
     compute_layers: int | None = None
+    quality: QualityReport | None = None
+
+    @property
+    def images(self) -> str:
+        """The images that a run was measured on, in words; nothing where that is not known."""
+        if self.quality is None or not self.quality.count:
+            return ""
+        seen = ", which the quantization has seen" if self.quality.images == "calibration" else ""
+        return f"on {self.quality.count} {self.quality.images} images{seen}"
 
     def show(self, metric: str) -> str:
         """A metric as text."""
@@ -114,6 +127,9 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
     for title, run in runs.items():
         if title not in matched:
             rows.append(_of_run(title, run))
+        int8 = _int8_of(run)
+        if int8 is not None:
+            rows = _with_int8(rows, int8)
         reference = _float_of(run)
         if reference is None:
             continue
@@ -124,9 +140,11 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
             floats = [_merged(reference, floats[0])]
             rows = [floats[0] if row.name == FLOAT_ROW else row for row in rows]
     names = list(dict.fromkeys(name for row in rows for name, value in row.metrics.items() if value is not None))
-    accuracy = next((name for name in names if name not in _NO_ACCURACY), "agreement" if "agreement" in names else None)
-    if accuracy == "agreement" and rows[0].name == FLOAT_ROW:
-        rows[0] = dataclasses.replace(rows[0], metrics={**rows[0].metrics, "agreement": 1.0})
+    labelled = [name for name in names if name not in _NO_ACCURACY and not is_to_float(name)]
+    # The divergence alone tells a reader little.
+    accuracy = next(iter([*labelled, *(name for name in TO_FLOAT if name in names and name != "kl")]), None)
+    if accuracy in _OF_ITSELF and rows[0].name == FLOAT_ROW:
+        rows[0] = dataclasses.replace(rows[0], metrics={**rows[0].metrics, accuracy: _OF_ITSELF[accuracy]})
     return Overview(rows, names, accuracy)
 
 
@@ -141,9 +159,9 @@ def pareto_front(rows: Sequence[ModelRow], metric: str) -> list[ModelRow]:
 
     Args:
         rows: All with a size and the metric.
-        metric: Higher is better, except for `kl`.
+        metric: Higher is better, except for those of `LOWER_IS_BETTER`.
     """
-    sign = -1.0 if metric == "kl" else 1.0
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
 
     def value(row: ModelRow) -> float:
         return sign * float(row.metrics[metric] or 0.0)
@@ -173,7 +191,7 @@ def sentence(row: ModelRow, models: Overview) -> str:
     metric = models.accuracy
     if metric is not None and row.metrics.get(metric) is not None:
         text = f"{metric_label(metric)} {row.show(metric)}"
-        if reference is not None and metric != "agreement" and reference.metrics.get(metric) is not None:
+        if reference is not None and not is_to_float(metric) and reference.metrics.get(metric) is not None:
             text += f" ({reference.show(metric)} in floating point)"
         parts.append(text)
     return ", ".join(parts)
@@ -196,12 +214,17 @@ def _measured(row: ComparisonRow) -> ModelRow:
 
 def _of_run(title: str, run: Run) -> ModelRow:
     found = _numbers(run.result.metrics.quantized)
+    quality = run.result.quality
+    if quality is not None and quality.images == "calibration" and quality.outputs:
+        # There is nothing else to tell of its quality; a label says what it is.
+        found = {**quality.outputs[0].metrics, **found}
     layers = run.result.layers
     is_verified = any(layer.runtime_precision for layer in layers)
     latency = run.result.search.latency
     return ModelRow(
         name=title,
         is_run=True,
+        quality=quality,
         int8_ratio=None if latency is None else latency.ratio_to_int8.get("measured"),
         metrics={name: value for name, value in found.items() if name not in ("average_weight_bits", "bops")
                  and not name.endswith("_bytes")},
@@ -223,6 +246,28 @@ def _float_of(run: Run) -> ModelRow | None:
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
     )
+
+
+def _int8_of(run: Run) -> ModelRow | None:
+    found = _numbers(run.result.metrics.nncf_int8)
+    if not found:
+        return None
+    return ModelRow(
+        name=INT8_ROW,
+        metrics={name: value for name, value in found.items() if not name.endswith("_bytes")},
+        bin_bytes=_whole(found.get("bin_bytes")),
+        xml_bytes=_whole(found.get("xml_bytes")),
+    )
+
+
+def _with_int8(rows: Sequence[ModelRow], int8: ModelRow) -> list[ModelRow]:
+    """The rows with NNCF's 8-bit model of a run, once; what a comparison has measured of the same goes before."""
+    for number, row in enumerate(rows):
+        if not row.is_run and "int8" in row.name.lower():
+            is_same = row.bin_bytes in (None, int8.bin_bytes)
+            merged = dataclasses.replace(_merged(int8, row), name=row.name) if is_same else row
+            return [*rows[:number], merged, *rows[number + 1 :]]
+    return [*rows, int8]
 
 
 def _merged(first: ModelRow, second: ModelRow) -> ModelRow:

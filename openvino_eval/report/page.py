@@ -11,7 +11,8 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from nncf_mcq.config import FloatWeight, LayerResult
+from nncf_mcq.config import FloatWeight, LayerResult, QualityReport
+from nncf_mcq.metrics import SHARES, TO_FLOAT, is_to_float, metric_name
 from nncf_mcq.utils import DARK, LIGHT, page_environment, write_text_atomically
 from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
@@ -98,6 +99,8 @@ def render_report(
         label=format_label,
         json=format_json,
         bits=bits_text,
+        is_to_float=is_to_float,
+        says=lambda name: TO_FLOAT[name.partition(" ")[0]],
     )
     environment.globals.update(missing=MISSING, metric_label=metric_label, thumbnail_size=(WIDTH, HEIGHT))
     runs = runs or {}
@@ -168,6 +171,7 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, obje
         "details": {
             heading: lines
             for heading, lines in (
+                (f"Closeness to the float model {row.images}", list(_quality(result.quality))),
                 ("Weights in floating point", list(_float_weights(result.float_weights))),
                 ("Search", list(flatten(result.search.to_dict()))),
                 ("Timing", list(flatten(result.timing.to_dict()))),
@@ -184,6 +188,23 @@ def _float_weights(weights: Sequence[FloatWeight]) -> Iterator[tuple[str, str]]:
     for item in weights:
         size = f"{format_percent(item.share)} of the weights, {item.bits} bits each"
         yield item.name, f"{item.kind.replace('_', ' ')}, {size}: {item.reason}"
+
+
+def _quality(quality: QualityReport | None) -> Iterator[tuple[str, str]]:
+    """Name of each output, and what there is to say of it."""
+    for output in () if quality is None else quality.outputs:
+        parts = [f"{metric_name(name)} {_shown(name, value)}" for name, value in output.metrics.items()]
+        worst = output.worst
+        if worst is not None:
+            image = f"image {worst.index}" if worst.name is None else worst.name
+            parts.append(f"worst {image}, {metric_name(worst.metric)} {_shown(worst.metric, worst.value)}")
+        yield f"{output.name}: {output.description or output.kind.replace('_', ' ')}", "; ".join(parts)
+    for note in () if quality is None else quality.notes:
+        yield "Note", note
+
+
+def _shown(metric: str, value: float) -> str:
+    return format_percent(value) if metric in SHARES else format_number(value)
 
 
 def _single_rule(layers: tuple[LayerResult, ...]) -> str:

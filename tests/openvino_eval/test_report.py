@@ -325,3 +325,48 @@ def test_a_folder_without_a_usable_result_is_named(tmp_path: Path, content: str 
 def test_a_folder_with_nothing_to_report_is_named(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="nothing to report, it has neither"):
         read_sources({"empty": tmp_path})
+
+
+QUALITY: dict[str, Any] = {
+    "images": "test",
+    "count": 12,
+    "outputs": [
+        {
+            "name": "found<i>", "kind": "boxes", "description": "boxes with 5 classes",
+            "metrics": {"box_map50": 0.97, "sqnr_db": 51.6},
+            "worst": {"index": 3, "name": "val/cat.jpg", "metric": "box_agreement", "value": 0.9},
+        }
+    ],
+}  # fmt: skip
+
+
+def detector_run(**changes: Any) -> Run:
+    quantized = {"bin_bytes": 1_900_000, "average_weight_bits": 3.98, "box_map50": 0.97, "sqnr_db": 51.6}
+    metrics = {
+        "float": {"bin_bytes": 13_987_000},
+        "quantized": quantized,
+        "nncf_int8": {"bin_bytes": 4_860_000, "xml_bytes": 1000, "box_map50": 0.98, "sqnr_db": 53.0},
+    }
+    return run_of(**{"metrics": metrics, "quality": QUALITY, **changes})
+
+
+def test_every_model_has_a_quality_and_nncf_int8_beside_it() -> None:
+    models = overview({"detector": detector_run()}, None)
+    assert models.accuracy == "box_map50"
+    assert [row.name for row in models.rows] == ["FP32", "detector", "NNCF INT8"]
+    assert models.rows[0].metrics["box_map50"] == 1.0
+    assert models.int8_row is models.rows[2]
+    text = render_report(runs={"detector": detector_run()})
+    for shown in ("97.0 %", "on 12 test images; NNCF INT8 98.0 %", "2.6× smaller than INT8", "worst val/cat.jpg"):
+        assert shown in text, shown
+    assert "found&lt;i&gt;: boxes with 5 classes" in text
+    assert "which neither calibration nor search used" in text
+
+
+def test_a_quality_of_calibration_images_is_called_so() -> None:
+    metrics = {"float": {"bin_bytes": 9}, "quantized": {"bin_bytes": 3}}
+    quality = QUALITY | {"images": "calibration"}
+    text = render_report(runs={"detector": detector_run(metrics=metrics, quality=quality)})
+    assert "on 12 calibration images, which the quantization has seen" in text
+    assert "which neither calibration nor search used" not in text
+    assert "97.0 %" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from nncf_mcq.metrics import SHARES
 from openvino_eval.formats import format_bytes, format_label
 from openvino_eval.report.figures.base import Figure, Trace
 from openvino_eval.report.models import ModelRow, metric_label, pareto_front
@@ -17,7 +18,7 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
         return None
     front = pareto_front(known, metric)
     label = metric_label(metric)
-    percent = metric not in ("kl",)
+    percent = metric in SHARES
     traces: list[Trace] = [
         {
             "type": "scatter",
