@@ -10,10 +10,10 @@ import openvino as ov
 from rich.table import Column, Table
 
 from nncf_mcq import Job
-from nncf_mcq.metrics import is_classifier, metric_heading, metric_value
-from openvino_eval.accuracy import check_metrics, compare_outputs, predict, score
+from nncf_mcq.metrics import is_classifier, metric_heading, metric_value, output_closeness
+from openvino_eval.accuracy import Outputs, check_metrics, compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision
+from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_model
 from openvino_eval.samples import Samples, load_samples
 
 FLOAT_MODEL = "float model"
@@ -79,7 +79,7 @@ class AccuracyReport:
 
     Attributes:
         rows: Label -> metric -> value; `images_per_second` among them.
-        reference: Label of the model that agreement and KL are to; None where the models are no classifiers.
+        reference: Label of the model that the others are compared with; None where there is only one.
         samples: How many.
         source: Where they come from.
         settings: Threads and batch.
@@ -133,15 +133,26 @@ def measure_accuracy(
         progress=progress,
     )
     against = found.outputs[reference]
-    compares = len(models) > 1 and is_classifier(against)
+    compares = len(models) > 1
+    source = models[reference][0]
+    graph = read_model(source) if isinstance(source, Path) else source
     rows = {}
     for name, outputs in found.outputs.items():
         rows[name] = score(outputs, found.targets, task.metrics)
-        if compares:
+        if compares and is_classifier(against):
             rows[name] |= compare_outputs(outputs, against)
+        elif compares:
+            rows[name] |= _closeness(name, graph, outputs, against)
         rows[name]["images_per_second"] = found.images_per_second[name]
     settings = {"threads": threads, "batch_size": batch_size}
     return AccuracyReport(rows, reference if compares else None, len(task.samples), task.source, settings)
+
+
+def _closeness(name: str, model: ov.Model, outputs: Outputs, reference: Outputs) -> dict[str, float]:
+    try:
+        return output_closeness(model, outputs, reference)
+    except ValueError as error:
+        raise EvaluationError(f"{name}: outputs cannot be compared: {error}") from error
 
 
 def accuracy_table(report: AccuracyReport) -> Table:
@@ -164,7 +175,9 @@ def caption(report: AccuracyReport) -> str:
     Args:
         report: What was measured.
     """
-    against = f"; top-1 agreement with and KL from {report.reference}" if report.reference is not None else ""
+    is_classified = any("kl" in row for row in report.rows.values())
+    distance = "top-1 agreement with and KL from" if is_classified else "closeness to"
+    against = f"; {distance} {report.reference}" if report.reference is not None else ""
     return f"{report.samples} samples, {report.source}{against}; images/s without decoding"
 
 
