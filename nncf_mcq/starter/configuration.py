@@ -15,9 +15,18 @@ from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.metrics.average_precision import EXTRA
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
+from nncf_mcq.starter.outputs import (
+    boxes_section,
+    distribution_layers,
+    has_boxes,
+    letterboxed,
+    output_notes,
+    recognize_on,
+)
 from nncf_mcq.starter.preprocessing import (
     COLOURS,
     ImageInput,
@@ -94,7 +103,13 @@ def make_initial_config(
         notes.append("weights: those that the callable makes; --pretrained or --checkpoint FILE for trained ones")
     images = find_dataset(data, _classes(found.model))
     section, metric, more = _dataset(data, found, images, documented)
-    notes += [*images.notes, *more]
+    notes += [*([] if section["type"] == "coco" else images.notes), *more]
+    ignored = [layer.name for layer in distribution_layers(layers)]
+    if ignored:
+        notes.append(
+            f"ignored_scopes: {', '.join(ignored)}, which makes distances of distributions (DFL): it stays in floating "
+            "point, as the tools of the YOLO family leave it"
+        )
     notes.append(
         f"budget: {AVERAGE_BITS} bits per weight on average, a default (nncf-mcq layers shows what can be reached)"
     )
@@ -110,21 +125,21 @@ def make_initial_config(
         config["metric"] = metric
     initializer: dict[str, Any] = {}
     count = _calibration_images(images)
-    if count > CALIBRATION and config["dataset"]["type"] in ("imagenet", "image_folder"):
+    if count > CALIBRATION and config["dataset"]["type"] in ("imagenet", "image_folder", "coco"):
         config["dataset"]["split"] = {"calibration": count}
         initializer["num_init_samples"] = count
         notes.append(
             f"split: {count} of {images.count} images for calibration: with more, bits hold better on new images"
         )
     initializer["precision"] = {"type": "ilp", "budget": {"weight_size": {"average_bits": AVERAGE_BITS}}}
-    config["compression"] = {"initializer": initializer}
+    config["compression"] = {"initializer": initializer, **({"ignored_scopes": ignored} if ignored else {})}
     load_config(config)
     return InitialConfig(_to_text(config), notes)
 
 
 def _dataset(
     data: Path, found: ModelInput, images: FoundImages, documented: RecognizedPreprocessing | None
-) -> tuple[dict[str, Any], str | None, list[str]]:
+) -> tuple[dict[str, Any], str | list[str] | None, list[str]]:
     """The section `dataset`, the metric, and what was assumed."""
     image_input = found.images
     if images.kind == "fashion_mnist":
@@ -151,12 +166,22 @@ def _dataset(
     preprocessing = documented if fits else from_graph(found.given, image_input)
     if preprocessing is None and images.kind == "imagenet":
         preprocessing = by_accuracy(found.model, image_input, images.classes, load)
+    is_guess = preprocessing is None
     preprocessing = preprocessing or default(image_input)
-    if image_input.height != image_input.width:
+    recognized = recognize_on(found.model, load(preprocessing.values))
+    seen = list(output_notes(recognized, has_labels=images.kind == "imagenet"))
+    if recognized.detector is not None:
+        preprocessing = letterboxed(preprocessing, image_input, is_guess=is_guess)
+        boxes = boxes_section(preprocessing, image_input) if has_boxes(data) else None
+        if boxes is not None and recognized.detector.outputs[0] == 0:
+            note = f"labels: boxes of {images.count} images in YOLO's layout; mAP needs pip install {EXTRA}"
+            labelled = {**section, "type": "coco", "preprocessing": boxes}
+            return labelled, ["map50", "map"], [*notes, note, preprocessing.note, *seen]
+    elif image_input.height != image_input.width:
         size = [image_input.height, image_input.width]
         notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} instead of resize pads them')
     section["preprocessing"] = dict(preprocessing.values)
-    return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note]
+    return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note, *seen]
 
 
 def _calibration_images(images: FoundImages) -> int:

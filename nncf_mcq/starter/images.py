@@ -72,4 +72,4 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
 
 
 def _unlabelled(count: int, reason: str) -> str:
-    return f"no labels ({reason}): {count} images; top-1 agreement with the float model is measured, not accuracy"
+    return f"no labels ({reason}): {count} images; closeness to the float model is measured, not accuracy"

@@ -96,7 +96,10 @@ def _converted(loaded: FloatModel, shape: list[int]) -> ov.Model:
     try:
         return to_openvino(loaded, shape)
     except (ConfigError, ConversionError) as error:
-        allowed = f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE} ({error})"
+        allowed = (
+            f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE}; many networks need "
+            f"sides that are multiples of 32 ({error})"
+        )
         raise ConfigError("--shape", shape, allowed) from error
 
 

@@ -1,0 +1,129 @@
+"""Recognizes what a model is by its outputs, and what follows from that for a first configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import openvino as ov
+
+from nncf_mcq.config.quality_report import OutputKind
+from nncf_mcq.data.splits import ImageDataset
+from nncf_mcq.metrics.quality import RecognizedOutputs, recognize_outputs
+from nncf_mcq.model.inference import compile_model
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.starter.preprocessing import COLOURS, UNIT, ImageInput, RecognizedPreprocessing
+
+LOOKED_AT: Final = 4
+"""Images that the float model runs on."""
+
+PADDING: Final = 0.447
+"""Grey that the detectors of Ultralytics pad images with: 114 of 255."""
+
+_FEWEST_BINS: Final = 8
+_IN_WORDS: Final[Mapping[OutputKind, str]] = {
+    "classes": "classes",
+    "segmentation": "classes of each pixel, a segmentation",
+    "mask": "a probability for each pixel, a mask",
+    "heat_maps": "heat maps of points",
+    "landmarks": "coordinates of points",
+    "embedding": "an embedding",
+    "sequence": "classes of each step, as of text recognition",
+    "labels": "whole numbers",
+    "values": "not recognized",
+}
+
+
+def recognize_on(model: ov.Model, images: ImageDataset) -> RecognizedOutputs:
+    """Runs a model on a few images.
+
+    Args:
+        model: The float model, of one input.
+        images: Its inputs, without the batch.
+    """
+    compiled = compile_model(model, 1)
+    found = []
+    for index in range(min(len(images), LOOKED_AT)):
+        outputs = compiled(images[index][0][None])
+        found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
+    return recognize_outputs(model, found)
+
+
+def output_notes(recognized: RecognizedOutputs, *, has_labels: bool) -> Iterator[str]:
+    """What the outputs were taken for, a line each.
+
+    Args:
+        recognized: By `recognize_on`.
+        has_labels: Whether the labels fit the outputs, which then are classes for certain.
+    """
+    if recognized.detector is not None:
+        yield f"output {recognized.boxes_name}: {recognized.detector.family}; boxes are compared after a suppression"
+    for number, output in recognized.kinds.items():
+        name = recognized.outputs[number].name
+        line = f"output {name}: {_IN_WORDS[output.kind]}"
+        if output.kind == "values":
+            line += f', compared by its signal-to-noise ratio; "outputs": {{"{name}": KIND}} says what it is'
+        elif output.kind == "classes" and not has_labels:
+            line += f'; if it is none: "outputs": {{"{name}": "embedding"}} or "landmarks" says what it is'
+        yield line
+
+
+def distribution_layers(layers: QuantizableModel) -> list[QuantizableLayer]:
+    """The convolutions that turn distributions over distances into distances: their weights are 0, 1, 2 and so on.
+
+    Detectors from YOLOv8 on have one, and tools that quantize them leave it in floating point.
+
+    Args:
+        layers: Of the model.
+
+    Source: Li et al., "Generalized Focal Loss", NeurIPS 2020: the distribution focal loss (DFL).
+    """
+    operations = operations_by_name(layers.model)
+    found = []
+    for layer in layers.layers:
+        if layer.output_channels != 1 or layer.weights < _FEWEST_BINS:
+            continue
+        weights = constant_value(operations[layer.name], layer.weight_port)
+        if (weights.reshape(-1) == np.arange(layer.weights)).all():
+            found.append(layer)
+    return found
+
+
+def has_boxes(folder: Path) -> bool:
+    """Whether a folder has images and labels in YOLO's layout."""
+    labels = folder / "labels"
+    return (folder / "images").is_dir() and labels.is_dir() and next(labels.rglob("*.txt"), None) is not None
+
+
+def letterboxed(
+    preprocessing: RecognizedPreprocessing, images: ImageInput, *, is_guess: bool
+) -> RecognizedPreprocessing:
+    """Preprocessing of a detector: the whole image, its aspect ratio kept.
+
+    Args:
+        preprocessing: Of any model with this input.
+        images: The input.
+        is_guess: Whether nothing tells the range of the pixels, which then is that of most detectors, 0 to 1.
+    """
+    values = preprocessing.values if not is_guess else images.candidates()[UNIT]
+    kept = {key: values[key] for key in ("scale", "mean", "std")}
+    last = {} if images.layout == "NCHW" else {"layout": images.layout}
+    pixels = f"{UNIT}, a guess that most detectors share" if is_guess else preprocessing.note.split(": ", 1)[-1]
+    return RecognizedPreprocessing(
+        {"letterbox": [images.height, images.width], "fill": PADDING, **kept, **last},
+        f"preprocessing: letterbox, as of a detector; {pixels}",
+    )
+
+
+def boxes_section(preprocessing: RecognizedPreprocessing, images: ImageInput) -> dict[str, Any] | None:
+    """The section `preprocessing` of images with boxes; None where it cannot make the pixels that the model takes."""
+    values = preprocessing.values
+    if values["scale"] != "0-1" or any(values["mean"]) or any(value != 1 for value in values["std"]):
+        return None
+    section: dict[str, Any] = {"size": [images.height, images.width], "fill": PADDING}
+    if images.channels != COLOURS:
+        section["channels"] = images.channels
+    return section if images.layout == "NCHW" else {**section, "layout": images.layout}
