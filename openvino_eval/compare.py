@@ -17,7 +17,7 @@ from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.runtime import DEFAULT_THREADS, Precision
+from openvino_eval.options import DEFAULT_THREADS, Precision
 from openvino_eval.samples import Samples
 from openvino_eval.size import file_bytes
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nncf_mcq.latency import node_times
 from openvino_eval.layers import runtime_layers
-from openvino_eval.runtime import DEFAULT_THREADS, evaluation_errors, read_and_compile
+from openvino_eval.options import DEFAULT_THREADS
+from openvino_eval.runtime import evaluation_errors, read_and_compile
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nncf_mcq.config.catalog import config_name, find_baseline, find_config
-from nncf_mcq.config.code import refuse_code
 from nncf_mcq.config.output_files import Origin
-from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.utils.urls import without_password
+
+if TYPE_CHECKING:
+    from nncf_mcq.job import Job
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
 OverrideOption = Annotated[
@@ -44,6 +45,10 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     Raises:
         ConfigError: One of them is unknown or wrong.
     """
+    # Modules that compute are imported by the commands that use them, here and below: help is to come at once.
+    from nncf_mcq.config.code import refuse_code
+    from nncf_mcq.job import Job, parse_overrides
+
     values = {} if baseline is None else find_baseline(baseline).values
     job = Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
     if no_code:

@@ -10,7 +10,6 @@ import typer
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.files import write_text_atomically
 
 
@@ -34,6 +33,8 @@ def init(
     """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
     if output.exists() and not (force and output.is_file()):
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
+    from nncf_mcq.starter import make_initial_config
+
     starter = make_initial_config(
         model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
     )

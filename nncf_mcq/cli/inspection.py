@@ -11,11 +11,6 @@ import typer
 
 from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, NoCodeOption, OverrideOption, read_job
-from nncf_mcq.model.layers import find_layers
-from nncf_mcq.policy import Policy
-from nncf_mcq.summaries import clipping as clipping_report
-from nncf_mcq.summaries import latency as latency_report
-from nncf_mcq.summaries import layers as layer_listing
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.output_folder import check_folder
 from nncf_mcq.utils.progress import Stages
@@ -30,6 +25,9 @@ def layers(
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
     """List the layers that would be quantized in the model of CONFIG, and the reachable budgets."""
+    from nncf_mcq.model.layers import find_layers
+    from nncf_mcq.summaries import layers as layer_listing
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
@@ -55,6 +53,8 @@ def clipping(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
 ) -> None:
     """Show the clipping rule chosen for each layer of CONFIG at each bit-width, and the error of each rule alone."""
+    from nncf_mcq.summaries import clipping as clipping_report
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     check_folder(output)
     if as_json:
@@ -89,6 +89,9 @@ def latency_table(
 
     Tables are cached in the user's cache directory. No images are needed.
     """
+    from nncf_mcq.policy import Policy
+    from nncf_mcq.summaries import latency as latency_report
+
     job = read_job(config, overrides, no_code=no_code)
     with ConsoleProgress() as progress:
         report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from nncf_mcq.cli.application import application
-from nncf_mcq.config import schema as configuration
 from nncf_mcq.config.catalog import baselines as shipped_baselines
 from nncf_mcq.config.catalog import recipe_names
 
@@ -13,6 +12,8 @@ from nncf_mcq.config.catalog import recipe_names
 @application.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration."""
+    from nncf_mcq.config import schema as configuration
+
     print(json.dumps(configuration.json_schema(), indent=2))
 
 

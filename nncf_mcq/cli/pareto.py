@@ -21,7 +21,6 @@ from nncf_mcq.cli.arguments import (
 from nncf_mcq.cli.search import JOURNAL_FILE, show_result
 from nncf_mcq.config.output_files import PARETO_FILE
 from nncf_mcq.config.sizes import SIZES, parse_size
-from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
@@ -53,6 +52,8 @@ def pareto(
 
     Example: nncf-mcq pareto fashion_mnist --output DIR, then the same command with --at 900kB.
     """
+    from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
+
     if at is not None:
         parse_size(at, "--at")
     job = read_job(config, overrides, baseline, no_code=no_code)

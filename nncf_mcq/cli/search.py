@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,12 +20,12 @@ from nncf_mcq.cli.arguments import (
 )
 from nncf_mcq.cli.deployment import show_deployment
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
-from nncf_mcq.result import QuantizationResult
-from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
-from nncf_mcq.worker import work
+
+if TYPE_CHECKING:
+    from nncf_mcq.result import QuantizationResult
 
 StudyNameOption = Annotated[
     str | None, typer.Option(help="Name of the search in the storage; by default searches are numbered.")
@@ -115,6 +115,8 @@ def worker(
     quiet: QuietOption = False,
 ) -> None:
     """Join the search of `quantize CONFIG` that runs in another process or on another machine."""
+    from nncf_mcq.worker import work
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     with ConsoleProgress(quiet=quiet) as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
@@ -130,6 +132,8 @@ def worker(
 
 def show_result(result: QuantizationResult, output: Path, *, quiet: bool, as_json: bool) -> None:
     """Writes a result and prints it as the options say."""
+    from nncf_mcq.summaries.result import result_lines, result_table
+
     saved = False
     try:
         # An IR is short work, and half of one is none.

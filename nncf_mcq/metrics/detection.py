@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torchvision.ops import batched_nms
 
 from nncf_mcq.data.letterbox import Placement
 
@@ -70,6 +68,10 @@ def find_detections(
     centres, halves = finite[rows, :2], finite[rows, 2 : BOX_VALUES - 1] / 2
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)
     found = scores[rows, classes]
+    # Only detectors need PyTorch to be evaluated.
+    import torch
+    from torchvision.ops import batched_nms
+
     kept = batched_nms(
         torch.from_numpy(boxes), torch.from_numpy(found), torch.from_numpy(classes), overlap_threshold
     ).numpy()[:limit]

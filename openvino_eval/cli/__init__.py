@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.utils import silence_cuda_notice
+from nncf_mcq.utils import missing_library, silence_cuda_notice
 from openvino_eval.cli import accuracy, benchmark, compare, inspection, report
 from openvino_eval.cli.application import app
 from openvino_eval.errors import EvaluationError
@@ -20,4 +20,10 @@ def main() -> None:
         app()
     except (EvaluationError, NncfMcqError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        message = missing_library(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)

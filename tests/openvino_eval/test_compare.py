@@ -8,7 +8,7 @@ import pytest
 
 from openvino_eval.compare import MODELS_FILE, Comparison, compare_models, find_comparison
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import Precision
+from openvino_eval.options import Precision
 from openvino_eval.samples import ArraySamples
 
 

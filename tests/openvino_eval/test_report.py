@@ -14,6 +14,7 @@ from nncf_mcq.utils import DARK, LIGHT
 from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import LayerTime, measure_layer_times
+from openvino_eval.options import Precision
 from openvino_eval.report import read_sources, render_report, write_report
 from openvino_eval.report.figures import (
     Figure,
@@ -27,7 +28,6 @@ from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
 from openvino_eval.run_result import Run, load_run
-from openvino_eval.runtime import Precision
 
 RESULT: dict[str, Any] = {
     "metrics": {

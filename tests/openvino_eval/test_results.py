@@ -10,8 +10,8 @@ import pytest
 
 from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
+from openvino_eval.options import Precision
 from openvino_eval.results import collect, load_groups, load_published, markdown, merge, save_groups
-from openvino_eval.runtime import Precision
 
 RUN: dict[str, Any] = {
     "metrics": {

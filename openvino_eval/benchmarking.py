@@ -16,11 +16,12 @@ import openvino as ov
 
 from nncf_mcq.model import processor_name
 from nncf_mcq.utils import write_text_atomically
-from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, input_type, run_benchmark_app, run_counters
+from openvino_eval.benchmark_app import BenchmarkAppResult, input_type, run_benchmark_app, run_counters
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layers import RuntimeLayer, runtime_layers
 from openvino_eval.machine import NOISY_SPREAD, LoadMeter, MachineLoad
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_model
+from openvino_eval.options import DEFAULT_THREADS, Mode, Precision
+from openvino_eval.runtime import read_model
 from openvino_eval.scenarios import Scenario, plan
 
 SUMMARY_FILE = "benchmark.json"
