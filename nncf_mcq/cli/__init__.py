@@ -8,6 +8,7 @@ import sys
 from nncf_mcq.cli import init, search, pareto, deployment, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import application, errors
 from nncf_mcq.errors import LONGEST_VALUE, NncfMcqError, reason_of
+from nncf_mcq.utils.garbage import exit_without_collection
 from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 from nncf_mcq.utils.messages import missing_library
@@ -18,6 +19,7 @@ __all__ = ["application", "deployment", "init", "inspection", "listings", "main"
 def main() -> None:
     """Entry point: a user's mistake, or a file that cannot be written, is one message on standard error and code 2."""
     silence_cuda_notice()
+    exit_without_collection()
     with stoppable() as ending:
         try:
             application()

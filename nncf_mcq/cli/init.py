@@ -11,6 +11,7 @@ from nncf_mcq.cli.application import application, console
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.garbage import rare_collection
 
 
 @application.command()
@@ -33,11 +34,12 @@ def init(
     """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
     if output.exists() and not (force and output.is_file()):
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
-    from nncf_mcq.starter import make_initial_config
+    with rare_collection():
+        from nncf_mcq.starter import make_initial_config
 
-    starter = make_initial_config(
-        model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
-    )
+        starter = make_initial_config(
+            model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
+        )
     write_text_atomically(output, starter.text)
     console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
     console.print(
