@@ -12,6 +12,7 @@ from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.garbage import rare_collection
+from nncf_mcq.utils.output_folder import check_folder
 
 
 @application.command()
@@ -34,6 +35,8 @@ def init(
     """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
     if output.exists() and not (force and output.is_file()):
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
+    # Not first after all the work.
+    check_folder(output.parent)
     with rare_collection():
         from nncf_mcq.starter import make_initial_config
 

@@ -39,6 +39,8 @@ def layers(
         if table is not None:
             console.print(table)
     console.print(layer_listing.budget_table(quantizable, job.config.compression))
+    for line in layer_listing.budget_lines(quantizable, job.config.compression):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 @application.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.model_reference import is_model_reference
 from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.errors import ConfigError
@@ -36,6 +38,9 @@ def find_config(reference: str) -> Path:
     Raises:
         ConfigError: It is neither.
     """
+    if is_model_reference(reference):
+        command = f"{shlex.join(['nncf-mcq', 'init', reference, '--data'])} FOLDER_OF_IMAGES"
+        raise ConfigError("CONFIG", reference, f"a JSON file; for this model run init first: {command}")
     path = Path(reference)
     if path.is_file():
         return path

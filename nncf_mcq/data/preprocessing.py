@@ -47,10 +47,16 @@ class PreprocessingParameters(DatasetParameters):
     )
     scale: Literal["0-1", "0-255"] = Field(description="Range of the pixels that `mean` and `std` are meant for.")
     mean: list[FiniteNumber] = Field(
-        min_length=1, max_length=4, description="Mean of each channel, in the unit of `scale`: 1, 3 or 4 numbers."
+        min_length=1,
+        max_length=4,
+        description="Mean of each channel, in the unit of `scale`: 1, 3 or 4 numbers. ImageNet's is "
+        '[0.485, 0.456, 0.406] for the scale "0-1" and [123.675, 116.28, 103.53] for "0-255".',
     )
     std: list[PositiveNumber] = Field(
-        min_length=1, max_length=4, description="Standard deviation of each channel, same unit."
+        min_length=1,
+        max_length=4,
+        description="Standard deviation of each channel, in the same unit. ImageNet's is "
+        '[0.229, 0.224, 0.225] for the scale "0-1" and [58.395, 57.12, 57.375] for "0-255".',
     )
     layout: Layout = Field(
         default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
