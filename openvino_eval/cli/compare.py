@@ -127,6 +127,8 @@ def compare(
         seconds=seconds,
     )
     finish(comparison_table(comparison), json_file, comparison.model_dump(mode="json"))
+    for warning in comparison.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def compete(settings: ContestSettings) -> None:
