@@ -12,7 +12,8 @@ application = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Mixed-precision quantization of convolutional networks for OpenVINO, from a JSON configuration.",
-    rich_markup_mode=None,
+    epilog="Begin with `init`. Every command has a `--help` with examples.",
+    rich_markup_mode="markdown",
 )
 
 

@@ -12,10 +12,16 @@ from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.garbage import rare_collection
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.output_folder import check_folder
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq init model.onnx --data images",
+        "nncf-mcq init model.py:create_model --data images --shape 1,3,224,224 --checkpoint trained.pt",
+    )
+)
 def init(
     model: Annotated[
         str,

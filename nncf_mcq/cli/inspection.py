@@ -12,11 +12,17 @@ import typer
 from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, NoCodeOption, OverrideOption, read_job
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.output_folder import check_folder
 from nncf_mcq.utils.progress import Stages
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq layers config.json",
+        "nncf-mcq layers config.json --json",
+    )
+)
 def layers(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -43,7 +49,11 @@ def layers(
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq clipping config.json --output clipping",
+    )
+)
 def clipping(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -71,7 +81,12 @@ def clipping(
         (errors if as_json else console).print(str(path), soft_wrap=True, highlight=False)
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq latency-table config.json",
+        "nncf-mcq latency-table config.json --precision bf16 --policy quantized/policy.json",
+    )
+)
 def latency_table(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -84,7 +99,7 @@ def latency_table(
         list[Path] | None, typer.Option("--policy", help="A policy.json whose latency is predicted; may be repeated.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, latency-<precision>.json.")
+        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, `latency-<precision>.json`.")
     ] = None,
 ) -> None:
     """Measure the latency of each layer of CONFIG's model in int8 and in floating point on this machine.

@@ -21,6 +21,7 @@ from nncf_mcq.cli.arguments import (
 from nncf_mcq.cli.deployment import show_deployment
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
 
@@ -38,7 +39,13 @@ TUNING_FILE = "tuning.pt"
 """An unfinished tuning in the output folder."""
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq quantize config.json --output quantized",
+        "nncf-mcq quantize config.json --output small --set compression.weights.bits=[4,8]",
+        "nncf-mcq quantize config.json --output quantized --resume",
+    )
+)
 def quantize(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the IR and the files about it.")],
@@ -101,7 +108,11 @@ def quantize(
                 show_deployment(written, output / DEPLOYMENT_FOLDER)
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq worker config.json --study-storage quantized/study.journal",
+    )
+)
 def worker(
     config: ConfigArgument,
     study_storage: Annotated[

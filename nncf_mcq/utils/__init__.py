@@ -4,6 +4,7 @@ from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.documents import DocumentError, read_document
 from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
 from nncf_mcq.utils.garbage import exit_without_collection
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable, uninterrupted
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.lazy_exports import lazy_exports
@@ -27,6 +28,7 @@ __all__ = [
     "Stages",
     "console_stage",
     "differences",
+    "examples",
     "exit_without_collection",
     "last_line",
     "lazy_exports",

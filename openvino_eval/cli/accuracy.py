@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nncf_mcq.utils import console_stage
+from nncf_mcq.utils import console_stage, examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval accuracy quantized/model.xml --config quantized/config.json",
+        "openvino-eval accuracy a.xml b.xml --data samples.npz --reference fp32.xml",
+    )
+)
 def accuracy(
     models: Models,
     data: Data = None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nncf_mcq.utils import console_stage
+from nncf_mcq.utils import console_stage, examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Models,
@@ -25,7 +25,12 @@ from openvino_eval.errors import EvaluationError
 from openvino_eval.options import DEFAULT_THREADS, Mode, Precision
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval benchmark fp32.xml int8.xml quantized/model.xml --reference int8",
+        "openvino-eval benchmark quantized/model.xml --mode latency --layers",
+    )
+)
 def benchmark(
     models: Models,
     reference: Reference = None,
@@ -75,7 +80,7 @@ def benchmark(
     layers: Annotated[bool, typer.Option("--layers", help="Show precision, kernel and time of every layer.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the raw reports. Default: benchmark_reports/<date>-<time>."),
+        typer.Option("--output", "-o", help="Folder of the raw reports. Default: `benchmark_reports/<date>-<time>`."),
     ] = None,
     json_file: Output = None,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.utils import output_folder
+from nncf_mcq.utils import examples, output_folder
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -36,7 +36,12 @@ CONTEST_OPTIONS = {"methods", "evaluations", "seeds", "output", "arms", "overrid
 INTERRUPTED = 130
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval compare FP32=fp32.xml INT8=int8.xml quantized/model.xml --json quantized/models.json",
+        "openvino-eval compare config.json --methods rl,ilp,random --evaluations 200 --output contest",
+    )
+)
 def compare(
     context: typer.Context,
     models: Annotated[

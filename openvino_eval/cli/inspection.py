@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from nncf_mcq.utils import examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Models, Output, Threads, parse_models
 from openvino_eval.cli.output import column, finish
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval inspect int8.xml quantized/model.xml",
+    )
+)
 def inspect(
     models: Models,
     threads: Threads = DEFAULT_THREADS,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nncf_mcq.utils import write_text_atomically
+from nncf_mcq.utils import examples, write_text_atomically
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Threads, unique_names
 from openvino_eval.errors import EvaluationError
@@ -19,7 +19,12 @@ LAYER_SECONDS = 0.5
 """How long a report runs each model to time its layers."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval report quantized",
+        "openvino-eval report quantized contest --output report.html --title Budgets",
+    )
+)
 def report(
     folders: Annotated[
         list[Path] | None,
@@ -52,7 +57,12 @@ def report(
     Console().print(f"wrote {output} ({format_bytes(output.stat().st_size)})", highlight=False, soft_wrap=True)
 
 
-@app.command("table")
+@app.command(
+    "table",
+    epilog=examples(
+        "openvino-eval table quantized --data results.json --output RESULTS.md",
+    ),
+)
 def results_table(
     folders: Annotated[
         list[Path] | None,

@@ -36,7 +36,7 @@ def comparison_table(comparison: Comparison) -> Table:
             f"{row.integer_layers}/{row.compute_layers}",
         )
     agree = "agree: top-1 agreement with FP32; " if "agreement" in metrics else ""
-    table.caption = f"{agree}latency: relative to {INT8_ROW}; int8: layers on int8 kernels"
+    table.caption = f"{agree}latency: median, relative to {INT8_ROW}; int8: layers on int8 kernels"
     table.caption_justify = "left"
     return table
 

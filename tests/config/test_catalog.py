@@ -56,6 +56,12 @@ def test_a_model_is_told_to_run_init_first(model: str, tmp_path: Path, monkeypat
     assert str(caught.value).endswith(f"allowed: a JSON file; for this model run init first: {expected}")
 
 
+def test_every_recipe_says_what_it_is_and_needs() -> None:
+    found = catalog.recipes()
+    assert list(found) == catalog.recipe_names()
+    assert all(recipe is not None and recipe.description and recipe.needs for recipe in found.values())
+
+
 def test_the_wheel_puts_the_recipes_where_they_are_looked_for(project_root: Path) -> None:
     project = tomllib.loads((project_root / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
