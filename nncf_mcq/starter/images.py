@@ -68,7 +68,8 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
         raise ConfigError("--data", str(folder), "a folder with images in it or below it, which can be read")
     parts = [folder / name for name in ("train", "val") if (folder / name).is_dir()] or [folder]
     class_folders = [path for part in parts for path in sorted(part.iterdir()) if is_class_folder(path)]
-    empty = [path for path in class_folders if not any(path in image.parents for image in found)]
+    filled = {parent for path in found for parent in path.parents}
+    empty = [path for path in class_folders if path not in filled]
     notes = tuple(_some(what, paths, folder) for what, paths in ((_CORRUPT, corrupt), (_EMPTY, empty)) if paths)
     names = {path.name for path in class_folders}
     flat = any(path.parent in parts for path in images)
