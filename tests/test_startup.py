@@ -69,6 +69,13 @@ def test_help_imports_no_library_that_computes(arguments: tuple[str, ...]) -> No
     assert packages & HEAVY == set()
 
 
+@pytest.mark.parametrize("config", ["nowhere.json", "model.onnx"])
+def test_a_wrong_name_is_told_at_once(config: str) -> None:
+    out, packages = run("nncf_mcq.cli", "quantize", config, "--output", "out", code=2)
+    assert out.startswith(f"error: CONFIG: found '{config}', allowed: a JSON file")
+    assert packages & HEAVY == set()
+
+
 def test_models_are_measured_without_the_libraries_of_quantization(tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((4, 3, 12, 12)).astype(np.float32)
     np.savez(tmp_path / "data.npz", images=images, targets=np.arange(4))

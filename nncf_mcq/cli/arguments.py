@@ -45,12 +45,13 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     Raises:
         ConfigError: One of them is unknown or wrong.
     """
-    # Modules that compute are imported by the commands that use them, here and below: help is to come at once.
+    file, values = find_config(config), {} if baseline is None else find_baseline(baseline).values
+    # Modules that compute are imported by the commands that use them, and after what can be told without them: help
+    # and the message about a misspelt name come at once.
     from nncf_mcq.config.code import refuse_code
     from nncf_mcq.job import Job, parse_overrides
 
-    values = {} if baseline is None else find_baseline(baseline).values
-    job = Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+    job = Job.read(file, {**values, **parse_overrides(overrides or [])})
     if no_code:
         refuse_code(job.config)
     return job
