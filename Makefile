@@ -39,6 +39,7 @@ install: $(STAMP)  ## Create .venv with the locked dependencies (again only if p
 $(STAMP): pyproject.toml constraints.txt
 	$(call create_environment,$(VENV))
 	@echo "installing dependencies (the first time takes minutes)"
+	@# Of one version pip prefers a CPU build of PyTorch, 2.x+cpu, to 2.x, where one is on its indexes: docs/install.md.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

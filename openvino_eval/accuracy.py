@@ -18,7 +18,8 @@ from nncf_mcq.metrics import METRICS, is_classifier, label_free_metrics, stack_t
 from nncf_mcq.model import ModelRunner, in_order, samples_per_chunk, to_array
 from nncf_mcq.utils import last_line
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads, evaluation_errors, read_model
+from openvino_eval.options import DEFAULT_THREADS, Precision
+from openvino_eval.runtime import check_threads, evaluation_errors, read_model
 from openvino_eval.samples import Samples
 
 Outputs = npt.NDArray[np.float32]

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import openvino as ov
 from rich.table import Column, Table
 
-from nncf_mcq import Job
 from nncf_mcq.metrics import is_classifier, metric_heading, metric_value, output_closeness
 from openvino_eval.accuracy import Outputs, check_metrics, compare_outputs, predict, score
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_model
+from openvino_eval.options import DEFAULT_THREADS, Precision
+from openvino_eval.runtime import read_model
 from openvino_eval.samples import Samples, load_samples
+
+if TYPE_CHECKING:
+    from nncf_mcq import Job
 
 FLOAT_MODEL = "float model"
 """Name of a job's own model."""

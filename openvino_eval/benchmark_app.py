@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import math
 import re
@@ -16,7 +15,8 @@ from pathlib import Path
 
 from nncf_mcq.model import compile_properties
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_threads, read_model
+from openvino_eval.options import DEFAULT_THREADS, Mode, Precision
+from openvino_eval.runtime import check_threads, read_model
 
 # The wheel's console script, called through this interpreter: the script may not be on the PATH.
 _ENTRY_POINT = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
@@ -28,13 +28,6 @@ REPORT_FILE, COUNTERS_FILE, LOG_FILE = "benchmark_report.json", "benchmark_avera
 _MICROSECONDS = re.compile(r"(Median|Average|Min|Max|[0-9]+ percentile):\s+([0-9.]+) us$", re.MULTILINE)
 
 _MEDIAN = 50
-
-
-class Mode(enum.StrEnum):
-    """Mode of the measurement."""
-
-    LATENCY = "latency"
-    THROUGHPUT = "throughput"
 
 
 @dataclass(frozen=True)

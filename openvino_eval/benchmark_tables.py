@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.table import Column, Table
 
-from openvino_eval.benchmark import BenchmarkResult, TimedLayer, float_layers
-from openvino_eval.benchmark_app import Mode
+from openvino_eval.benchmarking import BenchmarkResult, TimedLayer, float_layers
 from openvino_eval.layers import count_integer_layers
+from openvino_eval.options import Mode
 
 _UNITS = {Mode.LATENCY: "ms", Mode.THROUGHPUT: "inferences/s"}
 _NAMED_LAYERS = 8

@@ -17,7 +17,8 @@ from openvino_eval.documents import read
 from openvino_eval.errors import EvaluationError
 from openvino_eval.latency import measure_latency
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.runtime import DEFAULT_THREADS, Precision
+from openvino_eval.machine import LoadMeter, spread_warnings
+from openvino_eval.options import DEFAULT_THREADS, Precision
 from openvino_eval.samples import Samples
 from openvino_eval.size import file_bytes
 
@@ -97,6 +98,7 @@ class Comparison(BaseModel):
         openvino_version: The runtime's version.
         model: What was compared, where it has a name.
         command: That made the comparison.
+        warnings: Why its latencies should not be trusted, a sentence each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,12 +110,29 @@ class Comparison(BaseModel):
     openvino_version: str
     model: str | None = None
     command: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics that any row has, in the order of tables."""
         found = dict.fromkeys(name for row in self.rows for name in row.metrics)
         return [name for name in METRIC_NAMES if name in found] + [name for name in found if name not in METRIC_NAMES]
+
+    def latency_ratios(self, reference: str) -> dict[str, float]:
+        """Latency of each row relative to one of them: the quotient of their ratios to the first row's.
+
+        A ratio is the median over rounds in which all models had their turns, so that a busy moment of the machine
+        does not decide it; medians of the times themselves, which are of no use to compare, are shown beside it.
+
+        Args:
+            reference: Name of a row.
+
+        Returns:
+            By name, those that were measured; empty where the reference was not.
+        """
+        found = {row.name: row.latency_ratio for row in self.rows if row.latency_ratio}
+        base = found.get(reference)
+        return {} if base is None else {name: ratio / base for name, ratio in found.items()}
 
     def save(self, path: Path) -> None:
         """Write it as JSON.
@@ -212,7 +231,9 @@ def compare_models(
             if is_classifier(reference):
                 accuracy[name] |= compare_outputs(answers, reference)
     timing: dict[str, dict[str, float]] = {name: {} for name in entries}
+    warnings: list[str] = []
     if latency:
+        meter = LoadMeter()
         measured = measure_latency(paths, threads=threads, rounds=rounds, seconds=seconds, precision=precisions)
         for name, result in measured.items():
             timing[name] = {
@@ -222,6 +243,8 @@ def compare_models(
                 "latency_ratio_low": result.ratio_low,
                 "latency_ratio_high": result.ratio_high,
             }
+        spreads = {name: (item.ratio_low, item.ratio, item.ratio_high) for name, item in measured.items()}
+        warnings = [*meter.read().warnings(), *spread_warnings(spreads)]
     rows = [
         ComparisonRow.model_validate(
             {
@@ -244,4 +267,5 @@ def compare_models(
         threads=threads,
         device=processor_name(),
         openvino_version=ov.get_version(),
+        warnings=tuple(warnings),
     )

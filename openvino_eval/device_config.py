@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nncf_mcq.utils import read_document
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import Precision
+from openvino_eval.options import Precision
 
 Properties = dict[str, str | bool | int | float]
 """OpenVINO's names of properties to their values."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 from nncf_mcq.metrics import METRIC_NAMES
+
+_LAST_PARTS = r"""(?:[^\s"',;:/]+/)*([^\s"',;:/]+/[^\s"',;:/]+)"""
+_PATH = re.compile(rf"(?:(?:\.\./)+|(?<![\w:/.])/){_LAST_PARTS}")
+_RELATIVE_PATH = re.compile(rf'"(?:\.\./)+{_LAST_PARTS}')
 
 MISSING = "–"  # noqa: RUF001 - a dash in a table, not a minus sign
 _WORDS = METRIC_NAMES | {
@@ -108,6 +113,26 @@ def format_number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else str(value)
     return str(value)
+
+
+def without_folders(text: str) -> str:
+    """A text in which paths out of the folder at hand, such as `../../images` or `/data/images`, keep two parts.
+
+    Where things lie on a machine is nobody else's business, and a report is made to be passed on.
+
+    Args:
+        text: Prose, in which layers have no names that could be paths.
+    """
+    return _PATH.sub(r"…/\1", text)
+
+
+def config_without_folders(text: str) -> str:
+    """The same for a configuration, whose paths are relative; layers may have names that begin with a slash.
+
+    Args:
+        text: JSON.
+    """
+    return _RELATIVE_PATH.sub(r'"…/\1', text)
 
 
 def format_label(key: str) -> str:

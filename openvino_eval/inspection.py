@@ -15,7 +15,8 @@ from nncf_mcq.ir import RT_INFO_SECTION, WEIGHTS_NOT_QUANTIZED, float_cause, run
 from nncf_mcq.model import INT8_PRECISIONS
 from openvino_eval.conversions import PrecisionConversion, find_islands
 from openvino_eval.layers import count_integer_layers, runtime_layers
-from openvino_eval.runtime import DEFAULT_THREADS, read_and_compile, read_model
+from openvino_eval.options import DEFAULT_THREADS
+from openvino_eval.runtime import read_and_compile, read_model
 from openvino_eval.size import ModelSize, measure_size
 
 

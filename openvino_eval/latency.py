@@ -12,7 +12,8 @@ import openvino as ov
 
 from nncf_mcq.latency import TimedModel, Times, interleaved_times, random_inputs, ratio_quartiles
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, evaluation_errors, read_and_compile
+from openvino_eval.options import DEFAULT_THREADS, Precision
+from openvino_eval.runtime import evaluation_errors, read_and_compile
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Final
 import openvino as ov
 
 from nncf_mcq.model import INT8_PRECISIONS
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_and_compile
+from openvino_eval.options import DEFAULT_THREADS, Precision
+from openvino_eval.runtime import read_and_compile
 
 COMPUTE_TYPES: Final = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"})
 """The plugin's names of the layers that multiply weights; group convolutions are `Convolution` there, and each

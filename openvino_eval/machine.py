@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -33,6 +34,36 @@ class MachineLoad:
     def is_noisy(self) -> bool:
         """Whether others took enough to matter."""
         return self.others > NOISY_SHARE
+
+    def warnings(self) -> list[str]:
+        """A sentence about a machine that is busy with other things; none where it is not."""
+        if not self.is_noisy:
+            return []
+        return [
+            f"other programs took {100 * self.others:.0f} % of the processor (load {self.load:.1f} on "
+            f"{self.processors}): ratios are more reliable than times, and an idle machine is best for both"
+        ]
+
+
+def is_spread(low: float, median: float, high: float) -> bool:
+    """Whether quartiles are so far apart that the median between them says little."""
+    return high - low > NOISY_SPREAD * median
+
+
+def spread_warnings(quartiles: Mapping[str, tuple[float, float, float]], what: str = "latency") -> list[str]:
+    """A sentence about the models whose rounds differ so much that their median says little; none where none does.
+
+    Args:
+        quartiles: Name to the lower quartile, the median and the upper quartile over the rounds.
+        what: Was measured.
+    """
+    noisy = [name for name, found in quartiles.items() if is_spread(*found)]
+    if not noisy:
+        return []
+    return [
+        f"{what}: the quartiles of the rounds are more than {100 * NOISY_SPREAD:.0f} % apart for {', '.join(noisy)}: "
+        "use more rounds, or an idle machine"
+    ]
 
 
 class LoadMeter:

@@ -220,7 +220,7 @@ def _group_table(group: ResultGroup) -> str:
 def _of_comparison(file: Path, comparison: Comparison) -> ResultGroup:
     if comparison.model is None or comparison.command is None:
         raise EvaluationError(f"{file}: does not say what was compared by which command")
-    baseline = next((row.median_ms for row in comparison.rows if row.name == INT8_ROW), None)
+    latency_ratios = comparison.latency_ratios(INT8_ROW)
     rows = []
     for index, row in enumerate(comparison.rows):
         result = file.parent / Path(row.path).parent.name / RESULT_FILE
@@ -232,7 +232,7 @@ def _of_comparison(file: Path, comparison: Comparison) -> ResultGroup:
                 bin_bytes=row.bin_bytes,
                 integer_layers=row.integer_layers,
                 compute_layers=row.compute_layers,
-                latency_ratio=row.median_ms / baseline if row.median_ms and baseline else None,
+                latency_ratio=latency_ratios.get(row.name),
                 **made,
             )
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import openvino as ov
 
@@ -14,15 +12,7 @@ from nncf_mcq import NncfMcqError
 from nncf_mcq.model import compile_model, compile_properties, core, has_bf16
 from nncf_mcq.utils import last_line
 from openvino_eval.errors import EvaluationError
-
-DEFAULT_THREADS: Final = 2
-
-
-class Precision(enum.StrEnum):
-    """Precision of layers that are not quantized."""
-
-    F32 = "f32"
-    BF16 = "bf16"
+from openvino_eval.options import DEFAULT_THREADS, Precision
 
 
 def check_precisions(precisions: Sequence[Precision]) -> list[Precision]:

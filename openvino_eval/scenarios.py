@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from openvino_eval.benchmark_app import Mode
 from openvino_eval.errors import EvaluationError
+from openvino_eval.options import Mode
 
 _PERCENTILES: Final = range(1, 100)
 

@@ -49,7 +49,8 @@ class Import(NamedTuple):
 
 def imports(folder: Path, package: str) -> Iterator[Import]:
     """All imports of a package in a folder's files."""
-    for file in sorted(folder.rglob("*.py")):
+    # Lazy packages have their imports in a stub.
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.pyi")]):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{file}: a relative import"
@@ -62,7 +63,9 @@ def imports(folder: Path, package: str) -> Iterator[Import]:
 
 
 def exported(init: Path) -> set[str]:
-    """The names in a file's `__all__`, a literal list."""
+    """The names in the `__all__` of a package, a literal list in its stub or in the file itself."""
+    stub = init.with_suffix(".pyi")
+    init = stub if stub.is_file() else init
     for node in ast.parse(init.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             return set(ast.literal_eval(node.value))
@@ -142,8 +145,8 @@ def test_the_house_is_in_order(check: Callable[[Path], list[str]]) -> None:
 def test_what_is_out_of_order_is_found(
     check: Callable[[Path], list[str]], file: str, text: str, tmp_path: Path
 ) -> None:
-    for source in sorted((ROOT / "nncf_mcq").rglob("*.py")):
-        if source.name == "__init__.py" or source.parent.name == "nncf_mcq":
+    for source in sorted([*(ROOT / "nncf_mcq").rglob("*.py"), *(ROOT / "nncf_mcq").rglob("*.pyi")]):
+        if source.stem == "__init__" or source.parent.name == "nncf_mcq":
             copy = tmp_path / source.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")

@@ -16,8 +16,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from nncf_mcq.utils import QUANTIZATION_LIBRARIES
+
 ROOT = Path(__file__).resolve().parents[1]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: dict[str, Any] = PYPROJECT["project"]
 HOOKS: list[dict[str, Any]] = [
     hook
     for repository in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
@@ -83,6 +86,12 @@ def requirements() -> Iterator[Requirement]:
     extras: dict[str, list[str]] = PROJECT["optional-dependencies"]
     for item in [*PROJECT["dependencies"], *(item for extra in extras.values() for item in extra)]:
         yield Requirement(item)
+
+
+def test_measuring_needs_all_but_the_libraries_of_quantization() -> None:
+    needed = [item for item in PROJECT["dependencies"] if Requirement(item).name not in QUANTIZATION_LIBRARIES]
+    assert PYPROJECT["dependency-groups"]["measuring"] == needed
+    assert len(needed) + len(QUANTIZATION_LIBRARIES) == len(PROJECT["dependencies"])
 
 
 def locked_versions(lock: Path) -> dict[str, str]:

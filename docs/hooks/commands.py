@@ -24,7 +24,12 @@ def commands_markdown() -> str:
     for program, source in PROGRAMS.items():
         lines += [f"## {program}\n", f"{typer.main.get_command(source).help}\n"]
         for name, command in typer.main.get_command(source).commands.items():  # type: ignore[attr-defined]
-            lines += [f"### {program} {name}\n", f"{_paragraphs(command.help)}\n", *_options(command)]
+            lines += [
+                f"### {program} {name}\n",
+                f"{_paragraphs(command.help)}\n",
+                *_options(command),
+                f"{command.epilog}\n",
+            ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,5 @@
 """What users call: from a float model to quantized ones."""
 
-from nncf_mcq.api.front import pareto, pareto_normalized
-from nncf_mcq.api.options import RunOptions
-from nncf_mcq.api.quantization import quantize, quantize_normalized
-from nncf_mcq.api.training import prepare_training
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["RunOptions", "pareto", "pareto_normalized", "prepare_training", "quantize", "quantize_normalized"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -1,5 +1,5 @@
 """Calibration: statistics of activations, shrinkage and Fisher information."""
 
-from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["collect_images"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nncf_mcq.config.catalog import NO_BASELINE, config_name, find_baseline, find_config
-from nncf_mcq.config.code import refuse_code
 from nncf_mcq.config.output_files import Origin
-from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.utils.urls import without_password
+
+if TYPE_CHECKING:
+    from nncf_mcq.job import Job
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON file, or the name of a recipe.")]
 OverrideOption = Annotated[
@@ -52,8 +53,15 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     Raises:
         ConfigError: One of them is unknown or wrong.
     """
-    values = {} if baseline in (None, NO_BASELINE) else find_baseline(baseline).values
-    job = Job.read(find_config(config), {**values, **parse_overrides(overrides or [])})
+    is_named = baseline not in (None, NO_BASELINE)
+    file, values = find_config(config), find_baseline(baseline).values if baseline and is_named else {}
+    # Modules that compute are imported by the commands that use them, and after what can be told without them: help
+    # and the message about a misspelt name come at once.
+    from nncf_mcq.config.code import refuse_code
+    from nncf_mcq.config.overrides import parse_overrides
+    from nncf_mcq.job import Job
+
+    job = Job.read(file, {**values, **parse_overrides(overrides or [])})
     if no_code:
         refuse_code(job.config)
     return job

@@ -12,12 +12,15 @@ import typer
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.cli.arguments import QuietOption
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
+from nncf_mcq.utils.help_text import examples
 
 if TYPE_CHECKING:
     from nncf_mcq.deployment import Deployment
 
 
-@application.command()
+@application.command(
+    epilog=examples("nncf-mcq deploy quantized", "nncf-mcq deploy quantized --output device --labels labels.txt")
+)
 def deploy(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `quantize` wrote.")],
     output: Annotated[

@@ -10,11 +10,18 @@ import typer
 from nncf_mcq.cli.application import application, console
 from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.garbage import rare_collection
+from nncf_mcq.utils.help_text import examples
+from nncf_mcq.utils.output_folder import check_folder
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq init model.onnx --data images",
+        "nncf-mcq init model.py:create_model --data images --shape 1,3,224,224 --checkpoint trained.pt",
+    )
+)
 def init(
     model: Annotated[
         str,
@@ -34,9 +41,14 @@ def init(
     """Write a first configuration for MODEL and a folder of images, and say what it assumes."""
     if output.exists() and not (force and output.is_file()):
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
-    starter = make_initial_config(
-        model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
-    )
+    # Not first after all the work.
+    check_folder(output.parent)
+    with rare_collection():
+        from nncf_mcq.starter import make_initial_config
+
+        starter = make_initial_config(
+            model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
+        )
     write_text_atomically(output, starter.text)
     console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
     console.print(

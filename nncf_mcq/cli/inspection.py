@@ -11,17 +11,18 @@ import typer
 
 from nncf_mcq.cli.application import application, console, errors
 from nncf_mcq.cli.arguments import BaselineOption, ConfigArgument, NoCodeOption, OverrideOption, read_job
-from nncf_mcq.model.layers import find_layers
-from nncf_mcq.policy import Policy
-from nncf_mcq.summaries import clipping as clipping_report
-from nncf_mcq.summaries import latency as latency_report
-from nncf_mcq.summaries import layers as layer_listing
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.output_folder import check_folder
 from nncf_mcq.utils.progress import Stages
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq layers config.json",
+        "nncf-mcq layers config.json --json",
+    )
+)
 def layers(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -30,6 +31,9 @@ def layers(
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
     """List the layers that would be quantized in the model of CONFIG, and the reachable budgets."""
+    from nncf_mcq.model.layers import find_layers
+    from nncf_mcq.summaries import layers as layer_listing
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
     if as_json:
@@ -41,9 +45,15 @@ def layers(
         if table is not None:
             console.print(table)
     console.print(layer_listing.budget_table(quantizable, job.config.compression))
+    for line in layer_listing.budget_lines(quantizable, job.config.compression):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq clipping config.json --output clipping",
+    )
+)
 def clipping(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -55,6 +65,8 @@ def clipping(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead.")] = False,
 ) -> None:
     """Show the clipping rule chosen for each layer of CONFIG at each bit-width, and the error of each rule alone."""
+    from nncf_mcq.summaries import clipping as clipping_report
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     check_folder(output)
     if as_json:
@@ -69,7 +81,12 @@ def clipping(
         (errors if as_json else console).print(str(path), soft_wrap=True, highlight=False)
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq latency-table config.json",
+        "nncf-mcq latency-table config.json --precision bf16 --policy quantized/policy.json",
+    )
+)
 def latency_table(
     config: ConfigArgument,
     overrides: OverrideOption = None,
@@ -82,13 +99,16 @@ def latency_table(
         list[Path] | None, typer.Option("--policy", help="A policy.json whose latency is predicted; may be repeated.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, latency-<precision>.json.")
+        Path | None, typer.Option("--output", "-o", help="Folder for a copy of each table, `latency-<precision>.json`.")
     ] = None,
 ) -> None:
     """Measure the latency of each layer of CONFIG's model in int8 and in floating point on this machine.
 
     Tables are cached in the user's cache directory. No images are needed.
     """
+    from nncf_mcq.policy import Policy
+    from nncf_mcq.summaries import latency as latency_report
+
     job = read_job(config, overrides, no_code=no_code)
     with ConsoleProgress() as progress:
         report = latency_report.make_report(job, precisions or ["f32"], Stages(progress), refresh=refresh)

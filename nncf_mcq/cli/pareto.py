@@ -21,13 +21,18 @@ from nncf_mcq.cli.arguments import (
 from nncf_mcq.cli.search import JOURNAL_FILE, save_result, show_result
 from nncf_mcq.config.output_files import PARETO_FILE
 from nncf_mcq.config.sizes import SIZES, parse_size
-from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.interrupts import uninterrupted
 from nncf_mcq.utils.output_folder import output_folder
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq pareto config.json --output front",
+        "nncf-mcq pareto config.json --output front --at 2.5MB",
+    )
+)
 def pareto(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the front, and for the IR of --at.")],
@@ -50,9 +55,9 @@ def pareto(
     ignored, and activations keep their largest bit-width. Writes pareto.json, pareto.png, pareto.svg and report.html.
     With --at, a front of the same model, images and configuration in OUTPUT is used again, without a search, and the
     IR and its files are written as quantize does. Scores are stored in OUTPUT/study.journal.
-
-    Example: nncf-mcq pareto fashion_mnist --output DIR, then the same command with --at 900kB.
     """
+    from nncf_mcq.summaries.pareto import front_lines, front_table, write_front
+
     if at is not None:
         parse_size(at, "--at")
     job = read_job(config, overrides, baseline, no_code=no_code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,15 +22,15 @@ from nncf_mcq.cli.arguments import (
 from nncf_mcq.cli.deployment import show_deployment
 from nncf_mcq.config.catalog import NO_BASELINE
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
-from nncf_mcq.job import Job, JobInputs
-from nncf_mcq.model import int8
-from nncf_mcq.result import QuantizationResult
-from nncf_mcq.summaries.result import result_lines, result_table
 from nncf_mcq.utils.console_progress import ConsoleProgress
+from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.interrupts import INTERRUPTED, uninterrupted
 from nncf_mcq.utils.messages import last_line
 from nncf_mcq.utils.output_folder import output_folder
-from nncf_mcq.worker import work
+
+if TYPE_CHECKING:
+    from nncf_mcq.job import Job, JobInputs
+    from nncf_mcq.result import QuantizationResult
 
 StudyNameOption = Annotated[
     str | None, typer.Option(help="Name of the search in the storage; by default searches are numbered.")
@@ -43,7 +43,13 @@ TUNING_FILE = "tuning.pt"
 """An unfinished tuning in the output folder."""
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq quantize config.json --output quantized",
+        "nncf-mcq quantize config.json --output small --set compression.weights.bits=[4,8]",
+        "nncf-mcq quantize config.json --output quantized --resume",
+    )
+)
 def quantize(
     config: ConfigArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the IR and the files about it.")],
@@ -114,6 +120,8 @@ def quantize(
 
 def _is_comparable(result: QuantizationResult) -> bool:
     """Whether it was measured, and is not NNCF INT8 itself."""
+    from nncf_mcq.model import int8
+
     is_int8 = result.config.compression.algorithm == int8.ALGORITHM
     return not is_int8 and result.search.ended_by is None and bool(result.metrics["quantized"])
 
@@ -138,7 +146,11 @@ def compared(
     return result
 
 
-@application.command()
+@application.command(
+    epilog=examples(
+        "nncf-mcq worker config.json --study-storage quantized/study.journal",
+    )
+)
 def worker(
     config: ConfigArgument,
     study_storage: Annotated[
@@ -152,6 +164,8 @@ def worker(
     quiet: QuietOption = False,
 ) -> None:
     """Join the search of `quantize CONFIG` that runs in another process or on another machine."""
+    from nncf_mcq.worker import work
+
     job = read_job(config, overrides, baseline, no_code=no_code)
     with ConsoleProgress(quiet=quiet) as progress:
         report = work(job, study_storage, study_name=study_name, wait=wait, progress=progress)
@@ -190,6 +204,8 @@ def save_result(result: QuantizationResult, output: Path) -> Path:
 
 def show_result(result: QuantizationResult, output: Path, xml: Path, *, quiet: bool, as_json: bool) -> None:
     """Prints a saved result as the options say."""
+    from nncf_mcq.summaries.result import result_lines, result_table
+
     if as_json:
         print(json.dumps({"model": str(xml), **result.to_dict()}, indent=2))
     elif not quiet:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
 from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.model_reference import is_model_reference
 from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.errors import ConfigError
+
+ABOUT_FILE: Final = "about.json"
+"""Beside the configuration of a recipe."""
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -27,6 +33,24 @@ def recipe_names() -> list[str]:
     return sorted(path.parent.name for path in recipes_folder().glob(f"*/{CONFIG_FILE}"))
 
 
+class Recipe(Parameters):
+    """What `nncf-mcq recipes` says of a recipe.
+
+    Attributes:
+        description: The network and its task, in a line.
+        needs: What is not bundled, and its size.
+    """
+
+    description: str
+    needs: str
+
+
+def recipes() -> dict[str, Recipe | None]:
+    """The recipes that ship with the package, by name; None for one that says nothing of itself."""
+    files = {name: recipes_folder() / name / ABOUT_FILE for name in recipe_names()}
+    return {name: Recipe.model_validate(read_json(file)) if file.is_file() else None for name, file in files.items()}
+
+
 def find_config(reference: str) -> Path:
     """The path of a configuration file.
 
@@ -36,6 +60,9 @@ def find_config(reference: str) -> Path:
     Raises:
         ConfigError: It is neither.
     """
+    if is_model_reference(reference):
+        command = f"{shlex.join(['nncf-mcq', 'init', reference, '--data'])} FOLDER_OF_IMAGES"
+        raise ConfigError("CONFIG", reference, f"a JSON file; for this model run init first: {command}")
     path = Path(reference)
     if path.is_file():
         return path

@@ -31,7 +31,7 @@ def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tupl
     if kind == "extra_forbidden":
         return ConfigError(path, _unknown_key(location), _allowed_keys(model, location[:-1]))
     if kind == "missing":
-        return ConfigError(path, None, "a value: the key is required")
+        return ConfigError(path, None, f"a value: the key is required{_description(model, location)}")
     if kind == "value_error":
         return ConfigError(path or "config", first["input"], str(context["error"]))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -47,18 +47,31 @@ def format_path(location: Iterable[str | int]) -> str:
     return path
 
 
+def _description(model: type[BaseModel], location: tuple[str | int, ...]) -> str:
+    """What a key is, in brackets, as the reference of the configuration says it."""
+    parent = _model_at(model, location[:-1])
+    field = None if parent is None else parent.model_fields.get(str(location[-1]))
+    return "" if field is None or field.description is None else f" ({_lower_first(field.description).rstrip('.')})"
+
+
 def _unknown_key(location: tuple[str | int, ...]) -> str:
     return f"unknown key {location[-1]}"
 
 
 def _allowed_keys(model: type[BaseModel], location: Iterable[str | int]) -> str:
+    current = _model_at(model, location)
+    if current is None:
+        return "no such key"
+    return "one of the keys " + ", ".join(current.model_fields)
+
+
+def _model_at(model: type[BaseModel], location: Iterable[str | int]) -> type[BaseModel] | None:
+    """The pydantic model of the object at a place, if one is known."""
     current: type[BaseModel] | None = model
     for part in location:
         field = current.model_fields.get(str(part)) if current is not None else None
         current = _model_in(field.annotation) if field is not None else None
-    if current is None:
-        return "no such key"
-    return "one of the keys " + ", ".join(current.model_fields)
+    return current
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -14,3 +14,9 @@ MODEL_REFERENCES: Final = "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml
 def is_model_file(reference: str) -> bool:
     """Whether a reference is the path of a model file rather than a callable's name."""
     return reference.endswith(MODEL_SUFFIXES)
+
+
+def is_model_reference(text: str) -> bool:
+    """Whether a text can only be a model: a model file, or the name of a callable."""
+    module, _, name = text.partition(":")
+    return is_model_file(text) or (name.isidentifier() and (module.endswith(".py") or "." in module))

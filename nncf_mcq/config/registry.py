@@ -12,11 +12,13 @@ parameters, which the JSON is checked against::
             type: Literal["my_rule"] = "my_rule"
 
 A package that declares an entry point in the group `nncf_mcq.plugins` is imported before the CLI reads a configuration,
-so its registrations are known there too.
+so its registrations are known there too. The classes of this package register themselves when one of their kind is
+first looked up: a command that reads no configuration does without them and without the libraries that they need.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Generic, TypeVar, get_args
@@ -32,13 +34,21 @@ class ParameterModels:
 
     Args:
         kind: The classes, in words, for messages: "range initializer".
+        home: Module that registers the classes of this package when it is imported; None where there are none.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, home: str | None = None) -> None:
         self.kind = kind
+        self._home = home
         self._models: dict[str, type[Parameters]] = {}
 
+    def load(self) -> None:
+        """Registers the classes of this package, if they are not yet."""
+        if self._home is not None:
+            importlib.import_module(self._home)
+
     def __getitem__(self, name: str) -> type[Parameters]:
+        self.load()
         return self._models[name]
 
     def __setitem__(self, name: str, model: type[Parameters]) -> None:
@@ -48,6 +58,7 @@ class ParameterModels:
         del self._models[name]
 
     def __iter__(self) -> Iterator[str]:
+        self.load()
         return iter(sorted(self._models))
 
 
@@ -121,12 +132,15 @@ class Registry(Generic[Registered]):
         return self.class_of(parameters)(parameters)
 
     def __getitem__(self, name: str) -> type[Registered]:
+        self._models.load()
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
+        self._models.load()
         return name in self._classes
 
     def __iter__(self) -> Iterator[str]:
+        self._models.load()
         return iter(sorted(self._classes))
 
 
@@ -143,8 +157,8 @@ def load_plugins() -> None:
         entry_point.load()
 
 
-RANGE_PARAMETERS = ParameterModels("range initializer")
-ACTIVATION_RANGE_PARAMETERS = ParameterModels("activation range initializer")
-PRECISION_PARAMETERS = ParameterModels("precision initializer")
-DATASET_PARAMETERS = ParameterModels("data set")
-TUNING_PARAMETERS = ParameterModels("tuning method")
+RANGE_PARAMETERS = ParameterModels("range initializer", "nncf_mcq.range_init")
+ACTIVATION_RANGE_PARAMETERS = ParameterModels("activation range initializer", "nncf_mcq.range_init.activation")
+PRECISION_PARAMETERS = ParameterModels("precision initializer", "nncf_mcq.precision_init.builtin")
+DATASET_PARAMETERS = ParameterModels("data set", "nncf_mcq.data.datasets")
+TUNING_PARAMETERS = ParameterModels("tuning method", "nncf_mcq.training.tuning")

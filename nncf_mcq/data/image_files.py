@@ -13,7 +13,6 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from PIL import Image
 from pydantic import Field, PositiveInt
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nncf_mcq.config.parameters import PathMarker
 from nncf_mcq.data.preprocessing import PreprocessingParameters, Preprocessor
@@ -26,6 +25,9 @@ from nncf_mcq.data.splits import (
     make_splits,
 )
 from nncf_mcq.errors import ConfigError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Files of a folder that are read as images: those of torchvision's image folders."""
 
 BYTES_PER_MEGABYTE = 1_000_000
 
@@ -191,7 +193,7 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMG_EXTENSIONS
+        if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -12,6 +13,8 @@ from nncf_mcq.data.image_files import ImageFiles, ImageFilesParameters, classifi
 from nncf_mcq.data.preprocessing import Preprocessor
 from nncf_mcq.data.splits import DatasetSplits, make_splits
 from nncf_mcq.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
 
 CLASS_LIST = "wnids.txt"
 SOURCE = (
@@ -64,7 +67,7 @@ class ImagenetDataset:
         """Finds the images; decoding waits until a sample is asked for.
 
         Raises:
-            ConfigError: There is no such folder or file, a class folder is unknown or empty, a line of the labels
+            ConfigError: There is no such folder or file, a class folder is unknown, a line of the labels
                 cannot be used, or there are fewer images than the split asks for.
         """
         root, folders, lines, listed = _layout(parameters, base_directory)
@@ -122,8 +125,13 @@ def _layout(parameters: ImagenetDataset.Parameters, base_directory: Path) -> _La
     return _Layout(root, folders, lines, None if lines is None else folders[-1])
 
 
+def is_class_folder(path: Path) -> bool:
+    """Whether what lies beside the images of other classes is a class of its own."""
+    return path.is_dir() and not path.name.startswith(".")
+
+
 def _class_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(filter(is_class_folder, folder.iterdir()))
 
 
 def _read_lines(path: Path) -> dict[str, Label]:
@@ -196,7 +204,7 @@ def _found(folder: Path, class_indices: dict[str, int]) -> LabelledFiles:
             raise ConfigError("dataset.root", str(class_folder), f"a folder named by a line of {CLASS_LIST}")
         found = find_images(class_folder)
         if not found:
-            raise ConfigError("dataset.root", str(class_folder), "a class folder with at least one image")
+            _logger.warning("no images of class %s: %s is empty", class_folder.name, class_folder)
         files += found
         targets += [class_indices[class_folder.name]] * len(found)
     if not files:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
-from torchvision.transforms import v2
 
 from nncf_mcq.data.decoding import WHITE, Channels, decode, to_array
 from nncf_mcq.data.splits import Count, DatasetParameters
@@ -17,7 +16,10 @@ from nncf_mcq.data.splits import Count, DatasetParameters
 Interpolation = Literal["bilinear", "bicubic"]
 Layout = Literal["NCHW", "NHWC"]
 
-INTERPOLATIONS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
+INTERPOLATIONS: Final[dict[Interpolation, Image.Resampling]] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 
 
 class LetterboxParameters(DatasetParameters):
@@ -129,10 +131,10 @@ def letterboxed(
         float32 (channels, height, width) from 0 to 255, and where the image lies in it.
     """
     placement = Placement.fit((image.height, image.width), size)
-    resize = v2.Resize(list(placement.resized), INTERPOLATIONS[interpolation], antialias=True)
     (top, left), (height, width) = placement.offset, placement.resized
+    resized = image.resize((width, height), INTERPOLATIONS[interpolation])
     canvas = np.full((channels, *size), fill, dtype=np.float32)
-    canvas[:, top : top + height, left : left + width] = to_array(resize(image), channels)
+    canvas[:, top : top + height, left : left + width] = to_array(resized, channels)
     return canvas, placement
 
 

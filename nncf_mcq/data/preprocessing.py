@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
-from torchvision.transforms import v2
 
 from nncf_mcq.data.decoding import MODES, WHITE, Channels, decode, to_array
 from nncf_mcq.data.letterbox import INTERPOLATIONS, Interpolation, Layout, arrange, letterboxed
@@ -48,10 +47,16 @@ class PreprocessingParameters(DatasetParameters):
     )
     scale: Literal["0-1", "0-255"] = Field(description="Range of the pixels that `mean` and `std` are meant for.")
     mean: list[FiniteNumber] = Field(
-        min_length=1, max_length=4, description="Mean of each channel, in the unit of `scale`: 1, 3 or 4 numbers."
+        min_length=1,
+        max_length=4,
+        description="Mean of each channel, in the unit of `scale`: 1, 3 or 4 numbers. ImageNet's is "
+        '[0.485, 0.456, 0.406] for the scale "0-1" and [123.675, 116.28, 103.53] for "0-255".',
     )
     std: list[PositiveNumber] = Field(
-        min_length=1, max_length=4, description="Standard deviation of each channel, same unit."
+        min_length=1,
+        max_length=4,
+        description="Standard deviation of each channel, in the same unit. ImageNet's is "
+        '[0.229, 0.224, 0.225] for the scale "0-1" and [58.395, 57.12, 57.375] for "0-255".',
     )
     layout: Layout = Field(
         default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
@@ -113,13 +118,6 @@ class Preprocessor:
 
     def __init__(self, parameters: PreprocessingParameters) -> None:
         self._parameters = parameters
-        steps: list[v2.Transform] = []
-        interpolation = INTERPOLATIONS[parameters.interpolation]
-        if parameters.resize is not None:
-            steps.append(v2.Resize(parameters.resize, interpolation, antialias=True))
-        if parameters.crop is not None:
-            steps.append(v2.CenterCrop(parameters.crop))
-        self._geometry = v2.Compose(steps) if steps else None
         normalization = parameters.normalization
         self._factor, self._offset = (values[:, None, None] for values in normalization)
 
@@ -137,5 +135,37 @@ class Preprocessor:
                 decoded, channels, (height, width), self._parameters.interpolation, WHITE * self._parameters.fill
             )
         else:
-            pixels = to_array(decoded if self._geometry is None else self._geometry(decoded), channels)
+            pixels = to_array(self._resized_and_cropped(decoded), channels)
         return arrange(pixels * self._factor - self._offset, self._parameters.layout)
+
+    def _resized_and_cropped(self, image: Image.Image) -> Image.Image:
+        """The image as torchvision's Resize and CenterCrop leave it, which resize by Pillow too.
+
+        PyTorch, which they need, takes a second to import.
+        """
+        resize, crop = self._parameters.resize, self._parameters.crop
+        if resize is not None:
+            size = resized_size((image.height, image.width), resize)
+            image = image.resize((size[1], size[0]), INTERPOLATIONS[self._parameters.interpolation])
+        if crop is not None:
+            height, width = (crop, crop) if isinstance(crop, int) else crop
+            top, left = _middle(image.height, height), _middle(image.width, width)
+            # What lies outside of the image is black.
+            image = image.crop((left, top, left + width, top + height))
+        return image
+
+
+def resized_size(size: tuple[int, int], resize: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of an image after `resize`, the length of its shorter side, or height and width themselves."""
+    if not isinstance(resize, int):
+        height, width = resize
+        return height, width
+    shorter, longer = min(size), max(size)
+    other = int(resize * longer / shorter)
+    return (resize, other) if size[0] <= size[1] else (other, resize)
+
+
+def _middle(length: int, crop: int) -> int:
+    """First row or column of the crop; below zero where the crop is longer."""
+    # torchvision pads evenly first, then crops the middle.
+    return -((crop - length) // 2) if crop > length else round((length - crop) / 2)

@@ -15,7 +15,7 @@ from PIL import Image
 from nncf_mcq.deployment.document import CheckReport
 from nncf_mcq.deployment.image_input import ImageInput
 from nncf_mcq.errors import ConfigError, QuantizationError, VerificationError
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, verify
 from nncf_mcq.job import Job
 from nncf_mcq.latency.clock import TimedModel, measure_interleaved

@@ -1,15 +1,5 @@
 """From a policy to an IR: packed weights, exact activation grids, verification after reload."""
 
-from nncf_mcq.ir.export import RT_INFO_SECTION
-from nncf_mcq.ir.float_causes import WEIGHTS_NOT_QUANTIZED, float_cause, float_sentences
-from nncf_mcq.ir.runtime_precisions import runtime_layers, runtime_precisions, text_of
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = [
-    "RT_INFO_SECTION",
-    "WEIGHTS_NOT_QUANTIZED",
-    "float_cause",
-    "float_sentences",
-    "runtime_layers",
-    "runtime_precisions",
-    "text_of",
-]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -14,7 +14,7 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layer_forms import WEIGHT_PORTS
 from nncf_mcq.model.nodes import LAYER_TYPES

@@ -14,7 +14,7 @@ import openvino as ov
 
 from nncf_mcq.errors import QuantizationError, VerificationError
 from nncf_mcq.ir.float_causes import float_cause, float_sentences
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.policy import INT8_PRECISIONS
 from nncf_mcq.utils.messages import last_line

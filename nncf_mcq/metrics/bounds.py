@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+
+# SciPy loads its packages when they are first used, and its distributions take half a second.
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import beta, norm, skew, t
 
 
 def share_lower_bound(hits: int, count: int, confidence: float) -> float:
@@ -19,7 +20,7 @@ def share_lower_bound(hits: int, count: int, confidence: float) -> float:
     Source: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
     Biometrika 26(4), 1934.
     """
-    return float(beta.ppf(1 - confidence, hits, count - hits + 1)) if hits else 0.0
+    return float(scipy.stats.beta.ppf(1 - confidence, hits, count - hits + 1)) if hits else 0.0
 
 
 def paired_drop_upper_bound(lost: int, won: int, count: int, confidence: float) -> float:
@@ -36,7 +37,7 @@ def paired_drop_upper_bound(lost: int, won: int, count: int, confidence: float) 
     """
     if lost == count:
         return 1.0
-    quantile = float(norm.ppf(confidence))
+    quantile = float(scipy.stats.norm.ppf(confidence))
 
     def excess(drop: float) -> float:
         linear = -lost - won + (2 * count - lost + won) * drop
@@ -46,7 +47,7 @@ def paired_drop_upper_bound(lost: int, won: int, count: int, confidence: float) 
         return float(count * drop - (lost - won) - quantile * np.sqrt(max(variance, 0.0)))
 
     # Where all images agree, the drop that was found is a root as well, at which the variance vanishes.
-    return float(brentq(excess, (lost - won) / count + 1e-12, 1.0))
+    return float(scipy.optimize.brentq(excess, (lost - won) / count + 1e-12, 1.0))
 
 
 def mean_upper_bound(values: NDArray[np.floating], confidence: float) -> float:
@@ -70,7 +71,7 @@ def mean_upper_bound(values: NDArray[np.floating], confidence: float) -> float:
     deviation = values.std(ddof=1, dtype=np.float64)
     if deviation == 0:
         return float(values[0])
-    skewness = max(float(skew(values.astype(np.float64))), 0.0)
-    quantile = float(t.ppf(confidence, count - 1))
+    skewness = max(float(scipy.stats.skew(values.astype(np.float64))), 0.0)
+    quantile = float(scipy.stats.t.ppf(confidence, count - 1))
     correction = skewness * (2 * quantile**2 + 1) / (6 * np.sqrt(count))
     return float(values.mean(dtype=np.float64) + (quantile + correction) * deviation / np.sqrt(count))

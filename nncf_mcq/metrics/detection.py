@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torchvision.ops import batched_nms
 
 from nncf_mcq.data.letterbox import Placement
 
@@ -101,6 +99,10 @@ def suppressed(
         best = np.argsort(-found, kind="stable")[:candidates]
         rows, classes, found = rows[best], classes[best], found[best]
     corners = boxes[rows].astype(np.float64)
+    # Only detectors need PyTorch to be evaluated.
+    import torch
+    from torchvision.ops import batched_nms
+
     kept = batched_nms(
         torch.from_numpy(corners), torch.from_numpy(found), torch.from_numpy(classes), overlap_threshold
     ).numpy()[:limit]

@@ -221,12 +221,31 @@ def _inputs(inputs: Any, model: ov.Model) -> Any:
             raise QuantizationError(
                 f"the samples: found {count} inputs, allowed: {len(model.inputs)}, as the model has"
             )
+        _check_shapes(inputs if isinstance(inputs, tuple) else (inputs,), model)
         return inputs
     try:
         values = in_order(inputs, model)
     except ValueError as error:
         raise QuantizationError(f"the samples: {error}") from error
-    return tuple(to_array(value, port) for value, port in zip(values, model.inputs, strict=True))
+    arrays = tuple(to_array(value, port) for value, port in zip(values, model.inputs, strict=True))
+    _check_shapes(arrays, model)
+    return arrays
+
+
+def _check_shapes(inputs: Arrays, model: ov.Model) -> None:
+    """Refuses samples of another size or layout, which OpenVINO would refuse in its own words, or reorder."""
+    for value, port in zip(inputs, model.inputs, strict=True):
+        shape, found = port.get_partial_shape(), np.shape(value)
+        if shape.rank.is_dynamic or len(shape) < 2:
+            continue
+        wanted = list(shape)[1:]
+        rest = found[len(found) - len(wanted) :]
+        if len(found) not in (len(wanted), len(shape)) or not ov.PartialShape(wanted).compatible(ov.PartialShape(rest)):
+            allowed = ", ".join("?" if side.is_dynamic else str(side.get_length()) for side in wanted)
+            raise QuantizationError(
+                f"the test images: found shape {found}, allowed: ({allowed}), which the model takes; "
+                "dataset.preprocessing (resize, crop, letterbox, layout) and input_info.sample_size decide it"
+            )
 
 
 def _rows_of(outputs: NDArray[np.float32]) -> list[Arrays]:

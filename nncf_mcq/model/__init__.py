@@ -1,31 +1,5 @@
 """The float model: loading, the layers that NNCF would quantize, and how models are run."""
 
-from nncf_mcq.model.inference import (
-    FloatPrecision,
-    compile_model,
-    compile_properties,
-    core,
-    has_bf16,
-    processor_name,
-)
-from nncf_mcq.model.int8 import quantize_int8
-from nncf_mcq.model.layers import find_layers
-from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
-from nncf_mcq.model.samples import in_order, to_array
-from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = [
-    "INT8_PRECISIONS",
-    "FloatPrecision",
-    "ModelRunner",
-    "compile_model",
-    "compile_properties",
-    "core",
-    "find_layers",
-    "has_bf16",
-    "in_order",
-    "processor_name",
-    "quantize_int8",
-    "samples_per_chunk",
-    "to_array",
-]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -1,5 +1,5 @@
 """A first configuration from what a newcomer has: a model and a folder of images. Nothing is guessed in silence."""
 
-from nncf_mcq.starter.configuration import InitialConfig, make_initial_config
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["InitialConfig", "make_initial_config"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -148,6 +148,8 @@ def _dataset(
             raise ConfigError("--data", str(data), allowed)
         return {"type": "fashion_mnist", "root": ""}, "top1", []
     section: dict[str, Any] = {"type": images.kind, "root": ""}
+    if images.has_corrupt:
+        section["corrupt"] = "skip"
     notes = []
     if images.count < CALIBRATION + (0 if images.report_is_apart else CALIBRATION // 4):
         if images.count < 2:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+from PIL import Image
 
 from nncf_mcq.data.image_files import find_images
-from nncf_mcq.data.imagenet import CLASS_LIST
+from nncf_mcq.data.imagenet import CLASS_LIST, is_class_folder
 from nncf_mcq.errors import ConfigError
+
+_LOOKED_INTO: Final = 2000
+_NAMED: Final = 5
+_CORRUPT: Final = "images that cannot be read, left out"
+_EMPTY: Final = "class folders without images"
+_WITHOUT_LABELS: Final = "closeness to the float model is measured, not accuracy"
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class FoundImages:
         classes: Number of classes that the labels are of; 0 without labels.
         notes: What was assumed.
         report_is_apart: Whether the report has images of its own.
+        has_corrupt: Whether there are files among the images that cannot be read.
     """
 
     kind: Literal["imagenet", "image_folder", "fashion_mnist"]
@@ -28,6 +38,7 @@ class FoundImages:
     classes: int = 0
     notes: tuple[str, ...] = ()
     report_is_apart: bool = False
+    has_corrupt: bool = False
 
 
 def holds_idx_files(folder: Path) -> bool:
@@ -50,26 +61,51 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
     if holds_idx_files(folder):
         note = "data: idx files, read as Fashion-MNIST with its mean and deviation"
         return FoundImages("fashion_mnist", 0, 10, (note,), True)
-    images = find_images(folder)
+    found = find_images(folder)
+    corrupt = _corrupt(found)
+    images = [path for path in found if path not in corrupt]
     if not images:
-        raise ConfigError("--data", str(folder), "a folder with images in it or below it")
+        raise ConfigError("--data", str(folder), "a folder with images in it or below it, which can be read")
     parts = [folder / name for name in ("train", "val") if (folder / name).is_dir()] or [folder]
-    names = {path.relative_to(part).parts[0] for part in parts for path in find_images(part) if path.parent != part}
+    class_folders = [path for part in parts for path in sorted(part.iterdir()) if is_class_folder(path)]
+    filled = {parent for path in found for parent in path.parents}
+    empty = [path for path in class_folders if path not in filled]
+    notes = tuple(_some(what, paths, folder) for what, paths in ((_CORRUPT, corrupt), (_EMPTY, empty)) if paths)
+    names = {path.name for path in class_folders}
     flat = any(path.parent in parts for path in images)
+
+    def unlabelled(reason: str) -> FoundImages:
+        note = f"no labels ({reason}): {len(images)} images; {_WITHOUT_LABELS}"
+        return FoundImages("image_folder", len(images), 0, (note, *notes), has_corrupt=bool(corrupt))
+
     if flat or len(names) < 2 or outputs is None:
-        return FoundImages("image_folder", len(images), 0, (_unlabelled(len(images), "no class folders"),))
+        return unlabelled("no class folders")
     class_list = folder / CLASS_LIST
     classes = len(class_list.read_text(encoding="utf-8").split()) if class_list.is_file() else len(names)
     if classes != outputs:
         reason = f"{len(names)} class folders, but {outputs} outputs of the model; {CLASS_LIST} can list the classes"
         if class_list.is_file():
             reason = f"{CLASS_LIST} has {classes} classes, the model {outputs} outputs"
-        return FoundImages("image_folder", len(images), 0, (_unlabelled(len(images), reason),))
+        return unlabelled(reason)
     order = CLASS_LIST if class_list.is_file() else "the sorted folder names"
-    drawn = len(find_images(parts[0])) if len(parts) > 1 else len(images)
+    drawn = sum(parts[0] in path.parents for path in images)
     note = f"labels: {len(images)} images in {len(names)} class folders; class indices in the order of {order}"
-    return FoundImages("imagenet", drawn, classes, (note,), len(parts) > 1)
+    return FoundImages("imagenet", drawn, classes, (note, *notes), len(parts) > 1, bool(corrupt))
 
 
-def _unlabelled(count: int, reason: str) -> str:
-    return f"no labels ({reason}): {count} images; closeness to the float model is measured, not accuracy"
+def _corrupt(images: Sequence[Path]) -> list[Path]:
+    """Files whose headers cannot be read, among the first ones: a look into each of a large data set takes minutes."""
+    found = []
+    for path in images[:_LOOKED_INTO]:
+        try:
+            with Image.open(path) as image:
+                image.verify()
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            found.append(path)
+    return found
+
+
+def _some(what: str, paths: Sequence[Path], folder: Path) -> str:
+    """A note that names the first ones."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{what}: {', '.join(path.relative_to(folder).as_posix() for path in paths[:_NAMED])}{more}"

@@ -8,10 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import op
 
+from nncf_mcq.data.decoding import WHITE
 from nncf_mcq.data.letterbox import INTERPOLATIONS, Layout
 from nncf_mcq.data.splits import ImageDataset
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.inference import compile_model
 
 RESIZE_TO_CROP: Final = 256 / 224
@@ -67,6 +70,19 @@ class ImageInput:
             found["pixels from -1 to 1"] = self._normalization("0-255", 127.5, 127.5)
         found[RAW] = self._normalization("0-255", 0.0, 1.0)
         return found
+
+    def normalized(self, pixels: NDArray[np.float32], values: Mapping[str, Any]) -> NDArray[np.float32]:
+        """The input that preprocessing makes of resized pixels from 0 to 255, in the layout of this one.
+
+        Args:
+            pixels: (channels, height, width), or (height, width, channels).
+            values: `scale`, `mean` and `std`.
+        """
+        shape = (-1, 1, 1) if self.layout == "NCHW" else (-1,)
+        unit = WHITE if values["scale"] == "0-1" else 1.0
+        mean, std = (np.reshape(np.asarray(values[key], dtype=np.float32), shape) for key in ("mean", "std"))
+        normalized: NDArray[np.float32] = (pixels / np.float32(unit) - mean) / std
+        return normalized
 
     def _normalization(self, scale: str, mean: float, std: float) -> dict[str, Any]:
         return {"scale": scale, "mean": [mean] * self.channels, "std": [std] * self.channels}
@@ -149,16 +165,21 @@ def by_accuracy(
         load: From a section `preprocessing` to labelled images.
     """
     compiled = compile_model(model, 1)
-    accuracy: dict[str, float] = {}
     candidates = {name: {**images.geometry(), **values} for name, values in images.candidates().items()}
-    for name, values in candidates.items():
-        samples = load(values)
-        count = min(len(samples), TRIED_IMAGES)
-        right = 0
-        for index in range(count):
-            image, target = samples[index]
-            right += int(np.array(compiled(image[None])[0]).argmax() == target)
-        accuracy[name] = right / max(count, 1)
+    # All of them resize and crop alike: images are decoded once.
+    samples = load({**images.geometry(), **images.candidates()[RAW]})
+    count = min(len(samples), TRIED_IMAGES)
+    right = dict.fromkeys(candidates, 0)
+    for index in range(count):
+        try:
+            pixels, target = samples[index]
+        except ConfigError:
+            # One image is no reason to stop; quantize names it.
+            continue
+        for name, values in candidates.items():
+            found = compiled(images.normalized(pixels, values)[None])[0]
+            right[name] += int(np.array(found).argmax() == target)
+    accuracy = {name: hits / max(count, 1) for name, hits in right.items()}
     best = max(accuracy, key=accuracy.__getitem__)
     if accuracy[best] < min(_BETTER_THAN_CHANCE / classes, 0.9):
         usual = next(iter(candidates))

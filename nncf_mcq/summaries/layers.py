@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.errors import BudgetError
 from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS, Policy
@@ -79,6 +80,36 @@ def float_kernel_table(quantizable: QuantizableModel) -> Table | None:
     for layer in found:
         table.add_row(layer.name, layer.kind.replace("_convolution", ""), layer.float_cause)
     return table
+
+
+def budget_lines(quantizable: QuantizableModel, compression: CompressionConfig) -> list[str]:
+    """Whether the configured budget can be reached.
+
+    Args:
+        quantizable: The model.
+        compression: Section of the configuration with the widths and the budget.
+    """
+    limits = compression.initializer.precision.limits
+    if limits is None:
+        return []
+    widths = compression.activations.widths
+    costs = CostModel(quantizable, {point.name: widths[-1] for point in quantizable.activation_points}, None)
+    try:
+        constraints = costs.constraints(limits, quantizable.choices(compression.weights.bits, widths))
+    except BudgetError as error:
+        return [f"the budget cannot be reached: {error}"]
+    lines = []
+    for item in constraints:
+        low, high = (value / item.divisor for value in item.reachable)
+        lines.append(
+            f"the budget can be reached: {item.path} {item.limit / item.divisor:.6g}, "
+            f"reachable: {low:.6g} to {high:.6g} {item.unit}{item.note}"
+        )
+    if limits.latency is not None:
+        lines.append(
+            "the budget of latency depends on the machine: nncf-mcq latency-table measures what can be reached"
+        )
+    return lines
 
 
 def budget_table(quantizable: QuantizableModel, compression: CompressionConfig) -> Table:

@@ -1,6 +1,5 @@
 """Fine-tuning: a quantized model as a PyTorch module that trains in any loop, and back."""
 
-from nncf_mcq.training.completion import finish_training
-from nncf_mcq.training.module import TrainingModule
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["TrainingModule", "finish_training"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

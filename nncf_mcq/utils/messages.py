@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 
 def last_line(error: BaseException) -> str:
     """The line of a runtime's message that names the problem.
@@ -16,3 +18,19 @@ def last_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+QUANTIZATION_LIBRARIES: Final = ("cmaes", "matplotlib", "nncf", "optuna", "torch", "torchvision")
+"""Requirements that measuring models does without."""
+
+
+def missing_library(error: ModuleNotFoundError) -> str | None:
+    """The message where a library of quantization is not installed; None where the import failed for another reason.
+
+    Args:
+        error: Of the import.
+    """
+    name = (error.name or "").partition(".")[0]
+    if name not in QUANTIZATION_LIBRARIES:
+        return None
+    return f"{name} is not installed; `pip install nncf-mcq` installs all that quantization needs"

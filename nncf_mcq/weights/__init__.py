@@ -1,5 +1,5 @@
 """Quantized weights: rounding, correction, the weight table and the sequential pass."""
 
-from nncf_mcq.weights.weight_table import WeightTable
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["WeightTable"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

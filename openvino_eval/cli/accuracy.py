@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import openvino as ov
 import typer
 
-from nncf_mcq import Job, parse_overrides
-from nncf_mcq.config import find_config
-from nncf_mcq.model import has_bf16
-from nncf_mcq.utils import console_stage
-from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
+from nncf_mcq.utils import console_stage, examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -30,10 +25,18 @@ from openvino_eval.cli.arguments import (
 )
 from openvino_eval.cli.output import finish
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
+from openvino_eval.options import DEFAULT_THREADS, Precision
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval accuracy quantized/model.xml --config quantized/config.json",
+        "openvino-eval accuracy a.xml b.xml --data samples.npz --reference fp32.xml",
+    )
+)
 def accuracy(
     models: Models,
     data: Data = None,
@@ -57,6 +60,10 @@ def accuracy(
 
     Every model has a row for f32 and one for bf16, where the processor has it, unless --precision says otherwise.
     """
+    from nncf_mcq.model import has_bf16
+    from openvino_eval.accuracy_report import FLOAT_MODEL, Task, accuracy_table, caption, measure_accuracy
+    from openvino_eval.runtime import check_precisions
+
     paths, against = with_reference(parse_models(models), reference)
     available = list(Precision) if has_bf16() else [Precision.F32]
     wanted = check_precisions(precisions or available)
@@ -66,6 +73,10 @@ def accuracy(
         check_options(["overrides"] if overrides else [], "needs --config")
         task = Task.from_archive(data, metric)
     else:
+        # A configuration may be of any model; files need nothing that quantizes.
+        from nncf_mcq import Job, parse_overrides
+        from nncf_mcq.config import find_config
+
         job = Job.read(find_config(config or ""), parse_overrides(overrides or []))
         task = Task.from_job(job, metric, with_model=reference is None)
     rows: dict[str, tuple[Path | ov.Model, Precision]] = {}

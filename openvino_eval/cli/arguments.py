@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import Precision
+from openvino_eval.options import Precision
 
 Models = Annotated[list[str], typer.Argument(help="Model files, each PATH or NAME=PATH.", metavar="MODEL...")]
 Data = Annotated[

@@ -9,17 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nncf_mcq.utils import console_stage
-from openvino_eval.benchmark import Candidate, count_runs
-from openvino_eval.benchmark import benchmark as run_benchmark
-from openvino_eval.benchmark_app import Mode
-from openvino_eval.benchmark_tables import (
-    cache_lines,
-    integer_lines,
-    layer_time_table,
-    settings_line,
-    statistics_tables,
-)
+from nncf_mcq.utils import console_stage, examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Models,
@@ -31,13 +21,16 @@ from openvino_eval.cli.arguments import (
     with_reference,
 )
 from openvino_eval.cli.output import finish
-from openvino_eval.device_config import read_properties
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, check_precisions
-from openvino_eval.scenarios import plan
+from openvino_eval.options import DEFAULT_THREADS, Mode, Precision
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval benchmark fp32.xml int8.xml quantized/model.xml --reference int8",
+        "openvino-eval benchmark quantized/model.xml --mode latency --layers",
+    )
+)
 def benchmark(
     models: Models,
     reference: Reference = None,
@@ -87,11 +80,24 @@ def benchmark(
     layers: Annotated[bool, typer.Option("--layers", help="Show precision, kernel and time of every layer.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the raw reports. Default: benchmark_reports/<date>-<time>."),
+        typer.Option("--output", "-o", help="Folder of the raw reports. Default: `benchmark_reports/<date>-<time>`."),
     ] = None,
     json_file: Output = None,
 ) -> None:
     """Run OpenVINO's benchmark_app on models, interleaved: latency, throughput, and the precision of each layer."""
+    from openvino_eval.benchmark_tables import (
+        cache_lines,
+        integer_lines,
+        layer_time_table,
+        settings_line,
+        statistics_tables,
+    )
+    from openvino_eval.benchmarking import Candidate, count_runs
+    from openvino_eval.benchmarking import benchmark as run_benchmark
+    from openvino_eval.device_config import read_properties
+    from openvino_eval.runtime import check_precisions
+    from openvino_eval.scenarios import plan
+
     paths, against = with_reference(parse_models(models), reference)
     folder = output or Path("benchmark_reports") / time.strftime("%Y%m%d-%H%M%S")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

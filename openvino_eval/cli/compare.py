@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq import parse_overrides
-from nncf_mcq.config import find_config
-from nncf_mcq.metrics import SHARES, metric_name
-from nncf_mcq.utils import output_folder
+from nncf_mcq.utils import examples, output_folder
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import (
     Batch,
@@ -27,29 +24,24 @@ from openvino_eval.cli.arguments import (
     parse_models,
 )
 from openvino_eval.cli.output import column, finish
-from openvino_eval.compare import Comparison, compare_models
-from openvino_eval.contest import (
-    RESULT_FILES,
-    ContestInterrupted,
-    ContestSettings,
-    interruptible,
-    parse_arms,
-    parse_methods,
-    run_contest,
-    summary_table,
-    verdict,
-)
 from openvino_eval.errors import EvaluationError
-from openvino_eval.formats import MISSING, format_bytes, format_percent
-from openvino_eval.runtime import DEFAULT_THREADS
-from openvino_eval.samples import load_samples
+from openvino_eval.options import DEFAULT_THREADS
+
+if TYPE_CHECKING:
+    from openvino_eval.compare import Comparison
+    from openvino_eval.contest import ContestSettings
 
 CONTEST = "Contest of search methods"
 CONTEST_OPTIONS = {"methods", "evaluations", "seeds", "output", "arms", "overrides", "jobs"}
 INTERRUPTED = 130
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval compare FP32=fp32.xml INT8=int8.xml quantized/model.xml --json quantized/models.json",
+        "openvino-eval compare config.json --methods rl,ilp,random --evaluations 200 --output contest",
+    )
+)
 def compare(
     context: typer.Context,
     models: Annotated[
@@ -99,6 +91,9 @@ def compare(
     jobs: Annotated[int, typer.Option(help="Parallel processes.", min=1, rich_help_panel=CONTEST)] = 1,
 ) -> None:
     """Compare models with the first of them or, with --methods, search methods with each other."""
+    from openvino_eval.compare import compare_models
+    from openvino_eval.samples import load_samples
+
     given = {name for name in context.params if is_given(context, name)} - {"models"}
     if methods is not None:
         check_options(given - CONTEST_OPTIONS, "is for models, not for --methods")
@@ -106,6 +101,10 @@ def compare(
             raise EvaluationError(f"{models[1]}: found a second argument, allowed with --methods: one CONFIG")
         if output is None:
             raise EvaluationError("--output is missing: the folder of the contest")
+        from nncf_mcq import parse_overrides
+        from nncf_mcq.config import find_config
+        from openvino_eval.contest import ContestSettings, parse_arms, parse_methods
+
         compete(
             ContestSettings(
                 config=find_config(models[0]),
@@ -133,6 +132,8 @@ def compare(
         seconds=seconds,
     )
     finish(comparison_table(comparison), json_file, comparison.model_dump(mode="json"))
+    for warning in comparison.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def compete(settings: ContestSettings) -> None:
@@ -144,6 +145,15 @@ def compete(settings: ContestSettings) -> None:
     Raises:
         typer.Exit: Ctrl-C.
     """
+    from openvino_eval.contest import (
+        RESULT_FILES,
+        ContestInterrupted,
+        interruptible,
+        run_contest,
+        summary_table,
+        verdict,
+    )
+
     try:
         with interruptible(), output_folder(settings.output):
             standings = run_contest(settings, Console(stderr=True, highlight=False))
@@ -164,6 +174,9 @@ def comparison_table(comparison: Comparison) -> Table:
     Returns:
         The table.
     """
+    from nncf_mcq.metrics import metric_name
+    from openvino_eval.formats import MISSING, format_bytes
+
     metrics = comparison.metrics
     headings = (*map(metric_name, metrics), ".bin", ".xml", "median ms", "latency", "int8 layers")
     table = Table("model", *[column(heading) for heading in headings])
@@ -181,6 +194,9 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _metric(name: str, value: float | None) -> str:
+    from nncf_mcq.metrics import SHARES
+    from openvino_eval.formats import MISSING, format_percent
+
     if name in SHARES:
         return format_percent(value)
     return MISSING if value is None else f"{value:.4f}"

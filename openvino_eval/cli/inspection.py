@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.ir import float_sentences
+from nncf_mcq.utils import examples
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Models, Output, Threads, parse_models
 from openvino_eval.cli.output import column, finish
-from openvino_eval.formats import format_bytes
-from openvino_eval.inspection import Inspection, inspect_model
-from openvino_eval.runtime import DEFAULT_THREADS
+from openvino_eval.options import DEFAULT_THREADS
+
+if TYPE_CHECKING:
+    from openvino_eval.inspection import Inspection
 
 _SHOWN = 5
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval inspect int8.xml quantized/model.xml",
+    )
+)
 def inspect(
     models: Models,
     threads: Threads = DEFAULT_THREADS,
@@ -31,6 +37,9 @@ def inspect(
     The names of ignored_scopes are for the next quantization of the float model: NNCF's, or that of nncf-mcq. --json
     has all names.
     """
+    from openvino_eval.formats import format_bytes
+    from openvino_eval.inspection import inspect_model
+
     table = Table("model", column(".bin"), column(".xml"), "constants", column("int8 layers"), column("conversions"))
     facts: dict[str, object] = {}
     found = {name: inspect_model(path, threads=threads) for name, path in parse_models(models).items()}
@@ -55,6 +64,8 @@ def inspect(
 
 def _lines(inspection: Inspection) -> Iterator[str]:
     """What there is to say of a model, below the table."""
+    from nncf_mcq.ir import float_sentences
+
     yield from float_sentences((layer.name, layer.precision, layer.cause) for layer in inspection.float_layers)
     if inspection.conversions:
         places = [

@@ -9,20 +9,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nncf_mcq.utils import write_text_atomically
-from openvino_eval import results
+from nncf_mcq.utils import examples, write_text_atomically
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Threads, unique_names
 from openvino_eval.errors import EvaluationError
-from openvino_eval.formats import format_bytes
-from openvino_eval.report import read_sources, write_report
-from openvino_eval.runtime import DEFAULT_THREADS
+from openvino_eval.options import DEFAULT_THREADS
 
 LAYER_SECONDS = 0.5
 """How long a report runs each model to time its layers."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "openvino-eval report quantized",
+        "openvino-eval report quantized contest --output report.html --title Budgets",
+    )
+)
 def report(
     folders: Annotated[
         list[Path] | None,
@@ -40,6 +42,9 @@ def report(
     threads: Threads = DEFAULT_THREADS,
 ) -> None:
     """Write one self-contained HTML file: accuracy and size, bits, clipping, weights, search, slowest layers."""
+    from openvino_eval.formats import format_bytes
+    from openvino_eval.report import read_sources, write_report
+
     if not folders and comparison is None:
         raise EvaluationError("nothing to report: name output folders of nncf-mcq, or a --comparison")
     sources = read_sources(unique_names([folder.resolve() for folder in folders or []]), comparison)
@@ -52,7 +57,12 @@ def report(
     Console().print(f"wrote {output} ({format_bytes(output.stat().st_size)})", highlight=False, soft_wrap=True)
 
 
-@app.command("table")
+@app.command(
+    "table",
+    epilog=examples(
+        "openvino-eval table quantized --data results.json --output RESULTS.md",
+    ),
+)
 def results_table(
     folders: Annotated[
         list[Path] | None,
@@ -65,6 +75,8 @@ def results_table(
     output: Annotated[Path, typer.Option("--output", "-o", help="The Markdown file.")] = Path("recipes/RESULTS.md"),
 ) -> None:
     """Collect the results of runs in one file, and write a table of all of them."""
+    from openvino_eval import results
+
     groups = results.merge(results.load_groups(data), [results.collect(folder) for folder in folders or []])
     if not groups:
         raise EvaluationError(f"no results: name output folders; {data} has none")

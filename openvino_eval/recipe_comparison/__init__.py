@@ -1,6 +1,5 @@
 """A recipe's model quantized in several ways, and the files compared: what `recipes/compare.py` runs."""
 
-from openvino_eval.recipe_comparison.comparison import RecipeComparison, compare_recipe
-from openvino_eval.recipe_comparison.variants import read_variants
+from nncf_mcq.utils import lazy_exports
 
-__all__ = ["RecipeComparison", "compare_recipe", "read_variants"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -25,14 +25,14 @@ def comparison_table(comparison: Comparison) -> Table:
     metrics = comparison.metrics
     for heading in (*map(metric_heading, metrics), ".bin kB", ".xml kB", "latency", "int8"):
         table.add_column(heading, justify="right", no_wrap=True)
-    baseline = next((row.median_ms for row in comparison.rows if row.name == INT8_ROW), None) or 1.0
+    latency_ratios = comparison.latency_ratios(INT8_ROW)
     for row in comparison.rows:
         table.add_row(
             row.name,
             *(_value(name, row) for name in metrics),
             f"{row.bin_bytes / 1000:.1f}",
             f"{row.xml_bytes / 1000:.1f}",
-            f"{(row.median_ms or 0) / baseline:.2f}",
+            f"{latency_ratios[row.name]:.2f}" if row.name in latency_ratios else "",
             f"{row.integer_layers}/{row.compute_layers}",
         )
     agree = "agree: top-1 agreement with FP32; " if "agreement" in metrics else ""

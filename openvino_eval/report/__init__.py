@@ -1,6 +1,5 @@
 """One HTML file that shows comparisons, runs and contests; it loads nothing from outside."""
 
-from openvino_eval.report.page import render_report, write_report
-from openvino_eval.report.sources import Sources, read_sources
+from nncf_mcq.utils import lazy_exports
 
-__all__ = ["Sources", "read_sources", "render_report", "write_report"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

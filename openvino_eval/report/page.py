@@ -18,6 +18,7 @@ from openvino_eval.compare import Comparison
 from openvino_eval.contest import Standing
 from openvino_eval.formats import (
     MISSING,
+    config_without_folders,
     flatten,
     format_bytes,
     format_json,
@@ -25,6 +26,7 @@ from openvino_eval.formats import (
     format_milliseconds,
     format_number,
     format_percent,
+    without_folders,
 )
 from openvino_eval.report.figures import (
     Figure,
@@ -39,6 +41,7 @@ from openvino_eval.report.figures import (
     weights_figure,
 )
 from openvino_eval.report.models import Overview, metric_label, overview, sentence
+from openvino_eval.report.next_steps import next_steps
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
 from openvino_eval.run_result import Run
 
@@ -155,6 +158,7 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, obje
         "layers": _numbered([layers_figure(run)], f"run{number}")[0] if result.layers else None,
         "figures": _numbered(found, f"run{number}"),
         "thumbnails": thumbnails(weights.choices, run.histograms.reach) if weights and run.histograms else [],
+        "next_steps": next_steps(run),
         "missing": [
             text
             for is_missing, text in (
@@ -167,13 +171,13 @@ def _section(name: str, run: Run, models: Overview, runs: int) -> dict[str, obje
         "columns": layer_columns(result.layers),
         "text_columns": _TEXT_COLUMNS,
         "rows": [layer.model_dump() for layer in result.layers],
-        "config": run.config,
+        "config": None if run.config is None else config_without_folders(run.config),
         "details": {
             heading: lines
             for heading, lines in (
                 (f"Closeness to the float model {row.images}", list(_quality(result.quality))),
                 ("Weights in floating point", list(_float_weights(result.float_weights))),
-                ("Search", list(flatten(result.search.to_dict()))),
+                ("Search", [(key, without_folders(value)) for key, value in flatten(result.search.to_dict())]),
                 ("Timing", list(flatten(result.timing.to_dict()))),
             )
             if lines

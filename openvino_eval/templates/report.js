@@ -69,6 +69,8 @@
     element.drawn = true;
     return Plotly.react(element, data, layout, {
       displaylogo: false, responsive: !width,
+      // Where nothing hovers, as on a phone or in a screenshot, Plotly would show it always, over the plot.
+      displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
   };

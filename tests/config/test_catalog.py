@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -43,6 +44,22 @@ def test_a_name_that_is_no_recipe_lists_those_that_there_are(tmp_path: Path, mon
     write_recipes(tmp_path / "recipes", "other")
     with pytest.raises(ConfigError, match="or a recipe: other"):
         catalog.find_config("demo")
+
+
+@pytest.mark.parametrize("model", ["net.onnx", "my models/net.xml", "torchvision.models:resnet18", "net.py:create"])
+def test_a_model_is_told_to_run_init_first(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.onnx").write_bytes(b"any")
+    with pytest.raises(ConfigError) as caught:
+        catalog.find_config(model)
+    expected = f"nncf-mcq init {shlex.quote(model)} --data FOLDER_OF_IMAGES"
+    assert str(caught.value).endswith(f"allowed: a JSON file; for this model run init first: {expected}")
+
+
+def test_every_recipe_says_what_it_is_and_needs() -> None:
+    found = catalog.recipes()
+    assert list(found) == catalog.recipe_names()
+    assert all(recipe is not None and recipe.description and recipe.needs for recipe in found.values())
 
 
 def test_the_wheel_puts_the_recipes_where_they_are_looked_for(project_root: Path) -> None:

@@ -72,7 +72,12 @@ SCOPED: list[Any] = [
             "one of the keys bits, per_channel, mode",
         ),
         ({"input_info": {"size": [1]}}, "input_info.size", "unknown key size", "one of the keys sample_size, keyword"),
-        ({"input_info": {}}, "input_info.sample_size", None, "a value: the key is required"),
+        (
+            {"input_info": {}},
+            "input_info.sample_size",
+            None,
+            "a value: the key is required (shape of one input with the batch dimension, e.g. [1, 3, 224, 224])",
+        ),
         (weights(bits=[4, 8, 9]), "compression.weights.bits[2]", 9, "input should be less than or equal to 8"),
         (weights(bits=[1]), "compression.weights.bits[0]", 1, "input should be greater than or equal to 2"),
         (weights(bits=[True]), "compression.weights.bits[0]", True, "input should be a valid integer"),

@@ -95,7 +95,11 @@ def test_parameters_of_each_type() -> None:
         ({}, f"dataset.type: found None, allowed: {ALLOWED}"),
         ({"type": ["x"]}, f"dataset.type: found ['x'], allowed: {ALLOWED}"),
         ({"type": "mnist"}, f"dataset.type: found 'mnist', allowed: {ALLOWED}"),
-        ({"type": "fashion_mnist"}, "dataset.root: found None, allowed: a value: the key is required"),
+        (
+            {"type": "fashion_mnist"},
+            "dataset.root: found None, allowed: a value: the key is required "
+            "(folder of the four .gz files, relative to the folder of the configuration)",
+        ),
         (
             {"type": "fashion_mnist", "rot": "data"},
             "dataset.rot: found 'unknown key rot', allowed: one of the keys type, root, full_root, split, mean, std",

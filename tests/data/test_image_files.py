@@ -116,10 +116,13 @@ def test_repeated_class_is_an_error(class_folders: Path) -> None:
         build_dataset(imagenet("images"), class_folders.parent)
 
 
-def test_empty_class_folder_is_an_error(class_folders: Path) -> None:
-    (class_folders / "n04").mkdir()
-    with pytest.raises(ConfigError, match=r"found '.*n04', allowed: a class folder with at least one image"):
-        build_dataset(imagenet("images"), class_folders.parent)
+def test_empty_class_folder_is_a_class_and_is_named(class_folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = build_dataset(imagenet("images"), class_folders.parent)
+    (class_folders / "n00").mkdir()
+    splits = build_dataset(imagenet("images"), class_folders.parent)
+    assert f"no images of class n00: {class_folders / 'n00'} is empty" in caplog.text
+    shifted = [target + 1 for _, target in samples(before.calibration, before.search, before.report)]
+    assert [target for _, target in samples(splits.calibration, splits.search, splits.report)] == shifted
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from torchvision.transforms import v2
@@ -41,6 +43,34 @@ def test_equals_the_torchvision_pipeline(image: Image.Image, interpolation: Inte
     assert found.shape == (3, 24, 24)
     assert found.flags.c_contiguous
     np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)
+
+
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    resize=st.one_of(st.none(), st.integers(1, 40), st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    crop=st.one_of(st.none(), st.integers(1, 50), st.tuples(st.integers(1, 50), st.integers(1, 50))),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_geometry_is_torchvisions_for_every_size(
+    size: tuple[int, int],
+    resize: int | tuple[int, int] | None,
+    crop: int | tuple[int, int] | None,
+    interpolation: Interpolation,
+) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    steps = [v2.Identity()]
+    if resize is not None:
+        steps.append(v2.Resize(resize, v2.InterpolationMode(interpolation)))
+    if crop is not None:
+        steps.append(v2.CenterCrop(crop))
+    expected = np.asarray(v2.Compose(steps)(image), dtype=np.float32).transpose(2, 0, 1)
+    values = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    lists = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    parameters = PreprocessingParameters.model_validate(
+        {**lists, "scale": "0-255", "mean": [0.0] * 3, "std": [1.0] * 3}
+    )
+    np.testing.assert_array_equal(Preprocessor(parameters)(image), expected)
 
 
 def test_bicubic_differs_from_bilinear(image: Image.Image) -> None:

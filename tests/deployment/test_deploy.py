@@ -26,7 +26,7 @@ from nncf_mcq.deployment.folder import replaced_folder
 from nncf_mcq.deployment.image_input import ImageInput, find_input
 from nncf_mcq.deployment.serving import ServerConfig
 from nncf_mcq.errors import ConfigError, VerificationError
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.utils.documents import read_document

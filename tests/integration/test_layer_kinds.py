@@ -15,7 +15,7 @@ from torch import nn
 
 from nncf_mcq import quantize
 from nncf_mcq.config.output_files import LayerResult
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.algorithm import quiet_nncf
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.loading import to_openvino

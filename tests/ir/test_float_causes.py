@@ -10,7 +10,7 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq.ir.float_causes import WEIGHTS_NOT_QUANTIZED, float_cause
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import INT8_PRECISIONS

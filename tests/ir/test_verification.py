@@ -9,7 +9,7 @@ from openvino import opset13 as opset
 
 from nncf_mcq.errors import VerificationError
 from nncf_mcq.ir.packing import packed_weight
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.ir.verification import TOLERANCE, FloatLayer, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nncf_mcq.cli import main
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.latency import LatencyModels, TimedModel, latency_key, measure_interleaved, measure_ratio, measure_table
 from nncf_mcq.latency.cache import structure_digest
 from nncf_mcq.latency.measure import METHOD_VERSION, count_variants, neighbours

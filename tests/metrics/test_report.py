@@ -52,6 +52,15 @@ def test_a_report_is_that_of_single_images_whatever_the_chunks(
     assert values["top1"] == (found.argmax(axis=1) == TARGETS).mean()
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 3), (3, 7, 7), (8, 8), (2, 1, 3, 8, 8)])
+def test_samples_of_another_size_or_layout_are_refused(shape: tuple[int, ...]) -> None:
+    report = Report(lambda: [(np.zeros(shape, dtype=np.float32), 0)], {}, threads=1)
+    with pytest.raises(
+        QuantizationError, match=r"the test images: found shape .*, allowed: \(3, 8, 8\), which the model"
+    ):
+        report.check(models()[0])
+
+
 def test_each_image_may_have_its_own_number_of_outputs() -> None:
     """As detectors do that end in a non-maximum suppression."""
     data = opset.parameter([1, 6], np.float32)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openvino import opset8, opset14
 from openvino import opset13 as opset
 
-from nncf_mcq.ir.runtime_precisions import runtime_precisions
+from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.int8_forms import use_int8_forms
 from nncf_mcq.model.layers import find_layers

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from nncf_mcq import NncfMcqError
-from openvino_eval.benchmark import (
+from openvino_eval.benchmark_app import COUNTERS_FILE, REPORT_FILE, BenchmarkAppResult
+from openvino_eval.benchmark_tables import cache_lines, statistics_tables
+from openvino_eval.benchmarking import (
     SUMMARY_FILE,
     BenchmarkResult,
     Candidate,
@@ -17,12 +19,10 @@ from openvino_eval.benchmark import (
     float_layers,
     summarize,
 )
-from openvino_eval.benchmark_app import COUNTERS_FILE, REPORT_FILE, BenchmarkAppResult, Mode
-from openvino_eval.benchmark_tables import cache_lines, statistics_tables
 from openvino_eval.device_config import read_properties
 from openvino_eval.errors import EvaluationError
 from openvino_eval.machine import LoadMeter, MachineLoad
-from openvino_eval.runtime import Precision
+from openvino_eval.options import Mode, Precision
 from openvino_eval.scenarios import plan
 
 

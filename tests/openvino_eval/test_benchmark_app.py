@@ -10,7 +10,6 @@ from openvino.preprocess import PrePostProcessor
 from openvino_eval.benchmark_app import (
     LOG_FILE,
     REPORT_FILE,
-    Mode,
     input_type,
     parse_counters,
     parse_report,
@@ -18,6 +17,7 @@ from openvino_eval.benchmark_app import (
     run_benchmark_app,
 )
 from openvino_eval.errors import EvaluationError
+from openvino_eval.options import Mode
 
 REPORT = {
     "execution_results": {

@@ -8,7 +8,8 @@ import pytest
 
 from openvino_eval.compare import MODELS_FILE, Comparison, compare_models, find_comparison
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import Precision
+from openvino_eval.machine import MachineLoad, spread_warnings
+from openvino_eval.options import Precision
 from openvino_eval.samples import ArraySamples
 
 
@@ -36,6 +37,26 @@ def test_rows_hold_what_was_measured(comparison: Comparison, float_ir: Path, int
     assert bf16.path == first.path == str(float_ir)
     assert comparison.samples == 21
     assert comparison.device
+
+
+def test_all_ratios_are_of_the_same_rounds(comparison: Comparison) -> None:
+    first, bf16, int8 = (row.latency_ratio or 0.0 for row in comparison.rows)
+    assert comparison.latency_ratios("float") == {"float": first, "float (bf16)": bf16, "int8": int8}
+    assert comparison.latency_ratios("int8") == {"float": 1 / int8, "float (bf16)": bf16 / int8, "int8": 1.0}
+    assert comparison.latency_ratios("another") == {}
+
+
+@pytest.mark.parametrize(
+    ("others", "quartiles", "words"),
+    [
+        (0.01, (0.98, 1.0, 1.02), []),
+        (0.5, (0.98, 1.0, 1.02), ["other programs took 50 % of the processor"]),
+        (0.01, (0.8, 1.0, 1.02), ["latency: the quartiles of the rounds are more than 10 % apart for int8"]),
+    ],
+)
+def test_a_busy_machine_is_warned_of(others: float, quartiles: tuple[float, float, float], words: list[str]) -> None:
+    found = [*MachineLoad(others, 3.0, 2).warnings(), *spread_warnings({"float": (1.0, 1.0, 1.0), "int8": quartiles})]
+    assert [text[: len(start)] for text, start in zip(found, words, strict=True)] == words
 
 
 def test_it_comes_back_from_a_file(comparison: Comparison, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openvino_eval.formats import (
+    config_without_folders,
     format_bytes,
     format_json,
     format_label,
     format_milliseconds,
     format_number,
     format_percent,
+    without_folders,
 )
 
 
@@ -55,3 +57,21 @@ def test_what_fits_into_a_line_is_in_one() -> None:
     assert text.splitlines()[1:4] == ['  "bits": [2, 3, 4],', '  "range": {"type": "max"},', '  "long": [']
     assert max(map(len, text.splitlines())) <= 40
     assert format_json("no JSON") == "no JSON"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("images in /home/me/data/images, 3 of them", "images in …/data/images, 3 of them"),
+        ("../../../data/images", "…/data/images"),
+        ("/images", "/images"),
+        ("https://example.org/a/b/c and a/b/c", "https://example.org/a/b/c and a/b/c"),
+    ],
+)
+def test_paths_of_the_machine_are_shortened(text: str, shown: str) -> None:
+    assert without_folders(text) == shown
+
+
+def test_layers_of_a_configuration_keep_their_names() -> None:
+    config = {"model": "../../models/net.onnx", "ignored_scopes": ["/model/0/conv/Conv"], "root": "images/a/b"}
+    assert json.loads(config_without_folders(json.dumps(config))) == config | {"model": "…/models/net.onnx"}

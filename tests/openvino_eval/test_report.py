@@ -6,14 +6,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
 import plotly.graph_objects
 import pytest
 
 from nncf_mcq.config.output_files import Histograms, RunResult
+from nncf_mcq.latency import node_times
 from nncf_mcq.utils import DARK, LIGHT
 from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layer_times import LayerTime, measure_layer_times
+from openvino_eval.options import Precision
 from openvino_eval.report import read_sources, render_report, write_report
 from openvino_eval.report.figures import (
     Figure,
@@ -27,7 +30,6 @@ from openvino_eval.report.models import ModelRow, overview, pareto_front
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
 from openvino_eval.run_result import Run, load_run
-from openvino_eval.runtime import Precision
 
 RESULT: dict[str, Any] = {
     "metrics": {
@@ -125,6 +127,31 @@ def test_a_report_is_whole_and_loads_nothing() -> None:
         assert shown in own, shown
     assert "Budget / Average bits" in own
     assert "Undefined" not in own
+
+
+def test_the_tile_and_the_table_show_one_ratio() -> None:
+    measured = comparison_of(median_ms=1.5, latency_ratio=0.9)
+    rows = [
+        row.model_copy(update={"median_ms": 2.0, "latency_ratio": ratio})
+        for row, ratio in zip(measured.rows[:2], (1.0, 0.6), strict=True)
+    ]
+    measured = measured.model_copy(update={"rows": (*rows, measured.rows[2]), "warnings": ("a busy machine",)})
+    text = render_report(comparison=measured, runs={"run & more": run_of()})
+    # Not 1.5 / 2.0.
+    assert "0.90× FP32, 1.50× INT8" in text
+    assert "0.75×" not in text
+    assert "<strong>Latency:</strong> a busy machine." in text
+
+
+def test_layers_show_what_they_take_undisturbed(int8_ir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disturbed = iter([1.0, 15.0, 1.0, 1.0, 1.0])
+
+    def delayed(compiled: ov.CompiledModel, *, seconds: float) -> dict[str, float]:
+        factor = next(disturbed)
+        return dict.fromkeys(node_times(compiled, seconds=0.0), factor)
+
+    monkeypatch.setattr("openvino_eval.layer_times.node_times", delayed)
+    assert {item.milliseconds for item in measure_layer_times(int8_ir, threads=1, seconds=0.01)} == {1.0}
 
 
 @pytest.mark.parametrize(

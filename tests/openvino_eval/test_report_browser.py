@@ -94,6 +94,19 @@ def test_a_layer_is_chosen_with_the_keyboard(browser: Browser, report: Path) -> 
     page.close()
 
 
+def test_on_a_phone_the_models_are_a_list_without_scrolling(browser: Browser, report: Path) -> None:
+    page = browser.new_page(viewport={"width": 420, "height": 900}, has_touch=True, is_mobile=True)
+    open_report(page, report)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    table = page.locator("table.models")
+    assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+    assert not table.locator("thead").is_visible()
+    label = table.locator("td").first.evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert label == '"Top-1"'
+    assert page.locator(".modebar").count() == 0
+    page.close()
+
+
 def test_on_paper_everything_is_open_and_light(browser: Browser, report: Path, tmp_path: Path) -> None:
     page = browser.new_page(color_scheme="dark")
     open_report(page, report)

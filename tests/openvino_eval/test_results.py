@@ -10,8 +10,8 @@ import pytest
 
 from openvino_eval.compare import MODELS_FILE, Comparison, ComparisonRow
 from openvino_eval.errors import EvaluationError
+from openvino_eval.options import Precision
 from openvino_eval.results import collect, load_groups, load_published, markdown, merge, save_groups
-from openvino_eval.runtime import Precision
 
 RUN: dict[str, Any] = {
     "metrics": {
@@ -43,9 +43,24 @@ def write_run(folder: Path, run: dict[str, Any] = RUN) -> Path:
 def write_comparison(folder: Path, **changes: Any) -> Path:
     write_run(folder / "mixed")
     rows = (
-        row("FP32", folder, metrics={"top1": 0.9}, median_ms=4.0),
-        row("NNCF INT8", folder, metrics={"top1": 0.895, "agreement": 0.99}, median_ms=2.0, integer_layers=2),
-        row("mixed", folder, metrics={"top1": 0.88, "agreement": 0.9}, bin_bytes=500, median_ms=2.1, integer_layers=2),
+        row("FP32", folder, metrics={"top1": 0.9}, median_ms=4.0, latency_ratio=1.0),
+        row(
+            "NNCF INT8",
+            folder,
+            metrics={"top1": 0.895, "agreement": 0.99},
+            median_ms=2.0,
+            latency_ratio=0.5,
+            integer_layers=2,
+        ),
+        row(
+            "mixed",
+            folder,
+            metrics={"top1": 0.88, "agreement": 0.9},
+            bin_bytes=500,
+            median_ms=2.2,
+            latency_ratio=0.525,
+            integer_layers=2,
+        ),
     )
     named = {"model": "demo", "command": "python recipes/compare.py demo --output out"} | changes
     comparison = Comparison(rows=rows, samples=200, threads=2, device="CPU", openvino_version="1", **named)

@@ -6,7 +6,8 @@ import pytest
 
 from nncf_mcq.utils import last_line
 from openvino_eval.errors import EvaluationError
-from openvino_eval.runtime import Precision, read_and_compile, read_model
+from openvino_eval.options import Precision
+from openvino_eval.runtime import read_and_compile, read_model
 
 
 def test_what_changes_the_figures_is_pinned(float_ir: Path) -> None:

@@ -81,6 +81,28 @@ def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
     assert len(starter.text.splitlines()) <= 12
 
 
+def test_empty_class_folders_and_corrupt_images_are_named(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    write_images(images, (0.7, 0.85))
+    (images / "class1").rename(images / "class0b")
+    (images / "class1").mkdir()
+    broken = images / "class0" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    (images / "class0b" / "empty.jpg").touch()
+    model = write_model(tmp_path / "m.xml")
+    config = json.loads((found := make_initial_config(str(model), images, tmp_path / "c.json")).text)
+    assert "images that cannot be read, left out: class0/0.png, class0b/empty.jpg" in found.notes
+    assert "class folders without images: class1" in found.notes
+    assert config["dataset"]["corrupt"] == "skip"
+    # Three classes, two outputs.
+    assert config["dataset"]["type"] == "image_folder"
+    (images / "class1").rmdir()
+    (images / "wnids.txt").write_text("class0 class0b")
+    config = json.loads((found := make_initial_config(str(model), images, tmp_path / "c.json")).text)
+    assert config["dataset"]["type"] == "imagenet"
+    assert not any("without images" in note for note in found.notes)
+
+
 def test_a_model_that_answers_badly_is_said_to(tmp_path: Path) -> None:
     write_images(tmp_path / "images", (0.1, 0.12))
     starter = make_initial_config(str(write_model(tmp_path / "m.xml")), tmp_path / "images", tmp_path / "c.json")

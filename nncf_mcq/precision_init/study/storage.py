@@ -18,7 +18,6 @@ from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage
 
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.precision_init.study.databases import open_database
 from nncf_mcq.precision_init.study.journal import SearchJournal, is_journal
 from nncf_mcq.precision_init.study.memo import StudyMemo
 from nncf_mcq.precision_init.study.subject import Subject
@@ -258,6 +257,9 @@ def _check_writable(path: Path, location: str) -> None:
 
 
 def _connect(url: str, location: str) -> BaseStorage:
+    # Most searches keep a journal, which needs no SQLAlchemy.
+    from nncf_mcq.precision_init.study.databases import open_database
+
     return _or_config_error(location, lambda: open_database(url), url)
 
 

@@ -1,6 +1,5 @@
 """A front of file size against loss: for the terminal, as a picture, and as a page."""
 
-from nncf_mcq.summaries.pareto.files import write_front
-from nncf_mcq.summaries.pareto.table import front_lines, front_table
+from nncf_mcq.utils.lazy_exports import lazy_exports
 
-__all__ = ["front_lines", "front_table", "write_front"]
+__getattr__, __dir__, __all__ = lazy_exports(__name__, __file__)

@@ -68,6 +68,13 @@ class Tuning(Configurable, ABC):
     def steps(self) -> int:
         """Number of times that the progress is reported."""
 
+    def check(self) -> None:
+        """Finds what this machine cannot do, before a search begins.
+
+        Raises:
+            QuantizationError: The tuning cannot run here.
+        """
+
     @abstractmethod
     def tune(self, task: TuningTask) -> None:
         """Tunes the module in place.

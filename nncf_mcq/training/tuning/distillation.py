@@ -70,15 +70,18 @@ class Distillation(Tuning):
         """Number of steps."""
         return self.parameters.steps
 
+    def check(self) -> None:
+        """Looks for the GPU, where one is asked for."""
+        if self.parameters.device == "cuda" and not torch.cuda.is_available():
+            raise QuantizationError("compression.tuning.device: found cuda, but PyTorch sees no GPU; allowed here: cpu")
+
     def tune(self, task: TuningTask) -> None:
         """Trains the module in place; goes on with the checkpoint where it is of the same training.
 
         Raises:
-            QuantizationError: The outputs of the model cannot be tuned for, the loss is not finite, or there is no GPU.
+            QuantizationError: The outputs of the model cannot be tuned for, or the loss is not finite.
         """
         settings, module = self.parameters, task.module
-        if settings.device == "cuda" and not torch.cuda.is_available():
-            raise QuantizationError("tuning.device: found cuda, but PyTorch sees no GPU: use cpu")
         images = _Images(task.images, module, self._augmentations(module), settings.seed)
         identity = fingerprint(module.state_dict(), task.images, settings.model_dump(mode="json"))
         module.to(settings.device)

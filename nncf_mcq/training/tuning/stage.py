@@ -158,13 +158,16 @@ def open_tuning(
         The samples for the statistics, and the stage.
 
     Raises:
-        QuantizationError: There are too few images, or the model has an operation that is not known in PyTorch.
+        QuantizationError: There are too few images, the tuning cannot run on this machine, or the model has an
+            operation that is not known in PyTorch.
     """
-    if compression.tuning is not None:
+    tuning = None if compression.tuning is None else TUNINGS.create(compression.tuning)
+    if tuning is not None:
+        tuning.check()
         # An unknown operation should not cost a search.
         TorchGraph(model)
     images = collect_images(dataset, images_needed(compression), model)
-    if compression.tuning is None:
+    if tuning is None:
         return images, None
     count = len(images)
     if count < LEAST_IMAGES:
@@ -182,5 +185,4 @@ def open_tuning(
             len(others),
             FEW_IMAGES,
         )
-    tuning = TUNINGS.create(compression.tuning)
     return others[:first], TuningStage(tuning, others, images[chosen], checkpoint or Checkpoint())

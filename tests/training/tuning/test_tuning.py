@@ -17,7 +17,15 @@ from nncf_mcq.summaries.result import result_lines
 from nncf_mcq.training.module import parts
 from nncf_mcq.training.quantizers import QuantizedWeights
 from nncf_mcq.training.tuning import TUNINGS, Tuning, TuningTask, checkpoint, open_tuning
-from tests.models import SAMPLE_SIZE, as_dataset, make_model, random_constant, random_images, small_network
+from tests.models import (
+    SAMPLE_SIZE,
+    as_dataset,
+    make_model,
+    random_constant,
+    random_images,
+    small_calibrated_model,
+    small_network,
+)
 from tests.models import run as run_model
 
 IMAGES = 48
@@ -242,6 +250,14 @@ def test_a_model_that_is_spoilt_is_not_kept(spoiling: str) -> None:
     assert "not finite" in report.reason
     assert are_equal(result, untuned())
     assert any("not tuned" in line for line in result_lines(result, Path()))
+
+
+def test_a_gpu_that_is_not_there_costs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = load_config({"compression": {"tuning": {"type": "distillation", "device": "cuda"}}})
+    data = as_dataset(random_images(4))
+    with pytest.raises(QuantizationError, match=r"^compression\.tuning\.device: found cuda, but PyTorch sees no GPU"):
+        open_tuning(config.compression, data, small_calibrated_model()[0].quantizable.model)
 
 
 def test_changes_of_images_are_refused_where_there_are_none() -> None:

@@ -16,11 +16,12 @@ import openvino as ov
 
 from nncf_mcq.model import processor_name
 from nncf_mcq.utils import write_text_atomically
-from openvino_eval.benchmark_app import BenchmarkAppResult, Mode, input_type, run_benchmark_app, run_counters
+from openvino_eval.benchmark_app import BenchmarkAppResult, input_type, run_benchmark_app, run_counters
 from openvino_eval.errors import EvaluationError
 from openvino_eval.layers import RuntimeLayer, runtime_layers
-from openvino_eval.machine import NOISY_SPREAD, LoadMeter, MachineLoad
-from openvino_eval.runtime import DEFAULT_THREADS, Precision, read_model
+from openvino_eval.machine import LoadMeter, MachineLoad, is_spread, spread_warnings
+from openvino_eval.options import DEFAULT_THREADS, Mode, Precision
+from openvino_eval.runtime import read_model
 from openvino_eval.scenarios import Scenario, plan
 
 SUMMARY_FILE = "benchmark.json"
@@ -70,7 +71,7 @@ class RoundStatistics:
     @property
     def is_noisy(self) -> bool:
         """Whether the rounds differ so much that the median says little."""
-        return self.high - self.low > NOISY_SPREAD * self.median
+        return is_spread(self.low, self.median, self.high)
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,10 @@ class BenchmarkResult:
 
     def warnings(self) -> list[str]:
         """Why the figures should not be trusted, one sentence each; empty where they may be."""
-        found = []
-        if self.load.is_noisy:
-            found.append(
-                f"other programs took {100 * self.load.others:.0f} % of the processor (load {self.load.load:.1f} on "
-                f"{self.load.processors}): ratios are more reliable than times, and an idle machine is best for both"
-            )
+        found = self.load.warnings()
         for mode, rows in self.statistics.items():
-            noisy = [name for name, found in rows.items() if found.is_noisy]
-            if noisy:
-                found.append(
-                    f"{mode}: the quartiles of the rounds are more than {100 * NOISY_SPREAD:.0f} % apart for "
-                    f"{', '.join(noisy)}: use more rounds, or an idle machine"
-                )
+            quartiles = {name: (item.low, item.median, item.high) for name, item in rows.items()}
+            found += spread_warnings(quartiles, str(mode))
         return found
 
     def to_dict(self) -> dict[str, object]:

@@ -1,0 +1,3 @@
+from nncf_mcq.pipeline.preparation import Preparation
+
+__all__ = ["Preparation"]
