@@ -19,10 +19,6 @@ from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
-_INTEGERS_OF_A_WEIGHT = 2
-"""Most int8 scalars of a packed weight, see `packed_weight`."""
-
-
 def assemble(
     template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable, *, packed: bool = True
 ) -> ov.Model:
@@ -71,8 +67,8 @@ def fixed_bytes(
 ) -> int:
     """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
 
-    With room for the single integers that other bit-widths bring: a zero point that all channels share, or the two of
-    an upper bit plane. Equal ones are stored once in the whole file.
+    With room for the single integers that other bit-widths bring: a zero point that all channels share. Equal ones are
+    stored once in the whole file.
 
     Args:
         build: Makes the model of a policy.
@@ -98,7 +94,7 @@ def fixed_bytes(
 
 def _room_for_integers(quantizable: QuantizableModel) -> int:
     constants = sum(len(members[0].part_weights) for members in quantizable.groups.values())
-    return min(_INTEGERS_OF_A_WEIGHT * constants, 1 << INT8_BITS)
+    return min(constants, 1 << INT8_BITS)
 
 
 def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:
@@ -109,9 +105,8 @@ def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False
         bits: Its bit-width, or `FLOAT_CHOICE`.
         zero_points: Add the most that zero points of channels may take.
     """
-    more = 0
-    if zero_points and bits < INT8_BITS:
-        more = zero_point_bytes(np.linspace(0, 2**bits - 1, layer.output_channels).astype(np.int16), bits)
+    has_several = zero_points and bits < INT8_BITS and layer.output_channels > 1
+    more = layer.output_channels if has_several else 0
     return more + sum(2 * count if bits == FLOAT_CHOICE else packed_bytes(count, bits) for count in layer.part_weights)
 
 

@@ -19,6 +19,8 @@ _BETWEEN_TAGS = re.compile(rb">\s+<")
 _EDGES = re.compile(rb"<edges>(.*?)</edges>", re.DOTALL)
 _EDGE = re.compile(rb"<edge [^>]*/>")
 _NUMBER = re.compile(rb"\d+")
+_INPUTS = re.compile(rb"<input>.*?</input>", re.DOTALL)
+_PRECISION = re.compile(rb'(<port id="\d+") precision="\w+"')
 
 _UNWRITABLE = ("iostream error", "Can't open bin file", "Can't open xml file")
 """In the messages of OpenVINO where a file cannot be written."""
@@ -32,7 +34,8 @@ def save_atomically(model: ov.Model, directory: Path, name: str = "model") -> Pa
     replaced, the old model or the new one can be read, see `replace_pair`.
 
     The XML counts for a small network. Equal constants become one node, nodes that compute constants get short names,
-    and the indentation goes: about a quarter less in all. Layers and quantizers keep their names.
+    and the indentation and the element types of inputs go: about a third less in all. Layers and quantizers keep their
+    names.
 
     Args:
         model: The model; it is not changed.
@@ -79,13 +82,19 @@ def _save(model: ov.Model, xml: Path) -> None:
 
 
 def _compact_xml(xml: bytes) -> bytes:
-    """Removes the indentation, and sorts the edges, whose order would follow addresses in memory."""
+    """Removes what no reader of the format needs, and sorts the edges, whose order would follow addresses in memory.
+
+    No version of OpenVINO reads the element type of an input: it is that of the output that the edge comes from.
+    """
 
     def sort_edges(match: re.Match[bytes]) -> bytes:
         edges = sorted(_EDGE.findall(match[1]), key=lambda edge: [int(number) for number in _NUMBER.findall(edge)])
         return b"<edges>" + b"".join(edges) + b"</edges>"
 
-    return _EDGES.sub(sort_edges, _BETWEEN_TAGS.sub(b"><", xml))
+    # Quotation marks are escaped inside an attribute, too.
+    xml = _BETWEEN_TAGS.sub(b"><", xml).replace(b'" />', b'"/>')
+    xml = _INPUTS.sub(lambda match: _PRECISION.sub(rb"\1", match[0]), xml)
+    return _EDGES.sub(sort_edges, xml)
 
 
 def _name_constant_subgraphs(model: ov.Model) -> None:

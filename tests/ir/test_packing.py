@@ -184,9 +184,8 @@ def test_file_has_the_true_width(bits: int, tmp_path: Path) -> None:
     save_atomically(ov.Model([packed_weight(levels, bits, 0.5, zero_point)], [], "weight"), tmp_path)
     levels_bytes = levels.size * bits // 8
     assert packed_bytes(levels.size, bits) == levels_bytes
-    # The scale, and the zero point or the two integers that the upper bit plane selects from.
-    scalars = 4 + {5: 2, 7: 2, 8: 0}.get(bits, 1)
-    assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scalars
+    scale_and_zero_point = 4 + (bits != 8)
+    assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scale_and_zero_point
 
 
 @pytest.mark.parametrize(
