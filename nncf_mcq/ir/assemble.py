@@ -19,6 +19,7 @@ from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
+
 def assemble(
     template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable, *, packed: bool = True
 ) -> ov.Model:
