@@ -111,6 +111,42 @@ def packed_weight(
     return opset.multiply(opset.convert(integers, "f32"), opset.constant(scales, dtype=ov.Type.f32))
 
 
+def compressed_weight(
+    levels: IntegerArray,
+    bits: int,
+    scale: FloatArray | float,
+    zero_point: IntegerArray | int,
+) -> ov.Node:
+    """The weight of `packed_weight`, with the same arguments, in the form that the plugin keeps packed for a MatMul.
+
+    That is `Convert(f32) -> Subtract -> Multiply`, with zero points of an unsigned type: others cost the int8 kernel.
+
+    Args:
+        levels: As for `packed_weight`.
+        bits: One of `fully_connected.COMPRESSED_BITS`.
+        scale: As for `packed_weight`.
+        zero_point: As for `packed_weight`, from 0 to 128.
+
+    Raises:
+        QuantizationError: As `packed_weight`.
+    """
+    levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
+    if zero_points.min() < 0:
+        raise QuantizationError(f"weight zero point: found {zero_points.min()}, allowed in a compressed weight: 0..128")
+    if zero_points.min() == zero_points.max():
+        zero_points = zero_points.reshape(-1)[:1].reshape((1,) * levels.ndim)
+    unpacked, subtracted = (
+        opset.convert(opset.constant(values.astype(np.uint8), dtype=_TYPES[width]), "f32")
+        for values, width in ((levels, bits), (zero_points, 8))
+    )
+    return opset.multiply(opset.subtract(unpacked, subtracted), opset.constant(scales, dtype=ov.Type.f32))
+
+
+def is_compressed(weight: ov.Node) -> bool:
+    """Whether a weight has the form of `compressed_weight`."""
+    return weight.get_type_name() == "Multiply" and weight.input_value(0).get_node().get_type_name() == "Subtract"
+
+
 def int8_weight(
     levels: IntegerArray,
     bits: int,
@@ -197,7 +233,7 @@ def zero_point_bytes(zero_points: IntegerArray, bits: int) -> int:
 
 
 def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
-    """Reads back what `packed_weight` built, also from a model that was saved and read.
+    """Reads back what `packed_weight` or its like built, also from a model that was saved and read.
 
     Args:
         weight: The node that feeds the weight input.
@@ -208,6 +244,8 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
     if weight.get_type_name() != "Multiply":
         return None
     convert, scale_node = weight.input_value(0).get_node(), weight.input_value(1).get_node()
+    if is_compressed(weight):
+        return _unpack_compressed(convert, scale_node)
     if convert.get_type_name() != "Convert" or scale_node.get_type_name() != "Constant":
         return None
     scale = np.asarray(scale_node.get_data(), dtype=np.float32)
@@ -231,6 +269,17 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
     else:
         levels, width = _plane(integers)
     return UnpackedWeight(levels, width, scale, -np.asarray(zero_points.get_data(), dtype=np.int32))
+
+
+def _unpack_compressed(difference: ov.Node, scale: ov.Node) -> UnpackedWeight | None:
+    converts = [value.get_node() for value in difference.input_values()]
+    if any(node.get_type_name() != "Convert" for node in converts) or scale.get_type_name() != "Constant":
+        return None
+    if any(node.input_value(0).get_node().get_type_name() != "Constant" for node in converts):
+        return None
+    (levels, width), (zero_points, _) = map(_plane, converts)
+    scales = np.asarray(scale.get_data(), dtype=np.float32)
+    return UnpackedWeight(levels, width, scales, zero_points.astype(np.int32))
 
 
 def _plane(convert: ov.Node) -> tuple[npt.NDArray[np.uint8], int]:
