@@ -144,7 +144,10 @@ def compressed_weight(
 
 def is_compressed(weight: ov.Node) -> bool:
     """Whether a weight has the form of `compressed_weight`."""
-    return weight.get_type_name() == "Multiply" and weight.input_value(0).get_node().get_type_name() == "Subtract"
+    kinds: list[str] = [weight.get_type_name()]
+    if kinds == ["Multiply"]:
+        kinds.append(weight.input_value(0).get_node().get_type_name())
+    return kinds == ["Multiply", "Subtract"]
 
 
 def int8_weight(
@@ -321,8 +324,8 @@ def _checked(
     return levels.astype(np.uint8), scales, zero_points.astype(np.int16)
 
 
-def _int8_plane(values: npt.NDArray[np.uint8], width: int) -> ov.Node:
-    return opset.convert(opset.constant(values, dtype=_TYPES[width]), "i8")
+def _int8_plane(values: IntegerArray, width: int) -> ov.Node:
+    return opset.convert(opset.constant(values.astype(np.uint8), dtype=_TYPES[width]), "i8")
 
 
 def _negated_zero_points(zero_points: npt.NDArray[np.int16]) -> ov.Node:

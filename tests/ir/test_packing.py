@@ -188,6 +188,17 @@ def test_file_has_the_true_width(bits: int, tmp_path: Path) -> None:
     assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scale_and_zero_point
 
 
+@pytest.mark.parametrize(("bits", "operations"), [(2, 4), (4, 4), (5, 7), (7, 7), (8, 2)])
+def test_has_few_operations_that_are_fast_to_fold(bits: int, operations: int) -> None:
+    # A Select between scalars takes fifty times as long as an Add: seconds in each start of a large model.
+    zero_point = np.full((8, 1), 128) if bits == 8 else np.arange(8).reshape(8, 1) % 4
+    weight = packed_weight(np.zeros((8, 3), np.int32), bits, np.ones((8, 1)), zero_point)
+    kinds = [node.get_type_name() for node in ov.Model([weight], [], "weight").get_ops()]
+    computing = [kind for kind in kinds if kind not in ("Constant", "Result")]
+    assert len(computing) == operations
+    assert set(computing) <= {"Convert", "Add", "Multiply"}
+
+
 @pytest.mark.parametrize(
     ("levels", "bits", "scale", "zero_point", "message"),
     [
