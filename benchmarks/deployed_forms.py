@@ -28,13 +28,16 @@ from rich.table import Table
 
 from nncf_mcq import quantize
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.ir.packing import int8_weight, unpack_weight
+from nncf_mcq.ir.float_layers import read_unquantized
+from nncf_mcq.ir.fully_connected import COMPRESSED_BITS, SMALLEST_COMPRESSED, quantized_inputs
+from nncf_mcq.ir.packing import compressed_weight, int8_weight, unpack_weight
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_properties
 from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.model.layer_forms import WEIGHT_PORTS
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.policy import INT8_BITS
 
 SHAPE = [1, 3, 224, 224]
 NNCF = "NNCF INT8"
@@ -43,7 +46,6 @@ MIXTURE = (2, 3, 4, 5, 6, 8)
 """Their mean over layers that are all as large is 4.7."""
 
 _QUICK = {
-    "weights": {"per_channel": True},
     "activations": {"range": "max"},
     "correction": {"rounding": "nearest", "sequential": False},
 }
@@ -56,11 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--fully-connected", action="store_true", help="compare the kernels of fully connected layers")
     parser.add_argument("--rounds", type=int, default=7)
     parsed = parser.parse_args(arguments)
-    rows = []
-    for network in parsed.networks:
-        with tempfile.TemporaryDirectory() as folder:
-            forms = write_forms(network, Path(folder), fully_connected=parsed.fully_connected)
-            rows += measure(network, forms, Path(folder), parsed.rounds)
     heads = (
         "network",
         "form",
@@ -73,10 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "resident MB",
         "latency",
     )
-    table = Table(*heads, box=box.MARKDOWN)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    for network in parsed.networks:
+        table = Table(*heads, box=box.MARKDOWN)
+        with tempfile.TemporaryDirectory() as folder:
+            forms = write_forms(network, Path(folder), fully_connected=parsed.fully_connected)
+            for row in measure(network, forms, Path(folder), parsed.rounds):
+                table.add_row(*row)
+        Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def write_forms(network: str, folder: Path, *, fully_connected: bool) -> dict[str, Path]:
@@ -90,16 +90,13 @@ def write_forms(network: str, folder: Path, *, fully_connected: bool) -> dict[st
     model = to_openvino(module, SHAPE, None)
     generator = np.random.default_rng(0)
     dataset = nncf.Dataset([generator.standard_normal(SHAPE).astype(np.float32) for _ in range(IMAGES)])
-    layers = find_layers(model)
     made = {NNCF: nncf_int8(model, collect_images(dataset, IMAGES, model), [])}
     if fully_connected:
-        for bits in (8, 4, 2):
-            bits_of = [[bits, layer.name] for layer in layers.layers if layer.kind == "matmul"]
-            for kernels in ("int8",) if bits == 8 else ("int8", "packed"):
-                made[f"{bits} bits, {kernels}"] = _quantized(model, dataset, bits_of, kernels)
+        for bits in sorted(COMPRESSED_BITS, reverse=True):
+            made[f"packed, {bits} bits"] = with_packed_layers(made[NNCF], bits)
     else:
-        made["8 bits"] = _quantized(model, dataset, [], "int8")
-        made["mixed"] = _quantized(model, dataset, _mixture(layers), "int8")
+        made["8 bits"] = _quantized(model, dataset, [])
+        made["mixed"] = _quantized(model, dataset, _mixture(find_layers(model)))
         made["mixed, as int8"] = as_int8(made["mixed"])
     paths = {}
     for number, (name, item) in enumerate(made.items()):
@@ -117,14 +114,27 @@ def _mixture(layers: QuantizableModel) -> list[list[object]]:
     return [[chooser.choice(MIXTURE), layer.name] for layer in layers.layers]
 
 
-def _quantized(model: ov.Model, dataset: nncf.Dataset, bits: list[list[object]], kernels: str) -> ov.Model:
+def _quantized(model: ov.Model, dataset: nncf.Dataset, bits: list[list[object]]) -> ov.Model:
     precision = {"type": "manual", "bitwidth_per_scope": bits}
     compression = {
         **_QUICK,
-        "weights": {"fully_connected": kernels},
         "initializer": {"range": "max", "precision": precision, "num_init_samples": IMAGES},
     }
     return quantize(model, dataset, {"compression": compression, "runtime": {"threads": 1}}).model
+
+
+def with_packed_layers(model: ov.Model, bits: int) -> ov.Model:
+    """A copy whose large fully connected layers keep the upper bits of their weights, and stay packed at run time."""
+    copy, shift = model.clone(), INT8_BITS - bits
+    for operation in copy.get_ordered_ops():
+        found = unpack_weight(operation.input_value(1).get_node()) if operation.get_type_name() == "MatMul" else None
+        if found is None or found.levels.size < SMALLEST_COMPRESSED:
+            continue
+        for data in quantized_inputs([operation.input(0)]):
+            read_unquantized(data.get_node(), data.get_index())
+        weight = compressed_weight(found.levels >> shift, bits, found.scale * 2**shift, 2 ** (bits - 1))
+        operation.input(1).replace_source_output(weight.output(0))
+    return copy
 
 
 def as_int8(model: ov.Model) -> ov.Model:

@@ -20,9 +20,10 @@ def main() -> None:
     core.get_property("CPU", "FULL_DEVICE_NAME")
     reset_peak()
     before = resident_megabytes()
-    began = time.perf_counter()
+    # Of the processor: it is one thread that compiles, and other programs count less.
+    began = time.process_time()
     compiled = core.compile_model(xml, "CPU", properties)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     peak = peak_megabytes() - before
     compiled(np.zeros(compiled.inputs[0].shape, np.float32))
     print(json.dumps({"seconds": seconds, "peak": peak, "resident": resident_megabytes() - before}))
