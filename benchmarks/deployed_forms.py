@@ -1,7 +1,8 @@
 """What an IR costs when it is used: start, start from a cache, memory and latency of each form, beside NNCF INT8.
 
 The networks are those of torchvision with random weights and a mixture of bit-widths: what is measured depends on
-shapes and forms, not on the values. Every start is a process of its own; the forms take turns.
+shapes and forms, not on the values. Every start is a process of its own; the forms are interleaved. Times are those of
+the processor, of one thread: other programs count less.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _run(xml: Path, cache: Path | None) -> dict[str, float]:
 
 
 def interleaved_latencies(forms: dict[str, Path], rounds: int) -> dict[str, float]:
-    """Shortest time of an inference of each form, in seconds, one thread."""
+    """Shortest processor time of an inference of each form, in seconds, one thread."""
     core = ov.Core()
     requests = {}
     for name, xml in forms.items():
@@ -209,9 +210,9 @@ def interleaved_latencies(forms: dict[str, Path], rounds: int) -> dict[str, floa
     for _ in range(rounds):
         for name, (request, data) in requests.items():
             for _ in range(2):
-                began = time.perf_counter()
+                began = time.process_time()
                 request.infer([data], share_inputs=True)
-                shortest[name] = min(shortest[name], time.perf_counter() - began)
+                shortest[name] = min(shortest[name], time.process_time() - began)
     return shortest
 
 
