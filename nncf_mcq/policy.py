@@ -22,6 +22,9 @@ INT8_BITS = 8
 INT8_PRECISIONS: Final = frozenset({"i8", "u8"})
 """The plugin's names of what a layer runs in that computes with 8-bit integers."""
 
+INTEGER_PRECISIONS: Final = INT8_PRECISIONS | {"u2", "u4"}
+"""Those of all layers that compute with integers. One whose weights stay packed runs in the type of its weights."""
+
 FLOAT32_BITS: Final = 32
 """Width of the float model's weights and activations, which sizes and bit operations are compared with."""
 

@@ -12,7 +12,7 @@ import openvino as ov
 
 from nncf_mcq import FLOAT_CHOICE, Policy
 from nncf_mcq.ir import RT_INFO_SECTION, WEIGHTS_NOT_QUANTIZED, float_cause, runtime_precisions
-from nncf_mcq.model import INT8_PRECISIONS
+from nncf_mcq.model import INTEGER_PRECISIONS
 from openvino_eval.conversions import PrecisionConversion, find_islands
 from openvino_eval.layers import count_integer_layers, runtime_layers
 from openvino_eval.options import DEFAULT_THREADS
@@ -81,7 +81,7 @@ def inspect_model(path: Path, *, threads: int = DEFAULT_THREADS) -> Inspection:
     float_layers = tuple(
         reasons.explain(operations[name], precision)
         for name, precision in precisions.items()
-        if precision not in INT8_PRECISIONS
+        if precision not in INTEGER_PRECISIONS
     )
     islands, conversions = find_islands(compiled, model)
     costly = {name for island in islands if not island.is_worth_it for name in island.layers}

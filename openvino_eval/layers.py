@@ -14,7 +14,7 @@ from typing import Final
 
 import openvino as ov
 
-from nncf_mcq.model import INT8_PRECISIONS
+from nncf_mcq.model import INTEGER_PRECISIONS
 from openvino_eval.options import DEFAULT_THREADS, Precision
 from openvino_eval.runtime import read_and_compile
 
@@ -49,7 +49,7 @@ class RuntimeLayer:
     @property
     def is_integer(self) -> bool:
         """Whether it runs on 8-bit integers."""
-        return self.precision in INT8_PRECISIONS
+        return self.precision in INTEGER_PRECISIONS
 
 
 def runtime_layers(

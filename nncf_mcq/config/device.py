@@ -53,6 +53,10 @@ def for_device(config: Config) -> Config:
     if device in PLAIN_DEVICES and "isa" not in weights.model_fields_set:
         # What overflows on some CPUs does not there.
         changes["isa"] = "vnni"
+    if weights.fully_connected != "int8":
+        raise ConfigError(
+            f"{path}.weights.fully_connected", weights.fully_connected, f"int8, with target_device {device}"
+        )
     if compression.activations.widths != (INT8_BITS,):
         found = compression.activations.bits
         raise ConfigError(f"{path}.activations.bits", found, f"{INT8_BITS}, with target_device {device}")

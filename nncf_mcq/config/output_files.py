@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from nncf_mcq.config.quality_report import QualityReport
 from nncf_mcq.config.record import Record
 from nncf_mcq.config.search_report import SearchReport
-from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.policy import INTEGER_PRECISIONS
 
 MODEL_NAME: Final = "model"
 MODEL_FILE: Final = f"{MODEL_NAME}.xml"
@@ -90,7 +90,7 @@ class LayerResult(Record):
     @property
     def is_integer(self) -> bool:
         """Whether the written IR runs it on int8 kernels."""
-        return self.runtime_precision in INT8_PRECISIONS
+        return self.runtime_precision in INTEGER_PRECISIONS
 
 
 class FloatWeight(Record):

@@ -105,6 +105,13 @@ class WeightsConfig(Parameters):
         "AVX-VNNI only; weights of 8 bits have all of -127..127.",
     )
 
+    fully_connected: Literal["int8", "packed"] = Field(
+        default="int8",
+        description="Kernels of fully connected layers. int8: as of all layers. packed: where a layer of one row has "
+        "2 or 4 bits and 2^20 weights or more, they stay packed at run time, which takes less time and memory; the CPU "
+        "plugin then quantizes the layer's input by itself, in groups of 32 values.",
+    )
+
     @field_validator("bits")
     @classmethod
     def _sorted_unique(cls, bits: list[int]) -> list[int]:

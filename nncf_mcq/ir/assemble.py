@@ -10,21 +10,36 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.ir.float_layers import float_weight, keep_float, set_weights
-from nncf_mcq.ir.packing import folded_weight, int8_weight, packed_bytes, packed_weight, zero_point_bytes
+from nncf_mcq.ir.float_layers import float_weight, keep_float, read_unquantized, set_weights
+from nncf_mcq.ir.fully_connected import COMPRESSED_BITS, quantized_inputs, stays_packed
+from nncf_mcq.ir.packing import (
+    compressed_weight,
+    folded_weight,
+    int8_weight,
+    packed_bytes,
+    packed_weight,
+    zero_point_bytes,
+)
 from nncf_mcq.ir.writer import save_atomically
+from nncf_mcq.model.inference import DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
 from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
 
-_INTEGERS_OF_A_WEIGHT = 2
-"""Most int8 scalars of a packed weight, see `packed_weight`."""
+_GRID_BYTES = 8
+"""Two ends of the grid of an input, which a layer reads that does not stay packed."""
 
 
 def assemble(
-    template: ov.Model, quantizable: QuantizableModel, policy: Policy, table: WeightTable, *, packed: bool = True
+    template: ov.Model,
+    quantizable: QuantizableModel,
+    policy: Policy,
+    table: WeightTable,
+    *,
+    packed: bool = True,
+    packed_fully_connected: bool = False,
 ) -> ov.Model:
     """Puts the weights and corrected biases of a policy into a copy of the template.
 
@@ -36,6 +51,8 @@ def assemble(
         table: Quantized weights of every layer at every width that the policy uses.
         packed: Weights at their true width, as they are shipped; otherwise as int8, which computes the same, bit for
             bit, and is compiled faster.
+        packed_fully_connected: Keep the weights of large fully connected layers packed at run time, see
+            `stays_packed`. The plugin then quantizes their inputs, in place of the template's quantizers.
 
     Returns:
         The model.
@@ -50,7 +67,14 @@ def assemble(
                 keep_float(operations[member.name], member, kept)
             continue
         entry = table[members[0].name, policy.weight_bits[members[0].name]]
-        weights = quantized_weights(members[0], entry, packed=packed)
+        inputs: list[ov.Input] = []
+        if packed_fully_connected and all(stays_packed(layer, entry.bits, policy.activation_bits) for layer in members):
+            inputs = quantized_inputs(operations[member.name].input(member.data_port) for member in members)
+            for data in inputs:
+                read_unquantized(data.get_node(), data.get_index())
+        weights = quantized_weights(members[0], entry, packed=packed, compressed=bool(inputs))
+        if inputs:
+            model.set_rt_info(DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH)
         for member in members:
             operation = operations[member.name]
             set_weights(operation, member, weights)
@@ -71,8 +95,8 @@ def fixed_bytes(
 ) -> int:
     """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
 
-    With room for the single integers that other bit-widths bring: a zero point that all channels share, or the two of
-    an upper bit plane. Equal ones are stored once in the whole file.
+    With room for what other bit-widths bring: zero points that all channels share, which are stored once in the whole
+    file where they are equal, and grids of inputs that only layers of the smallest width do without.
 
     Args:
         build: Makes the model of a policy.
@@ -93,12 +117,13 @@ def fixed_bytes(
         packed += layer_bytes(layer, entry.bits) + zero_point_bytes(zero_points, entry.bits)
     with TemporaryDirectory() as directory:
         xml = save_atomically(model, Path(directory))
-        return xml.with_suffix(".bin").stat().st_size - packed + _room_for_integers(quantizable)
+        return xml.with_suffix(".bin").stat().st_size - packed + _room_for_others(quantizable)
 
 
-def _room_for_integers(quantizable: QuantizableModel) -> int:
+def _room_for_others(quantizable: QuantizableModel) -> int:
     constants = sum(len(members[0].part_weights) for members in quantizable.groups.values())
-    return min(_INTEGERS_OF_A_WEIGHT * constants, 1 << INT8_BITS)
+    grids = sum(_GRID_BYTES for layer in quantizable.layers if stays_packed(layer, min(COMPRESSED_BITS), {}))
+    return min(constants, 1 << INT8_BITS) + grids
 
 
 def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:
@@ -109,21 +134,25 @@ def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False
         bits: Its bit-width, or `FLOAT_CHOICE`.
         zero_points: Add the most that zero points of channels may take.
     """
-    more = 0
-    if zero_points and bits < INT8_BITS:
-        more = zero_point_bytes(np.linspace(0, 2**bits - 1, layer.output_channels).astype(np.int16), bits)
+    has_several = zero_points and bits < INT8_BITS and layer.output_channels > 1
+    more = layer.output_channels if has_several else 0
     return more + sum(2 * count if bits == FLOAT_CHOICE else packed_bytes(count, bits) for count in layer.part_weights)
 
 
-def quantized_weights(layer: QuantizableLayer, entry: QuantizedWeight, *, packed: bool = True) -> list[ov.Node]:
+def quantized_weights(
+    layer: QuantizableLayer, entry: QuantizedWeight, *, packed: bool = True, compressed: bool = False
+) -> list[ov.Node]:
     """The nodes that a layer's weight inputs read.
 
     Args:
         layer: The layer.
         entry: Its weights.
         packed: As in `assemble`.
+        compressed: Whether they stay packed at run time.
     """
     make: Callable[..., ov.Node] = packed_weight if packed else int8_weight
+    if compressed:
+        make = compressed_weight
     shape = layer.channel_shape()
     scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
     if np.all(scale == scale.flat[0]):

@@ -8,10 +8,14 @@ costs nothing at inference; only the file keeps the packed form::
 The arithmetic is done in int8 rather than in float: it needs one node less in the XML, and a quarter of the memory
 while the model is compiled. Two details are what keeps the int8 kernels:
 
-* A `Multiply` on the integer side is taken for the dequantization, and the layer falls back to float. The upper bit
-  plane of 5 and 7 bits is therefore a `Select` between two integers and not a product.
+* A `Multiply` on the integer side is taken for the dequantization, and the layer falls back to float. Where 5 and 7
+  bits are put together from two bit planes, the upper one is therefore added to itself, and the lowest bit is the other
+  plane. (`Select` between two integers would do as well, and takes some fifty times as long to fold.)
 * A zero point that is left to the plugin costs the int8 kernel at 8 bits. Here it is absorbed: what reaches the kernel
   is a symmetric int8 constant.
+
+Zero points are int8, although those of few bits would fit less: the nodes that unpack them take more bytes in the .xml
+than they save in the .bin, and time in each start of a model.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from nncf_mcq.errors import QuantizationError
 IntegerArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.floating]
 
-# Width to the widths of its bit planes, lowest first. OpenVINO has no u5 and no u7.
+# Width to the widths of its bit planes, the upper one first. OpenVINO has no u5 and no u7.
 _PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (6,), 7: (6, 1), 8: (8,)}
 
 # Width of a packed element to (elements, bytes) of its smallest block: u3 and u6 come in blocks of three bytes.
@@ -99,18 +103,51 @@ def packed_weight(
     if bits == 8:
         return _int8_weight(levels, scales, zero_points)
 
-    low_width, *high_widths = _PLANES[bits]
-    integers = opset.convert(_unsigned(levels & (2**low_width - 1), low_width), "i8")
-    zero_point_is_scalar = int(zero_points.min()) == int(zero_points.max())
-    if high_widths:
-        # One Select brings the upper plane and, where it is the same everywhere, the zero point too.
-        offset = int(zero_points.min()) if zero_point_is_scalar else 0
-        upper_plane = opset.convert(_unsigned(levels >> low_width, 1), "boolean")
-        # First operand: this is how `unpack_weight` tells a bit plane from zero points.
-        integers = opset.add(opset.select(upper_plane, _int8(2**low_width - offset), _int8(-offset)), integers)
-    if not (high_widths and zero_point_is_scalar):
-        integers = opset.add(integers, _negated_zero_points(zero_points))
+    upper_width, *lowest = _PLANES[bits]
+    integers = _int8_plane(levels >> len(lowest), upper_width)
+    if lowest:
+        integers = opset.add(opset.add(integers, integers), _int8_plane(levels & 1, 1))
+    integers = opset.add(integers, _negated_zero_points(zero_points))
     return opset.multiply(opset.convert(integers, "f32"), opset.constant(scales, dtype=ov.Type.f32))
+
+
+def compressed_weight(
+    levels: IntegerArray,
+    bits: int,
+    scale: FloatArray | float,
+    zero_point: IntegerArray | int,
+) -> ov.Node:
+    """The weight of `packed_weight`, with the same arguments, in the form that the plugin keeps packed for a MatMul.
+
+    That is `Convert(f32) -> Subtract -> Multiply`, with zero points of an unsigned type: others cost the int8 kernel.
+
+    Args:
+        levels: As for `packed_weight`.
+        bits: One of `fully_connected.COMPRESSED_BITS`.
+        scale: As for `packed_weight`.
+        zero_point: As for `packed_weight`, from 0 to 128.
+
+    Raises:
+        QuantizationError: As `packed_weight`.
+    """
+    levels, scales, zero_points = _checked(levels, bits, scale, zero_point)
+    if zero_points.min() < 0:
+        raise QuantizationError(f"weight zero point: found {zero_points.min()}, allowed in a compressed weight: 0..128")
+    if zero_points.min() == zero_points.max():
+        zero_points = zero_points.reshape(-1)[:1].reshape((1,) * levels.ndim)
+    unpacked, subtracted = (
+        opset.convert(opset.constant(values.astype(np.uint8), dtype=_TYPES[width]), "f32")
+        for values, width in ((levels, bits), (zero_points, 8))
+    )
+    return opset.multiply(opset.subtract(unpacked, subtracted), opset.constant(scales, dtype=ov.Type.f32))
+
+
+def is_compressed(weight: ov.Node) -> bool:
+    """Whether a weight has the form of `compressed_weight`."""
+    kinds: list[str] = [weight.get_type_name()]
+    if kinds == ["Multiply"]:
+        kinds.append(weight.input_value(0).get_node().get_type_name())
+    return kinds == ["Multiply", "Subtract"]
 
 
 def int8_weight(
@@ -195,14 +232,11 @@ def zero_point_bytes(zero_points: IntegerArray, bits: int) -> int:
         zero_points: One, or one per output channel.
         bits: Width of the weight.
     """
-    if zero_points.size == 1 or bits == 8:
-        return 0
-    width = _zero_point_width(zero_points)
-    return packed_bytes(zero_points.size, width) if width else 0
+    return 0 if bits == 8 or zero_points.min() == zero_points.max() else zero_points.size
 
 
 def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
-    """Reads back what `packed_weight` built, also from a model that was saved and read.
+    """Reads back what `packed_weight` or its like built, also from a model that was saved and read.
 
     Args:
         weight: The node that feeds the weight input.
@@ -213,6 +247,8 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
     if weight.get_type_name() != "Multiply":
         return None
     convert, scale_node = weight.input_value(0).get_node(), weight.input_value(1).get_node()
+    if is_compressed(weight):
+        return _unpack_compressed(convert, scale_node)
     if convert.get_type_name() != "Convert" or scale_node.get_type_name() != "Constant":
         return None
     scale = np.asarray(scale_node.get_data(), dtype=np.float32)
@@ -228,18 +264,32 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
 
     if source.get_type_name() != "Add":
         return None
-    innermost = source
-    while innermost.input_value(0).get_node().get_type_name() == "Add":
-        innermost = innermost.input_value(0).get_node()
-    first, second = (innermost.input_value(index).get_node() for index in (0, 1))
-    low = (second if first.get_type_name() == "Select" else first).input_value(0).get_node()
-    width = low.get_element_type().get_bitwidth()
-    levels = _evaluate(low)
-    if first.get_type_name() == "Select":
-        levels = levels + (_evaluate(first.input_value(0).get_node().input_value(0).get_node()) << width)
-        width += 1
-    zero_points = levels - _evaluate(source)
-    return UnpackedWeight(levels.astype(np.uint8), width, scale, _per_channel(zero_points))
+    integers, zero_points = (value.get_node() for value in source.input_values())
+    if integers.get_type_name() == "Add":
+        doubled, lowest = (value.get_node() for value in integers.input_values())
+        upper, width = _plane(doubled.input_value(0).get_node())
+        levels, width = 2 * upper + _plane(lowest)[0], width + 1
+    else:
+        levels, width = _plane(integers)
+    return UnpackedWeight(levels, width, scale, -np.asarray(zero_points.get_data(), dtype=np.int32))
+
+
+def _unpack_compressed(difference: ov.Node, scale: ov.Node) -> UnpackedWeight | None:
+    converts = [value.get_node() for value in difference.input_values()]
+    if any(node.get_type_name() != "Convert" for node in converts) or scale.get_type_name() != "Constant":
+        return None
+    if any(node.input_value(0).get_node().get_type_name() != "Constant" for node in converts):
+        return None
+    (levels, width), (zero_points, _) = map(_plane, converts)
+    scales = np.asarray(scale.get_data(), dtype=np.float32)
+    return UnpackedWeight(levels, width, scales, zero_points.astype(np.int32))
+
+
+def _plane(convert: ov.Node) -> tuple[npt.NDArray[np.uint8], int]:
+    """The values of a bit plane, and its width."""
+    constant = convert.input_value(0).get_node()
+    # Of a type of one byte it would be the packed bytes.
+    return constant.get_data(dtype=np.int32).astype(np.uint8), constant.get_element_type().get_bitwidth()
 
 
 def _checked(
@@ -274,52 +324,11 @@ def _checked(
     return levels.astype(np.uint8), scales, zero_points.astype(np.int16)
 
 
-def _unsigned(values: IntegerArray, width: int) -> ov.Node:
-    return opset.constant(values.astype(np.uint8), dtype=_TYPES[width])
-
-
-def _int8(value: int) -> ov.Node:
-    return opset.constant(np.int8(value), dtype=ov.Type.i8)
-
-
-def _zero_point_width(zero_points: IntegerArray) -> int:
-    """Width that tells the zero points apart: 0 when all are equal."""
-    if np.unique(zero_points).size <= 2:
-        return np.unique(zero_points).size - 1
-    spread = int(zero_points.max()) - int(zero_points.min())
-    return next(width for width in _BLOCKS if spread < 2**width)
+def _int8_plane(values: IntegerArray, width: int) -> ov.Node:
+    return opset.convert(opset.constant(values.astype(np.uint8), dtype=_TYPES[width]), "i8")
 
 
 def _negated_zero_points(zero_points: npt.NDArray[np.int16]) -> ov.Node:
-    minimum, maximum = int(zero_points.min()), int(zero_points.max())
-    width = _zero_point_width(zero_points)
-    if width == 0:
-        return _int8(-minimum)
-    if width == 1:
-        is_maximum = opset.convert(_unsigned((zero_points == maximum).astype(np.uint8), 1), "boolean")
-        return opset.select(is_maximum, _int8(-maximum), _int8(-minimum))
-    if width == 8:
-        return opset.constant((-zero_points).astype(np.int8), dtype=ov.Type.i8)
-    return opset.add(opset.convert(_unsigned(maximum - zero_points, width), "i8"), _int8(-maximum))
-
-
-def _evaluate(node: ov.Node) -> npt.NDArray[np.int32]:
-    """Value of the integer side of a packed weight."""
-    kind = node.get_type_name()
-    if kind == "Constant":
-        return np.asarray(node.get_data(dtype=np.int32))
-    operands = [_evaluate(value.get_node()) for value in node.input_values()]
-    if kind == "Add":
-        return operands[0] + operands[1]
-    if kind == "Select":
-        return np.where(operands[0] != 0, operands[1], operands[2]).astype(np.int32)
-    return operands[0]
-
-
-def _per_channel(zero_points: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Reduces the axes along which all values are equal."""
-    for axis in range(zero_points.ndim):
-        first = np.take(zero_points, [0], axis=axis)
-        if (zero_points == first).all():
-            zero_points = first
-    return zero_points
+    if zero_points.min() == zero_points.max():
+        zero_points = zero_points.reshape(-1)[:1].reshape(())
+    return opset.constant((-zero_points).astype(np.int8), dtype=ov.Type.i8)

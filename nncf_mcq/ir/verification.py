@@ -16,7 +16,7 @@ from nncf_mcq.errors import QuantizationError, VerificationError
 from nncf_mcq.ir.float_causes import float_cause, float_sentences
 from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.policy import INTEGER_PRECISIONS
 from nncf_mcq.utils.messages import last_line
 
 TOLERANCE = 1e-5
@@ -151,7 +151,7 @@ def _float_layers(model: ov.Model, precisions: dict[str, str], layer_names: Coll
             yield FloatLayer(name, None, "the file has no layer of that name")
         elif precision is None:
             yield FloatLayer(name, None, "the plugin has fused or removed it")
-        elif precision not in INT8_PRECISIONS:
+        elif precision not in INTEGER_PRECISIONS:
             yield FloatLayer(name, precision, float_cause(model, layers[name]))
 
 

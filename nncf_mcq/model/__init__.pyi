@@ -10,10 +10,11 @@ from nncf_mcq.model.int8 import quantize_int8
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
 from nncf_mcq.model.samples import in_order, to_array
-from nncf_mcq.policy import INT8_PRECISIONS
+from nncf_mcq.policy import INT8_PRECISIONS, INTEGER_PRECISIONS
 
 __all__ = [
     "INT8_PRECISIONS",
+    "INTEGER_PRECISIONS",
     "FloatPrecision",
     "ModelRunner",
     "compile_model",

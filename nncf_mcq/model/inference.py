@@ -32,6 +32,12 @@ def has_bf16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+DYNAMIC_QUANTIZATION_GROUP = "32"
+"""How many inputs of a layer with compressed weights share a scale: the plugin's default, which users measure with."""
+
+DYNAMIC_QUANTIZATION_PATH = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
+"""Where the plugin looks for it in the rt_info of a model that is compiled without that property."""
+
 FloatPrecision = Literal["f32", "bf16"]
 """Precision of layers that are not quantized."""
 
@@ -39,8 +45,8 @@ FloatPrecision = Literal["f32", "bf16"]
 def compile_properties(threads: int, precision: FloatPrecision = "f32", streams: int = 1) -> dict[str, Any]:
     """CPU properties of every measurement.
 
-    f32 is pinned because the default on recent CPUs is bf16, which changes float layers; dynamic quantization is off
-    because it re-quantizes the inputs of compressed fully connected layers.
+    f32 is pinned because the default on recent CPUs is bf16, which changes float layers; the group of dynamic
+    quantization because it changes the outputs of fully connected layers with compressed weights.
 
     Args:
         threads: Inference threads, of all streams together.
@@ -49,7 +55,7 @@ def compile_properties(threads: int, precision: FloatPrecision = "f32", streams:
     """
     return {
         "INFERENCE_PRECISION_HINT": precision,
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": DYNAMIC_QUANTIZATION_GROUP,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,

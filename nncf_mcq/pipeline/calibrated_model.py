@@ -183,7 +183,14 @@ class CalibratedModel:
             packed: As it is shipped; otherwise in a form that is compiled faster and computes the same.
         """
         template = self.activations.model(policy.activation_bits)
-        return assemble(template, self.quantizable, policy, table, packed=packed)
+        return assemble(
+            template,
+            self.quantizable,
+            policy,
+            table,
+            packed=packed,
+            packed_fully_connected=self.scheme.weights.fully_connected == "packed",
+        )
 
     def costs(self, table: WeightTable) -> CostModel:
         """Costs of policies with the configured activation bits."""

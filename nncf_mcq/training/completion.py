@@ -17,10 +17,11 @@ from nncf_mcq.ir.assemble import quantized_weights
 from nncf_mcq.ir.float_layers import set_weights
 from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.ir.grid_reading import put_grids
+from nncf_mcq.ir.packing import is_compressed
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.nodes import operations_by_name, source
 from nncf_mcq.pipeline.measurement import Evaluate, Measure, with_costs
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.result import QuantizationResult, describe_layers
@@ -128,7 +129,8 @@ def trained_model(module: TrainingModule, table: WeightTable) -> ov.Model:
     for names in made.quantized:
         layers = [made.network.quantizable.layer(name) for name in names]
         ((_, entry),) = table.entries[names[0]].items()
-        weights = quantized_weights(layers[0], entry)
+        old = source(operations[names[0]], layers[0].weight_ports[0])
+        weights = quantized_weights(layers[0], entry, compressed=is_compressed(old))
         for layer in layers:
             set_weights(operations[layer.name], layer, weights)
     for part, names in zip(parts(module.floats, FloatWeights), made.floats, strict=True):

@@ -97,6 +97,12 @@ SCOPED: list[Any] = [
             "8, the bit-widths of weights with target_device ANY",
         ),
         (
+            {"target_device": "ANY", **weights(fully_connected="packed")},
+            "compression.weights.fully_connected",
+            "packed",
+            "int8, with target_device ANY",
+        ),
+        (
             {"target_device": "NPU", **weights(mode="asymmetric")},
             "compression.weights.mode",
             "asymmetric",

@@ -145,7 +145,7 @@ def test_the_files_for_servers_name_the_model_and_its_properties(quantized: Path
     assert properties == dict(entry.config.plugin_config)
     compiled = ov.Core().compile_model(deployed / "model" / "1" / "model.xml", "CPU", properties)
     assert compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
-    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 32
 
 
 def test_the_readme_has_what_was_measured(quantized: Path, deployed: Path) -> None:

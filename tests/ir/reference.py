@@ -40,8 +40,6 @@ def _execute(kind: str, node: ov.Node, attributes: dict[str, Any], operands: lis
         return torch.from_numpy(np.array(node.get_data(dtype=np.int64)))
     if kind == "Convert":
         return operands[0].to(TYPES[attributes["destination_type"]])
-    if kind == "Select":
-        return torch.where(operands[0].bool(), operands[1], operands[2])
     if kind in ("Add", "Subtract", "Multiply"):
         first, second = operands
         return first + second if kind == "Add" else first - second if kind == "Subtract" else first * second

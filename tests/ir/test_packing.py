@@ -184,9 +184,19 @@ def test_file_has_the_true_width(bits: int, tmp_path: Path) -> None:
     save_atomically(ov.Model([packed_weight(levels, bits, 0.5, zero_point)], [], "weight"), tmp_path)
     levels_bytes = levels.size * bits // 8
     assert packed_bytes(levels.size, bits) == levels_bytes
-    # The scale, and the zero point or the two integers that the upper bit plane selects from.
-    scalars = 4 + {5: 2, 7: 2, 8: 0}.get(bits, 1)
-    assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scalars
+    scale_and_zero_point = 4 + (bits != 8)
+    assert (tmp_path / "model.bin").stat().st_size == levels_bytes + scale_and_zero_point
+
+
+@pytest.mark.parametrize(("bits", "operations"), [(2, 4), (4, 4), (5, 7), (7, 7), (8, 2)])
+def test_has_few_operations_that_are_fast_to_fold(bits: int, operations: int) -> None:
+    # A Select between scalars takes fifty times as long as an Add: seconds in each start of a large model.
+    zero_point = np.full((8, 1), 128) if bits == 8 else np.arange(8).reshape(8, 1) % 4
+    weight = packed_weight(np.zeros((8, 3), np.int32), bits, np.ones((8, 1)), zero_point)
+    kinds = [node.get_type_name() for node in ov.Model([weight], [], "weight").get_ops()]
+    computing = [kind for kind in kinds if kind not in ("Constant", "Result")]
+    assert len(computing) == operations
+    assert set(computing) <= {"Convert", "Add", "Multiply"}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_is_smaller_than_what_openvino_saves_and_does_the_same(tmp_path: Path) -
     xml = save_atomically(model, tmp_path)
     plain = tmp_path / "plain.xml"
     ov.save_model(model, plain, compress_to_fp16=False)
-    assert xml.stat().st_size < 0.85 * plain.stat().st_size
+    assert xml.stat().st_size < 0.7 * plain.stat().st_size
     assert xml.with_suffix(".bin").stat().st_size <= plain.with_suffix(".bin").stat().st_size
     outputs = [compile_model(ov.Core().read_model(path), 1)(network.data)[0] for path in (xml, plain)]
     np.testing.assert_array_equal(*outputs)
@@ -47,6 +47,16 @@ def test_keeps_the_model_its_layer_names_and_its_rt_info(tmp_path: Path) -> None
     assert [node.get_friendly_name() for node in model.get_ordered_ops()] == names
     assert {*network.layers, *network.grids} <= {node.get_friendly_name() for node in restored.get_ops()}
     assert restored.get_rt_info(["nncf_mcq", "key"]).astype(str) == "a  value > < \n with blanks"
+
+
+def test_names_may_hold_what_looks_like_a_tag(tmp_path: Path) -> None:
+    network, model = network_of(0)
+    name = '<input> precision="u8" /> <dim>2</dim>'
+    next(node for node in model.get_ops() if node.get_type_name() == "Convolution").set_friendly_name(name)
+    restored = ov.Core().read_model(save_atomically(model, tmp_path))
+    assert name in [node.get_friendly_name() for node in restored.get_ops()]
+    outputs = [compile_model(item, 1)(network.data)[0] for item in (model, restored)]
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_a_living_model_survives_that_its_file_is_replaced(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_it_runs_with_the_pinned_properties(int8_ir: Path, tmp_path: Path) -> No
     assert flags["-nthreads"] == flags["-nstreams"] == "1"
     log = (tmp_path / LOG_FILE).read_text(encoding="utf-8")
     # What the plugin says that it does, whatever the flags are called.
-    for line in ("INFERENCE_NUM_THREADS: 1", "NUM_STREAMS: 1", "'float32'", "DYNAMIC_QUANTIZATION_GROUP_SIZE: 0"):
+    for line in ("INFERENCE_NUM_THREADS: 1", "NUM_STREAMS: 1", "'float32'", "DYNAMIC_QUANTIZATION_GROUP_SIZE: 32"):
         assert line in log
     assert (tmp_path / REPORT_FILE).is_file()
 
@@ -67,7 +67,7 @@ def test_batches_percentiles_a_cache_and_properties_reach_it(int8_ir: Path, tmp_
         "95 percentile",
         "Model batch size: 4",
         "ENABLE_CPU_PINNING: False",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE: 0",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE: 32",
     ):
         assert line in log
 

@@ -14,7 +14,7 @@ def test_what_changes_the_figures_is_pinned(float_ir: Path) -> None:
     compiled = read_and_compile(float_ir, threads=1)
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
-    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+    assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 32
     assert str(compiled.get_property("PERFORMANCE_HINT")) in {"LATENCY", "PerformanceMode.LATENCY"}
     assert compiled.get_property("NUM_STREAMS") == 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nncf_mcq.model import INT8_PRECISIONS
+from nncf_mcq.model import INTEGER_PRECISIONS
 from openvino_eval.formats import format_percent
 from openvino_eval.report.figures.base import Figure, Table, shortened
 from openvino_eval.run_result import Run
@@ -17,7 +17,7 @@ def times_figure(run: Run) -> Figure | None:
         return None
     total = sum(item.milliseconds for item in run.layer_times)
     shown = run.layer_times[:SLOWEST][::-1]
-    integer = [item.precision in INT8_PRECISIONS for item in shown]
+    integer = [item.precision in INTEGER_PRECISIONS for item in shown]
     share = sum(item.milliseconds for item in run.layer_times[:SLOWEST]) / total
     traces = [
         {
