@@ -77,5 +77,9 @@ class VerificationError(NncfMcqError):
     """A written IR that does not give the outputs of the scored model; the message says where it is kept."""
 
 
+class StorageError(NncfMcqError):
+    """A storage of scores whose server went away and did not come back; what had been scored is stored there."""
+
+
 class OutputError(NncfMcqError):
     """Files that cannot be written; the message says where, why, and what is kept."""

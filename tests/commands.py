@@ -44,11 +44,17 @@ def write_config(folder: Path, precision: Mapping[str, Any], **compression: Any)
     return path
 
 
-def start(project_root: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    """Starts `nncf-mcq`; `quantize` without NNCF INT8 beside it, which has tests of its own and takes seconds."""
+def start(
+    project_root: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts `nncf-mcq`, perhaps with further variables in its environment.
+
+    `quantize` without NNCF INT8 beside it, which has tests of its own and takes seconds.
+    """
     alone = ["--baseline", "none"] if arguments[0] == "quantize" else []
     command = [sys.executable, "-m", "nncf_mcq.cli", *map(str, arguments), *alone]
-    environment = {**os.environ, "PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"}
+    paths = filter(None, (str(project_root), os.environ.get("PYTHONPATH")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **(environment or {})}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project_root, env=environment
     )

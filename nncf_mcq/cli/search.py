@@ -36,6 +36,9 @@ StudyNameOption = Annotated[
     str | None, typer.Option(help="Name of the search in the storage; by default searches are numbered.")
 ]
 
+STORAGE_VARIABLE = "NNCF_MCQ_STUDY_STORAGE"
+"""Read instead of --study-storage: other users of a machine see what is on a command line, passwords in URLs too."""
+
 JOURNAL_FILE = "study.journal"
 """The journal of a search in the output folder."""
 
@@ -58,7 +61,9 @@ def quantize(
     study_storage: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|URL", help="Where the search is stored: a journal file, or the URL of an Optuna storage."
+            metavar="FILE|URL",
+            envvar=STORAGE_VARIABLE,
+            help="Where the search is stored: a journal file, or the URL of an Optuna storage.",
         ),
     ] = None,
     study_name: StudyNameOption = None,
@@ -154,7 +159,12 @@ def compared(
 def worker(
     config: ConfigArgument,
     study_storage: Annotated[
-        str, typer.Option(metavar="FILE|URL", help="The search's journal file, e.g. OUTPUT/study.journal, or URL.")
+        str,
+        typer.Option(
+            metavar="FILE|URL",
+            envvar=STORAGE_VARIABLE,
+            help="The search's journal file, e.g. OUTPUT/study.journal, or URL.",
+        ),
     ],
     study_name: StudyNameOption = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the search to begin.")] = 600.0,

@@ -26,6 +26,13 @@ _SIGNALLED = 128
 """Added to the number of a signal: the exit code that shells use."""
 
 
+_stopped = threading.Event()
+"""Set from a command's first signal to its end."""
+
+_put_off = threading.Event()
+"""Set from a signal in `uninterrupted` to the end of the block."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, taken for Ctrl-C by whoever handles that."""
 
@@ -44,15 +51,29 @@ def uninterrupted() -> Iterator[None]:
     arrived: list[tuple[int, FrameType | None]] = []
     found = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     handlers = {int(number): handler for number, handler in found.items() if callable(handler)}
+
+    def put_off(number: int, frame: FrameType | None) -> None:
+        arrived.append((number, frame))
+        _put_off.set()
+
     for number in handlers:
-        signal.signal(number, lambda number, frame: arrived.append((number, frame)))
+        signal.signal(number, put_off)
     try:
         yield
     finally:
+        _put_off.clear()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         if arrived:
             handlers[arrived[0][0]](*arrived[0])
+
+
+def is_end_requested() -> bool:
+    """Whether a signal has asked this process to end: what waits, in whatever thread, then stops to.
+
+    Known at once in a command, and elsewhere within `uninterrupted`.
+    """
+    return _stopped.is_set() or _put_off.is_set()
 
 
 @dataclass
@@ -75,6 +96,7 @@ def stoppable() -> Iterator[Ending]:
     thread of a command.
     """
     ending = Ending()
+    _stopped.clear()
 
     def terminate(number: int, frame: FrameType | None) -> None:
         ending.exit_code = _SIGNALLED + number
@@ -92,6 +114,7 @@ def stoppable() -> Iterator[Ending]:
         signal.set_wakeup_fd(before)
         # The thread reads the end of the pipe and ends.
         os.close(writing)
+        _stopped.clear()
 
 
 def _end_at_second(reading: int) -> None:
@@ -102,6 +125,7 @@ def _end_at_second(reading: int) -> None:
         now = time.monotonic()
         if first is None:
             first = now
+            _stopped.set()
         elif now - first > SAME_REQUEST_SECONDS:
             os._exit(_SIGNALLED + received[0])
     os.close(reading)

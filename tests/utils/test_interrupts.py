@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from nncf_mcq.utils.interrupts import SAME_REQUEST_SECONDS, Terminated, stoppable, uninterrupted
+from nncf_mcq.utils.interrupts import (
+    SAME_REQUEST_SECONDS,
+    Terminated,
+    is_end_requested,
+    stoppable,
+    uninterrupted,
+)
 
 
 def test_ctrl_c_comes_at_the_end_of_the_block() -> None:
@@ -24,6 +30,25 @@ def test_ctrl_c_comes_at_the_end_of_the_block() -> None:
     assert done == ["inner", "outer"]
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def test_what_waits_in_the_block_can_ask_for_it() -> None:
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        assert not is_end_requested()
+        signal.raise_signal(signal.SIGINT)
+        assert is_end_requested()
+    assert not is_end_requested()
+
+
+def test_a_command_that_was_asked_to_end_knows_it_to_its_end() -> None:
+    with stoppable():
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not is_end_requested():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not is_end_requested()
 
 
 def test_an_error_of_the_block_is_passed_on() -> None:

@@ -8,15 +8,27 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import sqlalchemy
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalRedisBackend
+
+from nncf_mcq.precision_init.study.patience import patient
+from nncf_mcq.utils.urls import without_password
 
 LOCK_SECONDS: Final = 60
 """For which a process waits for another's transaction in SQLite."""
 
+PROXY_SCHEME: Final = "grpc"
+"""Of the URL of Optuna's gRPC storage proxy, grpc://host:port; Optuna itself has none for it."""
+
+CONNECT_SECONDS: Final = 10
+"""After which a host that is silent counts as away."""
+
+_DRIVERS: Final = "pip install 'nncf-mcq[storages]' has psycopg, pymysql and grpcio"
+_DEFAULT_PORT: Final = 13000
 _TRIES: Final = 6
 _PAUSE: Final = 0.2
 
@@ -25,13 +37,48 @@ def open_database(url: str) -> BaseStorage:
     """The storage at a URL; its tables are made by the first process that comes.
 
     Args:
-        url: Of a relational database, or of redis.
+        url: Of a relational database, of redis, or of a gRPC proxy, `grpc://host:port`.
     """
     if url.startswith("redis"):
         return JournalStorage(JournalRedisBackend(url))
     if url.startswith("sqlite"):
         return _open_sqlite(url)
-    return _retried(lambda: RDBStorage(url))
+    location = without_password(url)
+    if url.startswith(f"{PROXY_SCHEME}://"):
+        return _open_proxy(url, location)
+    # With the cache that Optuna would put before it: a call is repeated as a whole.
+    return patient(get_storage(_retried(lambda: _open_server(url))), url, location)
+
+
+def _open_proxy(url: str, location: str) -> BaseStorage:
+    parts = urlsplit(url)
+    try:
+        proxy = GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or _DEFAULT_PORT)
+    except ImportError as error:
+        raise ImportError(f"{error}; {_DRIVERS}") from error
+    proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+
+    def reconnect() -> None:
+        # A channel of gRPC tries again after up to two minutes. What Optuna does after unpickling makes a new one.
+        proxy.__setstate__(proxy.__getstate__())
+
+    def remind() -> None:
+        # A proxy that was restarted sets parameters of those trials only that it has read since.
+        for study in proxy.get_all_studies():
+            proxy.get_all_trials(study._study_id, deepcopy=False)
+
+    return patient(proxy, url, location, reconnect=reconnect, remind=remind)
+
+
+def _open_server(url: str) -> RDBStorage:
+    # Drivers of PostgreSQL and MySQL call it the same; a pooled connection that broke meanwhile is replaced.
+    address = sqlalchemy.make_url(url)
+    has_timeout = address.get_backend_name() in ("postgresql", "mysql", "mariadb")
+    arguments = {"connect_timeout": CONNECT_SECONDS} if has_timeout and not address.query.get("connect_timeout") else {}
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": arguments})
+    except ImportError as error:
+        raise ImportError(f"{error.__cause__ or error}; {_DRIVERS}") from error
 
 
 def _open_sqlite(url: str) -> RDBStorage:

@@ -89,8 +89,8 @@ class StudyStorage:
     A new search never touches those that are there already: a process may still be at work on them.
 
     Args:
-        storage: A journal file, a URL of Optuna (a relational database, or redis), or an Optuna storage. A journal file
-            and its folder are made only when the search begins.
+        storage: A journal file, a URL of Optuna (a relational database, or redis), `grpc://host:port` of its gRPC
+            proxy, or an Optuna storage. A journal file and its folder are made only when the search begins.
         mode: new: begin a search. resume: go on with the newest one, or begin one where there is none; refuse a storage
             that holds only searches of other subjects. continue: the same, but begin a search beside those. join: as
             resume for a worker, which waits for the search.
