@@ -107,7 +107,8 @@ class Subject:
     def scheme(self, rounding: str) -> WeightScheme:
         """The job's mode with default corrections and this rounding."""
         return WeightScheme(
-            WeightsConfig(mode=self.config.compression.weights.mode),
+            # The plain loop knows of no CPU.
+            WeightsConfig(mode=self.config.compression.weights.mode, isa="vnni"),
             CorrectionConfig().model_copy(update={"rounding": rounding}),
             _rules(),
         )

@@ -8,7 +8,7 @@ import torch
 
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.ir.float_layers import set_weights
-from nncf_mcq.ir.packing import int8_weight
+from nncf_mcq.ir.packing import folded_weight, int8_weight
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import INT8_BITS
@@ -43,4 +43,5 @@ def _nearest_weights(layer: QuantizableLayer, operation: ov.Node) -> list[ov.Nod
     shape = layer.channel_shape()
     parts = layer.split(layer.from_matrices(levels.to(torch.uint8).numpy()))
     scale, zero_points = grid.scale.numpy().reshape(shape), zero_point.numpy().astype(np.uint8).reshape(shape)
-    return [int8_weight(part, INT8_BITS, scale, zero_points) for part in parts]
+    made = [int8_weight(part, INT8_BITS, scale, zero_points) for part in parts]
+    return [folded_weight(weight) for weight in made] if layer.is_recurrent and not layer.integer_kernel else made

@@ -200,7 +200,7 @@ class CalibratedModel:
             bits,
             lambda: fixed_bytes(lambda policy: self.build(policy, table), self.quantizable, table, bits),
             None if self.limit is None else self.limit.table,
-            zero_points=self.scheme.weights.per_channel and self.scheme.weights.mode == "asymmetric",
+            weights=self.scheme.weights,
         )
 
     def check_latency(self, quantized: ov.Model, policy: Policy, stages: Stages) -> LatencyCheck | None:

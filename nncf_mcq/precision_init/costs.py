@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from nncf_mcq.config.budget import BopsBudget, Budget, LatencyBudget, WeightSizeBudget
 from nncf_mcq.config.paths import BUDGET_PATH
+from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.errors import BudgetError
 from nncf_mcq.ir.assemble import layer_bytes
 from nncf_mcq.latency.table import LatencyTable
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.policy import FLOAT32_BITS, FLOAT_CHOICE, INT8_BITS, Policy
+from nncf_mcq.weights.level_range import has_zero_points
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,14 @@ class CostModel:
         fixed_bytes: Measures the bytes of the .bin that are not packed weights: scales, biases, float constants,
             quantizer ranges. Called only for a budget in bytes. None: not known yet; constraints leave them out.
         latency: Times of the layers, for a budget of latency. None: not known; then no constraint comes of it.
-        zero_points: Whether the channels of a layer may have zero points of their own, which are stored too.
+        weights: Tells which layers may have a zero point for each channel, which are stored too. None: none of them.
     """
 
     quantizable: QuantizableModel
     activation_bits: Mapping[str, int]
     fixed_bytes: Callable[[], int] | None
     latency: LatencyTable | None = None
-    zero_points: bool = False
+    weights: WeightsConfig | None = None
 
     def average_bits(self, policy: Policy) -> float:
         """Mean width over all quantized weights, in bits."""
@@ -168,7 +170,8 @@ class CostModel:
         found, largest = {}, 0
         for width in sorted(widths):
             if members is not None:
-                largest = max(largest, layer_bytes(members[0], width, zero_points=self.zero_points))
+                zero_points = self.weights is not None and has_zero_points(members[0], width, self.weights)
+                largest = max(largest, layer_bytes(members[0], width, zero_points=zero_points))
             found[width] = float(largest)
         return found
 

@@ -56,6 +56,11 @@ def level_range(layer: QuantizableLayer, bits: int, config: WeightsConfig) -> Le
     return LevelRange(grid_bits, mode, offset, offset + lowest, offset + 2**grid_bits - 1)
 
 
+def has_zero_points(layer: QuantizableLayer, bits: int, config: WeightsConfig) -> bool:
+    """Whether each channel of a layer has a zero point of its own; see `level_range` for the arguments."""
+    return config.per_channel and level_range(layer, bits, config).mode == "asymmetric"
+
+
 def adds_pairs(layer: QuantizableLayer) -> bool:
     """Whether a kernel without VNNI may add two products of a layer in 16 bits.
 

@@ -24,7 +24,7 @@ from tests.exporting import export
 from tests.models import run
 
 IMAGES = 16
-BYTES_OF_A_SCALE_AND_A_BIAS = 8
+BYTES_OF_A_SCALE_A_BIAS_AND_A_ZERO_POINT = 9
 Prepared = tuple[CalibratedModel, WeightTable, Samples]
 
 
@@ -76,5 +76,6 @@ def test_the_file_is_as_small_as_its_bits(bits: int, prepared: Prepared, tmp_pat
     layers = calibrated.quantizable.layers
     model = calibrated.build(Policy({layer.name: bits for layer in layers}, calibrated.activation_bits), table)
     xml = export(model, tmp_path, "model", [], images[:1], information={}, threads=1).xml
-    expected = sum(layer.weights * bits / 8 + layer.output_channels * BYTES_OF_A_SCALE_AND_A_BIAS for layer in layers)
+    of_channel = BYTES_OF_A_SCALE_A_BIAS_AND_A_ZERO_POINT
+    expected = sum(layer.weights * bits / 8 + layer.output_channels * of_channel for layer in layers)
     assert xml.with_suffix(".bin").stat().st_size == pytest.approx(expected, rel=0.05)
