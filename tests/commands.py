@@ -64,5 +64,5 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
     """Waits for the end; returns what was printed."""
     out, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == code, out + errors
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
     return out, errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def _open_proxy(url: str, location: str) -> BaseStorage:
 
 def _open_server(url: str) -> RDBStorage:
     # Drivers of PostgreSQL and MySQL call it the same; a pooled connection that broke meanwhile is replaced.
+    # It logs a traceback for each connection that a restarted server has closed; `patient` says what there is to say.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     address = sqlalchemy.make_url(url)
     has_timeout = address.get_backend_name() in ("postgresql", "mysql", "mariadb")
     arguments = {"connect_timeout": CONNECT_SECONDS} if has_timeout and not address.query.get("connect_timeout") else {}
