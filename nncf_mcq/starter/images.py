@@ -16,7 +16,7 @@ from nncf_mcq.errors import ConfigError
 _LOOKED_INTO: Final = 2000
 _NAMED: Final = 5
 _CORRUPT: Final = "images that cannot be read, left out"
-_EMPTY: Final = "class folders without images"
+_EMPTY: Final = "folders without images"
 _WITHOUT_LABELS: Final = "closeness to the float model is measured, not accuracy"
 
 
@@ -42,7 +42,13 @@ class FoundImages:
 
 
 def holds_idx_files(folder: Path) -> bool:
-    """Whether a folder has the files of MNIST or Fashion-MNIST."""
+    """Whether a folder has the files of MNIST or Fashion-MNIST.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigError("--data", str(folder), "an existing folder of images")
     return any(folder.glob("*-images-idx3-ubyte.gz"))
 
 
@@ -56,8 +62,6 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
     Raises:
         ConfigError: There is no such folder, or no image in it.
     """
-    if not folder.is_dir():
-        raise ConfigError("--data", str(folder), "an existing folder of images")
     if holds_idx_files(folder):
         note = "data: idx files, read as Fashion-MNIST with its mean and deviation"
         return FoundImages("fashion_mnist", 0, 10, (note,), True)
@@ -70,16 +74,21 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
     class_folders = [path for part in parts for path in sorted(part.iterdir()) if is_class_folder(path)]
     filled = {parent for path in found for parent in path.parents}
     empty = [path for path in class_folders if path not in filled]
-    notes = tuple(_some(what, paths, folder) for what, paths in ((_CORRUPT, corrupt), (_EMPTY, empty)) if paths)
     names = {path.name for path in class_folders}
+    # One folder of images beside others without, as `labels` of a detector's, tells no classes apart.
+    are_classes = len({path.name for path in class_folders if path in filled}) > 1
+    empty_kind = f"class {_EMPTY}" if are_classes else _EMPTY
+    notes = tuple(_some(what, paths, folder) for what, paths in ((_CORRUPT, corrupt), (empty_kind, empty)) if paths)
     flat = any(path.parent in parts for path in images)
 
     def unlabelled(reason: str) -> FoundImages:
         note = f"no labels ({reason}): {len(images)} images; {_WITHOUT_LABELS}"
         return FoundImages("image_folder", len(images), 0, (note, *notes), has_corrupt=bool(corrupt))
 
-    if flat or len(names) < 2 or outputs is None:
+    if flat or not are_classes:
         return unlabelled("no class folders")
+    if outputs is None:
+        return unlabelled(f"{len(names)} class folders, but the model is no classifier")
     class_list = folder / CLASS_LIST
     classes = len(class_list.read_text(encoding="utf-8").split()) if class_list.is_file() else len(names)
     if classes != outputs:

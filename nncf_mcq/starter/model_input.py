@@ -77,7 +77,7 @@ def read_model_input(
     else:
         full = list(usual_shape)
         notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
-    model = _converted(loaded, full)
+    model = _converted(loaded, full, stated=found, is_given=shape is not None)
     given = loaded if isinstance(loaded, ov.Model) else model
     return ModelInput(model, given, tuple(full), _checked(full), shape is not None or open_sides, tuple(notes))
 
@@ -92,15 +92,20 @@ def _stated_shape(loaded: FloatModel) -> list[int | None] | None:
     return [1, *(None if side.is_dynamic else side.get_length() for side in list(partial)[1:])]
 
 
-def _converted(loaded: FloatModel, shape: list[int]) -> ov.Model:
+def _converted(
+    loaded: FloatModel, shape: list[int], *, stated: Sequence[int | None] | None, is_given: bool
+) -> ov.Model:
     try:
         return to_openvino(loaded, shape)
     except (ConfigError, ConversionError) as error:
-        allowed = (
-            f"--shape with the shape that the model takes, e.g. 1,3,{USUAL_SIDE},{USUAL_SIDE}; many networks need "
-            f"sides that are multiples of 32 ({error})"
-        )
-        raise ConfigError("--shape", shape, allowed) from error
+        takes = "the shape that the model takes" if stated is None else f"a shape that fits {_as_text(stated)}"
+        usual = "; many networks need sides that are multiples of 32, readers of text lines a height of 32 or 48"
+        reason = error.allowed if isinstance(error, ConfigError) else error
+        if is_given:
+            raise ConfigError("--shape", shape, f"{takes}{usual} ({reason})") from error
+        raise ConfigError(
+            "MODEL", f"no outputs for the usual input {shape}", f"--shape with {takes}{usual} ({reason})"
+        ) from error
 
 
 def _checked(shape: list[int]) -> ImageInput:

@@ -19,7 +19,7 @@ from nncf_mcq.cli import main
 from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
 from nncf_mcq.starter.configuration import _calibration_images
-from nncf_mcq.starter.images import FoundImages
+from nncf_mcq.starter.images import FoundImages, find_dataset
 from tests.models import convolution, make_model, random_constant
 
 SIDE = 16
@@ -209,6 +209,47 @@ def test_a_model_of_whole_numbers_gets_raw_pixels(tmp_path: Path) -> None:
     starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
     preprocessing = json.loads(starter.text)["dataset"]["preprocessing"]
     assert (preprocessing["scale"], preprocessing["std"], preprocessing["layout"]) == ("0-255", [1.0] * 3, "NHWC")
+
+
+def test_why_there_are_no_labels_is_said(tmp_path: Path) -> None:
+    write_images(tmp_path / "classes", (0.5, 0.6))
+    found = find_dataset(tmp_path / "classes", None)
+    assert found.notes[0].startswith("no labels (2 class folders, but the model is no classifier): 16 images")
+    write_images(tmp_path / "boxes", (0.5,))
+    (tmp_path / "boxes" / "labels").mkdir()
+    found = find_dataset(tmp_path / "boxes", 2)
+    assert found.kind == "image_folder"
+    assert found.notes[0].startswith("no labels (no class folders): 8 images")
+    assert found.notes[1:] == ("folders without images: labels",)
+
+
+def test_a_missing_folder_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--data: found .*, allowed: an existing folder of images"):
+        make_initial_config(str(tmp_path / "missing.onnx"), tmp_path / "missing", tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            None,
+            r"MODEL: found 'no outputs for the usual input \[1, 3, 224, 224\]', allowed: --shape .* that fits",
+        ),
+        ([1, 3, 64, 64], r"--shape: found \[1, 3, 64, 64\], allowed: a shape that fits"),
+    ],
+)
+def test_a_shape_that_an_open_model_does_not_take(shape: list[int] | None, message: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", (0.5,))
+
+    def build(data: ov.Node) -> ov.Node:
+        rows = opset.reshape(convolution(data, random_constant(4, 3, 1, 1), "first"), np.array([1, 4, 4, 8]), False)
+        return opset.reduce_mean(rows, np.array([2]), keep_dims=False)
+
+    model = make_model(build, (1, 3, 4, 8))
+    model.reshape(ov.PartialShape([-1, 3, -1, -1]))
+    ov.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
+    with pytest.raises(ConfigError, match=message + r" \[1, 3, \?, \?\]; many networks"):
+        make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json", shape=shape)
 
 
 @pytest.mark.parametrize(
