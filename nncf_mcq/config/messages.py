@@ -36,7 +36,8 @@ def to_config_error(error: ValidationError, model: type[BaseModel], prefix: tupl
         return ConfigError(path or "config", first["input"], str(context["error"]))
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return ConfigError(path or "config", first["input"], "a JSON object")
-    return ConfigError(path or "config", first["input"], _lower_first(first["msg"]))
+    # "allowed: input should be 'CPU'" says the same twice.
+    return ConfigError(path or "config", first["input"], _lower_first(first["msg"]).removeprefix("input should be "))
 
 
 def format_path(location: Iterable[str | int]) -> str:

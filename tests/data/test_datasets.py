@@ -114,11 +114,11 @@ def test_parameters_of_each_type() -> None:
         ),
         (
             {"type": "fashion_mnist", "root": "data", "std": 0},
-            "dataset.std: found 0, allowed: input should be greater than 0",
+            "dataset.std: found 0, allowed: greater than 0",
         ),
         (
             {"type": "imagenet", "root": "r", "preprocessing": {"scale": "0-1", "mean": [0, "x", 0], "std": [1, 1, 1]}},
-            "dataset.preprocessing.mean[1]: found 'x', allowed: input should be a valid number",
+            "dataset.preprocessing.mean[1]: found 'x', allowed: a valid number",
         ),
     ],
 )
