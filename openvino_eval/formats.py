@@ -139,15 +139,18 @@ def format_label(key: str) -> str:
     """A JSON key as a heading.
 
     Args:
-        key: E.g. `runtime_precision`.
+        key: E.g. `runtime_precision`; or a metric, with the name of the output that it is of: `sqnr_db boxes`.
 
     Returns:
-        E.g. `Runtime precision`.
+        E.g. `Runtime precision`, `SQNR dB, boxes`.
     """
-    words = [_WORDS.get(word, word) for word in key.replace("_", " ").split()]
-    text = " ".join(words)
+    metric, _, output = key.partition(" ")
+    if metric in METRIC_NAMES:
+        text = METRIC_NAMES[metric] + (f", {output}" if output else "")
+    else:
+        text = " ".join(_WORDS.get(word, word) for word in key.replace("_", " ").split())
     # What has capitals of its own keeps them: mAP.
-    return text[:1].upper() + text[1:] if words[:1] and words[0].islower() else text
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].islower() else text
 
 
 def format_json(text: str, width: int = 96) -> str:

@@ -61,7 +61,10 @@ def file_bytes(path: Path) -> tuple[int, int]:
         EvaluationError: It is not an IR, or one of the files is missing.
     """
     if path.suffix != ".xml":
-        raise EvaluationError(f"{path}: not an OpenVINO IR, needed: an .xml file with its .bin beside it")
+        raise EvaluationError(
+            f"{path}: not an OpenVINO IR, needed: an .xml file with its .bin beside it; OpenVINO writes one: "
+            f"ovc {path} --compress_to_fp16=False"
+        )
     weights = path.with_suffix(".bin")
     for file in (path, weights):
         if not file.is_file():

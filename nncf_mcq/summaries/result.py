@@ -81,8 +81,9 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     origins = search.evaluations_of
     others = ", ".join(f"{origins[key]} {what}" for key, what in _ORIGINS.items() if origins[key])
     if search.evaluations:
+        policies = "policy" if search.evaluations == 1 else "policies"
         yield (
-            f"search: {search.method}, {search.evaluations} policies scored{f' ({others})' if others else ''} "
+            f"search: {search.method}, {search.evaluations} {policies} scored{f' ({others})' if others else ''} "
             f"on {search.images} images"
         )
         yield from _gain_lines(search.details)

@@ -71,7 +71,7 @@ def _lines(inspection: Inspection) -> Iterator[str]:
         places = [
             f"{item.source} to {item.target} in front of {_some(list(item.before))}" for item in inspection.conversions
         ]
-        yield f"{len(places)} conversions: {_some(places, '; ')}"
+        yield f"{len(places)} conversion{'s' * (len(places) > 1)}: {_some(places, '; ')}"
     if inspection.ignored_scopes:
         yield (
             "what runs in float although it is quantized, and what computes less than its conversions cost: "

@@ -151,7 +151,7 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
 def metric_label(name: str) -> str:
     """A metric in the middle of a sentence."""
     label = format_label(name)
-    return label if label[1:2].isupper() else label[:1].lower() + label[1:]
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
 
 
 def pareto_front(rows: Sequence[ModelRow], metric: str) -> list[ModelRow]:

@@ -114,7 +114,7 @@ def test_inspect(run: RunCommand, float_ir: Path, int8_ir: Path, tmp_path: Path)
     assert "i8" in output
     assert "float: 3 layers 'conv0', 'conv1', " in output
     assert " run in f32: its weights are not quantized" in output
-    assert "int8: 1 conversions: f32 to u8 in front of conv0" in output
+    assert "int8: 1 conversion: f32 to u8 in front of conv0" in output
     facts = json.loads(written.read_text(encoding="utf-8"))
     assert facts["int8"]["integer_layers"] == 3
     assert [layer["precision"] for layer in facts["float"]["float_layers"]] == ["f32"] * 3

@@ -16,6 +16,7 @@ from openvino_eval.formats import (
     format_percent,
     without_folders,
 )
+from openvino_eval.report.models import metric_label
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,12 @@ def test_other_values_are_readable() -> None:
     ]  # fmt: skip
     assert [format_label(key) for key in ("runtime_precision", "kl", "weight_kl", "map", "top1")] == [
         "Runtime precision", "KL", "Weight KL", "mAP", "Top-1",
+    ]  # fmt: skip
+    assert [format_label(key) for key in ("sqnr_db", "sqnr_db conv2d_21", "box_map", "relative_error")] == [
+        "SQNR dB", "SQNR dB, conv2d_21", "Box agreement, mAP", "Relative error",
+    ]  # fmt: skip
+    assert [metric_label(key) for key in ("sqnr_db", "map", "box_agreement", "top1")] == [
+        "SQNR dB", "mAP", "F1 of boxes", "top-1",
     ]  # fmt: skip
 
 
