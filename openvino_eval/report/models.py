@@ -148,6 +148,30 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
     return Overview(rows, names, accuracy)
 
 
+def without_outdated(runs: Mapping[str, Run], comparison: Comparison) -> Comparison:
+    """A comparison without what was measured of a run's earlier model, which a later run into its folder has replaced.
+
+    Args:
+        runs: Title to run.
+        comparison: Models measured side by side.
+
+    Returns:
+        The rows that still hold, with a warning for each that does not.
+    """
+    rows, warnings = [], []
+    for measured in comparison.rows:
+        title = next((title for title, run in runs.items() if _is_same(title, run, measured)), None)
+        row = None if title is None else _of_run(title, runs[title])
+        if row is not None and row.bin_bytes not in (None, measured.bin_bytes):
+            warnings.append(
+                f"{title} was measured with weights of {format_bytes(measured.bin_bytes)}, and has "
+                f"{format_bytes(row.bin_bytes)} since: measure it again"
+            )
+        else:
+            rows.append(measured)
+    return comparison.model_copy(update={"rows": tuple(rows), "warnings": (*comparison.warnings, *warnings)})
+
+
 def metric_label(name: str) -> str:
     """A metric in the middle of a sentence."""
     label = format_label(name)

@@ -40,7 +40,7 @@ from openvino_eval.report.figures import (
     times_figure,
     weights_figure,
 )
-from openvino_eval.report.models import Overview, metric_label, overview, sentence
+from openvino_eval.report.models import Overview, metric_label, overview, sentence, without_outdated
 from openvino_eval.report.next_steps import next_steps
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnails
 from openvino_eval.run_result import Run
@@ -107,6 +107,7 @@ def render_report(
     )
     environment.globals.update(missing=MISSING, metric_label=metric_label, thumbnail_size=(WIDTH, HEIGHT))
     runs = runs or {}
+    comparison = None if comparison is None else without_outdated(runs, comparison)
     models = overview(runs, comparison)
     shared = figures([None if models.accuracy is None else pareto_figure(models.rows, models.accuracy)])
     curves = figures(

@@ -26,7 +26,7 @@ from openvino_eval.report.figures import (
     times_figure,
     weights_figure,
 )
-from openvino_eval.report.models import ModelRow, overview, pareto_front
+from openvino_eval.report.models import ModelRow, overview, pareto_front, without_outdated
 from openvino_eval.report.page import layer_columns
 from openvino_eval.report.thumbnails import HEIGHT, WIDTH, thumbnail
 from openvino_eval.run_result import Run, load_run
@@ -263,6 +263,19 @@ def test_runs_and_measurements_of_one_model_are_one_row() -> None:
     assert models.rows[0].metrics["top1"] == 0.902
     assert models.int8_row is models.rows[1]
     assert models.accuracy == "top1"
+
+
+def test_what_was_measured_of_an_earlier_model_of_a_run_is_left_out() -> None:
+    outdated = comparison_of(bin_bytes=1_200_000, median_ms=8.25)
+    found = without_outdated({"run & more": whole_run()}, outdated)
+    assert [row.name for row in found.rows] == ["float model", "NNCF INT8"]
+    assert found.warnings == (
+        "run & more was measured with weights of 1.20 MB, and has 1.90 MB since: measure it again",
+    )
+    text = render_report(comparison=outdated, runs={"run & more": whole_run()})
+    assert "measure it again" in text
+    assert "8.25 ms" not in text
+    assert without_outdated({"run & more": whole_run()}, comparison_of()) == comparison_of()
 
 
 def test_without_labels_agreement_is_what_models_are_judged_by() -> None:
