@@ -86,8 +86,9 @@ def quantize(
     the same model and images and measured, for comparison; --baseline none leaves that out.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
+    from nncf_mcq.deployment.document import DEPLOYMENT_FILE
+
     if deploy:
-        from nncf_mcq.deployment.document import DEPLOYMENT_FILE
         from nncf_mcq.deployment.folder import check_replaceable
 
         # Found out now rather than after the search.
@@ -121,6 +122,9 @@ def quantize(
             written = write_deployment(output)
             if not (quiet or as_json):
                 show_deployment(written, output / DEPLOYMENT_FOLDER)
+        elif (output / DEPLOYMENT_FOLDER / DEPLOYMENT_FILE).is_file() and not quiet:
+            folder = output / DEPLOYMENT_FOLDER
+            errors.print(f"warning: {folder} has an earlier model: nncf-mcq deploy {output} replaces it", markup=False)
 
 
 def _is_comparable(result: QuantizationResult) -> bool:

@@ -56,6 +56,9 @@ def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
     printed = json.loads(done.stdout)
     assert printed.pop("model") == str(tmp_path / "model.xml")
     assert printed == json.loads((tmp_path / "result.json").read_text())
+    again = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, *ALONE)
+    warning = f"warning: {tmp_path / 'deployment'} has an earlier model: nncf-mcq deploy {tmp_path} replaces it"
+    assert again.stderr.splitlines()[-1] == warning
 
 
 def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
