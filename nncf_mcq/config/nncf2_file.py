@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nncf_mcq.config.nncf2 import NNCF_RANGE_TYPES, translate
+from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.registry import RANGE_PARAMETERS
 from nncf_mcq.errors import ConfigError
 
@@ -50,7 +51,10 @@ _STD: Final = [0.229, 0.224, 0.225]
 _MODULE: Final = re.compile(r"\[([^\[\]]+)\]")
 """A module in a scope of NNCF 2, e.g. `features` in `MobileNetV2/Sequential[features]`."""
 
-_WEIGHT, _OUTPUT = "|WEIGHT", "|OUTPUT"
+_OUTPUT: Final = "|OUTPUT"
+"""Ends the scope of an activation."""
+
+_BITS_PATH: Final = f"{PRECISION_PATH}.bitwidth_per_scope"
 
 _logger = logging.getLogger(__name__)
 
@@ -171,7 +175,9 @@ def _compression(section: dict[str, Any], notices: list[str]) -> dict[str, Any]:
             **found["initializer"],
             "precision": {
                 "type": "manual",
-                "bitwidth_per_scope": [[bits, _pattern(scope)] for bits, scope in pairs if not scope.endswith(_OUTPUT)],
+                "bitwidth_per_scope": [
+                    [bits, _pattern(scope, _BITS_PATH)] for bits, scope in pairs if not scope.endswith(_OUTPUT)
+                ],
             },
         }
     return {**found, "ignored_scopes": _scopes(section)}
@@ -179,10 +185,10 @@ def _compression(section: dict[str, Any], notices: list[str]) -> dict[str, Any]:
 
 def _scopes(section: Mapping[str, Any]) -> list[str]:
     found = section.get("ignored_scopes", [])
-    return [_pattern(scope) for scope in ([found] if isinstance(found, str) else found)]
+    return [_pattern(scope, "compression.ignored_scopes") for scope in ([found] if isinstance(found, str) else found)]
 
 
-def _pattern(scope: str) -> str:
+def _pattern(scope: str, path: str) -> str:
     """The pattern that finds the operations of a module in the names of OpenVINO, `__module.features.0/...`.
 
     Raises:
@@ -190,7 +196,7 @@ def _pattern(scope: str) -> str:
     """
     modules = _MODULE.findall(scope)
     if scope.startswith("{re}") or not modules:
-        allowed = "the name of a module, e.g. ResNet/NNCFConv2d[conv1], or names of nncf-mcq layers"
-        raise ConfigError("compression: a scope of NNCF 2", scope, allowed)
+        allowed = "the name of a module in NNCF 2, e.g. ResNet/NNCFConv2d[conv1]"
+        raise ConfigError(path, scope, allowed)
     path = r"\.".join(re.escape(module) for module in modules)
     return rf"{{re}}^__module\.{path}[/.]"

@@ -115,7 +115,8 @@ def test_what_this_package_writes_stays() -> None:
     [
         ({"compression": [{"algorithm": "quantization"}, {"algorithm": "magnitude_sparsity"}]}, "magnitude_sparsity"),
         (manual((4, "{re}.*conv.*")), "the name of a module"),
-        (manual((4, "conv2d_0|WEIGHT")), "the name of a module"),
+        (manual((4, "conv2d_0|WEIGHT")), r"precision\.bitwidth_per_scope: .*the name of a module"),
+        (manual((4, "Net/A[b]/c_0|WEIGHT"), ignored_scopes=["{re}.*"]), r"compression\.ignored_scopes: "),
     ],
 )
 def test_what_cannot_be_done_is_said(data: dict[str, Any], part: str) -> None:
