@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import openvino as ov
+from openvino import opset13 as opset
 
 from nncf_mcq.config.parameters import NamedParameters
-from nncf_mcq.ir.nearest_weights import set_nearest_weights
+from nncf_mcq.ir.float_layers import set_weights
 from nncf_mcq.metrics.output_scores import OutputScores
+from nncf_mcq.model.layers import QuantizableModel, layer_weight
+from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import INT8_BITS
@@ -31,8 +35,9 @@ def choose_activation_rule(
 ) -> NamedParameters | None:
     """Finds a candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves.
 
-    The weights are those of the float model, rounded to the nearest level of 8 bits: neither the bit-widths to choose
-    from nor those of a policy change the rule.
+    The weights are those of the float model: neither the bit-widths to choose from nor those of a policy change the
+    rule. They stay in floating point: an int8 MatMul without a bias, behind an asymmetric quantizer, was seen to give
+    numbers from memory that nothing had written to.
 
     Args:
         calibrated: The model with the statistics of all calibration images.
@@ -60,7 +65,7 @@ def choose_activation_rule(
             observed = calibrated.activations.of_images(seen)
             for column, candidate in enumerate(parameters.candidates):
                 template = observed.with_rule(candidate).model(bits).clone()
-                model = set_nearest_weights(template, calibrated.quantizable)
+                model = _with_float_weights(template, calibrated.quantizable)
                 found = score(run(model)(images[held_out].arrays), reference)
                 # A model whose outputs are no numbers is worse than any other.
                 scores[row, column] = found if np.isfinite(found) else float("inf")
@@ -77,3 +82,15 @@ def _best(scores: Sequence[Sequence[float]]) -> int:
         if index == 0 or all(found < (1 - MARGIN) * first for found, first in zip(column, columns[0], strict=True))
     ]
     return min(better, key=lambda index: sum(columns[index]))
+
+
+def _with_float_weights(model: ov.Model, quantizable: QuantizableModel) -> ov.Model:
+    """Gives all layers of a model the weights of the float model; edits it."""
+    operations, floats = operations_by_name(model), operations_by_name(quantizable.model)
+    for members in quantizable.groups.values():
+        first = members[0]
+        weights = [opset.constant(part) for part in first.split(layer_weight(first, floats[first.name]))]
+        for layer in members:
+            set_weights(operations[layer.name], layer, weights)
+    model.validate_nodes_and_infer_types()
+    return model
