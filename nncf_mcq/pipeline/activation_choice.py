@@ -36,8 +36,8 @@ def choose_activation_rule(
     """Finds a candidate of `AutomaticActivationRange` that is clearly better than the first one in both halves.
 
     The weights are those of the float model: neither the bit-widths to choose from nor those of a policy change the
-    rule. They stay in floating point: an int8 MatMul without a bias, behind an asymmetric quantizer, was seen to give
-    numbers from memory that nothing had written to.
+    rule. They stay in floating point: OpenVINO 2026.4 fuses a sequence of small int8 matrix products without biases
+    into one node, which in one thread gave numbers from memory that nothing had written to.
 
     Args:
         calibrated: The model with the statistics of all calibration images.
