@@ -11,14 +11,13 @@ from nncf_mcq.config.output_files import RunResult
 from nncf_mcq.data.decoding import MODES
 from nncf_mcq.deployment.document import LABELS_FILE, PROPERTIES_FILE, README_FILE, SERVER_FILE, CheckReport, Deployment
 from nncf_mcq.deployment.image_input import ImageInput
-from nncf_mcq.metrics.names import SHARES, metric_name
+from nncf_mcq.metrics.names import COSTS, metric_figure, metric_name
 
 FILES: Final = (README_FILE, "infer.py", "infer.cpp", "CMakeLists.txt")
 
 _COLOURS: Final = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
 _SIZES: Final = {"bin_bytes": "weights, .bin", "xml_bytes": "graph, .xml"}
 _BITS: Final = "average_weight_bits"
-_APART: Final = (*_SIZES, _BITS, "bops")
 
 
 def render(
@@ -97,7 +96,7 @@ def _rows(result: RunResult, deployment: Deployment) -> Iterator[tuple[str, str,
     """What was measured, float and quantized."""
     columns = (result.metrics.float, result.metrics.quantized)
     for name in dict.fromkeys([*columns[0], *columns[1]]):
-        if name not in _APART:
+        if name not in COSTS:
             yield metric_name(name), _metric(name, columns[0]), _metric(name, columns[1])
     sizes = {"bin_bytes": deployment.bin_bytes, "xml_bytes": deployment.xml_bytes}
     for name, label in _SIZES.items():
@@ -111,4 +110,4 @@ def _metric(name: str, column: Mapping[str, Any]) -> str:
     value = column.get(name)
     if not isinstance(value, int | float):
         return ""
-    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"
+    return metric_figure(name, value)

@@ -55,6 +55,9 @@ TO_FLOAT: Final = {
 }
 """Metrics of the distance from the float model, which need no labels, to what they say; the most telling first."""
 
+COSTS: Final = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
+"""Metrics of a result that say what a model costs, not how good it is."""
+
 LOWER_IS_BETTER: Final = frozenset({"kl", "nme_to_float", "relative_error"})
 
 _SHORT = {"agreement": "agree"}
@@ -98,3 +101,13 @@ def metric_value(name: str, value: float) -> str:
         value: What was measured.
     """
     return f"{100 * value:.2f}" if name in SHARES else f"{value:.4f}"
+
+
+def metric_figure(name: str, value: float) -> str:
+    """A metric's value by itself: shares in percent, with the sign.
+
+    Args:
+        name: As in a configuration or a result.
+        value: What was measured.
+    """
+    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"

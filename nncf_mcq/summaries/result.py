@@ -15,13 +15,12 @@ from nncf_mcq.config.goal import DROP
 from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
 from nncf_mcq.config.quality_report import QualityReport, WorstImage
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
-from nncf_mcq.metrics.names import SHARES, TO_FLOAT, is_to_float, metric_name
+from nncf_mcq.metrics.names import COSTS, SHARES, TO_FLOAT, is_to_float, metric_figure, metric_name
 from nncf_mcq.model.int8 import METRICS_KEY as _INT8
 from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
-_APART = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
 _LISTED = 5
 """Names in a line, and lines of a list."""
 
@@ -43,8 +42,8 @@ def result_table(result: QuantizationResult) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for name in dict.fromkeys(name for found in (models[0], quantized, *others) for name in found):
-        if name not in _APART:
-            values = [_metric(name, found.get(name)) for found in models]
+        if name not in COSTS:
+            values = [metric_figure(name, found[name]) if name in found else "" for found in models]
             table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
     # Where there was no room for the float model, its size is not known.
     smaller = [_smaller(found, quantized) for found in others]
@@ -122,7 +121,7 @@ def _quality_lines(quality: QualityReport | None) -> Iterator[str]:
     seen = "" if quality.images == "test" else ", which the quantization has seen: of others it may be lower"
     yield f"quality: closeness to the float model on {images}{seen}"
     for output in quality.outputs[:_LISTED]:
-        shown = [f"{metric_name(name)} {_metric(name, value)}" for name, value in output.metrics.items()]
+        shown = [f"{metric_name(name)} {metric_figure(name, value)}" for name, value in output.metrics.items()]
         # The table has those of a single one.
         known = [] if len(quality.outputs) == 1 else shown or ["nothing to compare"]
         name = f"output {output.name}" if output.name.isdigit() else output.name
@@ -138,7 +137,7 @@ def _worst_image(worst: WorstImage | None) -> Iterator[str]:
     if worst is None:
         return
     image = f"image {worst.index}" if worst.name is None else worst.name
-    yield f"worst {image}, {metric_name(worst.metric)} {_metric(worst.metric, worst.value)}"
+    yield f"worst {image}, {metric_name(worst.metric)} {metric_figure(worst.metric, worst.value)}"
 
 
 def _tuning_lines(tuning: TuningReport) -> Iterator[str]:
@@ -222,12 +221,6 @@ def _kind(kind: str | None) -> str:
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %" if value >= 0.001 else "less than 0.1 %"
-
-
-def _metric(name: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"
 
 
 def _difference(name: str, result: QuantizationResult) -> str:
