@@ -16,6 +16,9 @@ SCORE_THRESHOLD = 0.005
 OVERLAP_THRESHOLD = 0.45
 """Of the intersection over the union. Both are what darknet takes when it computes mAP."""
 
+CANDIDATES = 3000
+"""Boxes that a suppression looks at: networks that are not trained have as many as they have cells times classes."""
+
 MAXIMUM_DETECTIONS = 100
 """An image; COCO looks at no more."""
 
@@ -41,6 +44,7 @@ def find_detections(
     score_threshold: float = SCORE_THRESHOLD,
     overlap_threshold: float = OVERLAP_THRESHOLD,
     limit: int = MAXIMUM_DETECTIONS,
+    candidates: int | None = None,
 ) -> Detections:
     """Reads a detector's output: thresholds, then non-maximum suppression among the boxes of each class.
 
@@ -53,6 +57,7 @@ def find_detections(
         score_threshold: Lowest score.
         overlap_threshold: Largest overlap with a better box of the same class.
         limit: Largest number of detections.
+        candidates: As in `suppressed`.
 
     Returns:
         The detections in input pixels.
@@ -64,7 +69,9 @@ def find_detections(
         raise ValueError(f"an output of shape {output.shape}, needed: (boxes, {BOX_VALUES} + classes)")
     scores = output[:, BOX_VALUES - 1 : BOX_VALUES].astype(np.float64) * output[:, BOX_VALUES:]
     boxes = to_corners(output[:, : BOX_VALUES - 1])
-    return suppressed(boxes, scores, score_threshold, overlap_threshold=overlap_threshold, limit=limit)
+    return suppressed(
+        boxes, scores, score_threshold, overlap_threshold=overlap_threshold, limit=limit, candidates=candidates
+    )
 
 
 def to_corners(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

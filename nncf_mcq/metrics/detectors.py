@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 from nncf_mcq.metrics.detection import (
     BOX_VALUES,
+    CANDIDATES,
     MAXIMUM_DETECTIONS,
     Detections,
     find_detections,
@@ -28,9 +29,6 @@ Read: TypeAlias = Callable[[Arrays, float], Detections]
 CORNERS: Final = BOX_VALUES - 1
 PIXELS: Final = 1.5
 """Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
-
-_CANDIDATES: Final = 3000
-"""Boxes that a suppression looks at: networks that are not trained have as many as they have cells times classes."""
 
 _MOST_ROWS: Final = 2000
 """Rows of an output that has gone through a suppression."""
@@ -162,7 +160,9 @@ def _single(output: ModelOutput, number: int, images: Sequence[Values]) -> Detec
         return Detector(
             f"boxes with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOv3, YOLOv5)",
             (number,),
-            lambda found, threshold: _read_objectness(found[number][0], threshold),
+            lambda found, threshold: find_detections(
+                found[number][0], score_threshold=threshold, candidates=CANDIDATES
+            ),
             form,
         )
     length, boxes = (rows, columns) if form == "classes" else (columns, rows)
@@ -183,14 +183,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
 
 
-def _read_objectness(rows: Values, threshold: float) -> Detections:
-    scores = rows[:, CORNERS:BOX_VALUES].astype(np.float64) * rows[:, BOX_VALUES:]
-    return suppressed(to_corners(rows), scores, threshold, candidates=_CANDIDATES)
-
-
 def _read_classes(rows: Values, classes: int, threshold: float) -> Detections:
     scores = rows[:, CORNERS : CORNERS + classes]
-    return suppressed(to_corners(rows), scores, threshold, candidates=_CANDIDATES)
+    return suppressed(to_corners(rows), scores, threshold, candidates=CANDIDATES)
 
 
 def _final(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
@@ -309,7 +304,7 @@ def _scored(images: Sequence[Arrays], boxes: int, scores: int) -> Detector | Non
         values = _probabilities(image[scores][0].astype(np.float64), are_probabilities)
         if nothing is not None:
             values = np.delete(values, nothing, axis=1)
-        return suppressed(corners, values, threshold, candidates=_CANDIDATES)
+        return suppressed(corners, values, threshold, candidates=CANDIDATES)
 
     count = images[0][boxes].shape[1]
     family = f"boxes and scores of {_count(classes, 'class')}, {count} boxes (as SSD, DETR)"

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from nncf_mcq.metrics.detection import BOX_VALUES, Detections, suppressed, to_corners
+from nncf_mcq.metrics.detection import BOX_VALUES, CANDIDATES, Detections, suppressed, to_corners
 from nncf_mcq.model.samples import Arrays
 
 _ANCHORS_EACH: Final = 3
-_CANDIDATES: Final = 3000
 _ANCHORS: Final[dict[int, tuple[float, ...]]] = {
     2: (81, 82, 135, 169, 344, 319, 23, 27, 37, 58, 81, 82),
     3: (116, 90, 156, 198, 373, 326, 30, 61, 62, 45, 59, 119, 10, 13, 16, 30, 33, 23),
@@ -73,7 +72,7 @@ def read_maps(image: Arrays, numbers: Sequence[int], classes: int, threshold: fl
         boxes.append(np.concatenate([centres, extents], axis=1).transpose(0, 2, 3, 1).reshape(-1, 4))
         found = expit(values[:, 4:5]) * expit(values[:, BOX_VALUES:])
         scores.append(found.transpose(0, 2, 3, 1).reshape(-1, classes))
-    return suppressed(to_corners(np.concatenate(boxes)), np.concatenate(scores), threshold, candidates=_CANDIDATES)
+    return suppressed(to_corners(np.concatenate(boxes)), np.concatenate(scores), threshold, candidates=CANDIDATES)
 
 
 def _places(values: NDArray[Any], length: int) -> NDArray[Any]:
