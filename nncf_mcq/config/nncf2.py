@@ -14,6 +14,9 @@ NNCF_RANGE_TYPES = frozenset(
 )
 """Range initializers of NNCF 2, for weights and activations alike."""
 
+ALGORITHM = "quantization"
+"""The algorithm of NNCF 2 whose section is translated; in a file of this package, NNCF's INT8."""
+
 DEFAULT_SAMPLES = 256
 """Images that NNCF 2 initializes ranges with."""
 
@@ -123,7 +126,7 @@ def _precision(kind: str, values: dict[str, Any], weights: dict[str, Any], notic
         _drop(values, notices, kind)
         return found
     if kind not in PRECISION_PARAMETERS:
-        allowed = ", ".join(["autoq", "hawq", *PRECISION_PARAMETERS])
+        allowed = ", ".join([*_TRANSLATED, *PRECISION_PARAMETERS])
         raise ConfigError(f"{_PATH}.type", kind, f"a precision initializer: {allowed}")
     if "bits" in values and "bits" not in PRECISION_PARAMETERS[kind].model_fields:
         weights["bits"] = values.pop("bits")
@@ -150,6 +153,9 @@ def _hawq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
 
 
 _TRANSLATED: dict[str, Callable[[dict[str, Any], list[str]], dict[str, Any]]] = {"autoq": _autoq, "hawq": _hawq}
+
+NNCF_PRECISION_TYPES = frozenset(_TRANSLATED)
+"""Precision initializers that only NNCF 2 has."""
 
 
 def _drop(values: Mapping[str, Any], notices: list[str], kind: str) -> None:

@@ -7,16 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nncf_mcq.config.nncf2 import NNCF_RANGE_TYPES, translate
+from nncf_mcq.config.imagenet import IMAGENET_NORMALIZATION
+from nncf_mcq.config.nncf2 import ALGORITHM, NNCF_PRECISION_TYPES, NNCF_RANGE_TYPES, translate
 from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.registry import RANGE_PARAMETERS
 from nncf_mcq.errors import ConfigError
-
-ALGORITHM: Final = "quantization"
-"""Of NNCF 2; in a file of this package, NNCF's INT8."""
-
-_PRECISION_TYPES: Final = frozenset({"autoq", "hawq"})
-"""Precision initializers that only NNCF 2 has."""
 
 _HOST_KEYS: Final = frozenset(
     {
@@ -44,9 +39,7 @@ _SECTION_KEYS: Final = frozenset({"algorithm", "initializer", "weights", "activa
 """Keys of a section that are translated."""
 
 _CROPPED_SHARE: Final = 0.875
-_MEAN: Final = [0.485, 0.456, 0.406]
-_STD: Final = [0.229, 0.224, 0.225]
-"""Preprocessing of ImageNet in NNCF 2's examples: the side that a crop leaves, and statistics of values in 0 .. 1."""
+"""Side that a crop leaves in NNCF 2's examples."""
 
 _MODULE: Final = re.compile(r"\[([^\[\]]+)\]")
 """A module in a scope of NNCF 2, e.g. `features` in `MobileNetV2/Sequential[features]`."""
@@ -120,7 +113,7 @@ def _is_nncf2(data: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
     return (
         isinstance(data["compression"], list)
         or not _HOST_KEYS.isdisjoint(data)
-        or kind in _PRECISION_TYPES
+        or kind in NNCF_PRECISION_TYPES
         or is_manual
         or (rule in NNCF_RANGE_TYPES and rule not in RANGE_PARAMETERS)
     )
@@ -147,9 +140,7 @@ def _dataset(kind: str, input_info: object, notices: list[str]) -> dict[str, Any
         "preprocessing": {
             "resize": round(crop / _CROPPED_SHARE),
             "crop": crop,
-            "scale": "0-1",
-            "mean": _MEAN,
-            "std": _STD,
+            **IMAGENET_NORMALIZATION,
         },
     }
 

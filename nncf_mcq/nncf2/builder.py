@@ -10,10 +10,11 @@ from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.quantization.algo import QuantizationBuilder, QuantizationController
 
+from nncf_mcq.config.nncf2 import ALGORITHM
 from nncf_mcq.nncf2.controller import MixedClippingController
 from nncf_mcq.nncf2.initializer import TYPE, MixedPrecisionParams
 from nncf_mcq.nncf2.quantizers import set_range
-from nncf_mcq.nncf2.settings import ALGORITHM, read_settings
+from nncf_mcq.nncf2.settings import read_settings
 
 
 class MixedClippingBuilder(QuantizationBuilder):  # type: ignore[misc]

@@ -10,12 +10,11 @@ from nncf import NNCFConfig
 from nncf.common.logging import nncf_logger
 from nncf.config.extractors import extract_algo_specific_config
 
-from nncf_mcq.config.nncf2 import DEFAULT_SAMPLES, NNCF_RANGE_TYPES, Translation, translate
+from nncf_mcq.config.nncf2 import ALGORITHM, DEFAULT_SAMPLES, NNCF_RANGE_TYPES, Translation, translate
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.types import SampleSize
 from nncf_mcq.nncf2.images import Inputs, registered_images
 
-ALGORITHM = "quantization"
 _ANY_BITS = "TRIAL"
 """The device of NNCF 2 without limits on bit-widths."""
 _STATISTICS = "mixed_min_max"

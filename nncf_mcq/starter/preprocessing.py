@@ -11,6 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import op
 
+from nncf_mcq.config.imagenet import IMAGENET_NORMALIZATION
 from nncf_mcq.data.decoding import WHITE
 from nncf_mcq.data.letterbox import INTERPOLATIONS, Layout
 from nncf_mcq.data.splits import ImageDataset
@@ -63,7 +64,7 @@ class ImageInput:
         """Usual preprocessing of networks, by name; the first is the default."""
         found: dict[str, dict[str, Any]] = {}
         if self.channels == COLOURS:
-            found[IMAGENET] = {"scale": "0-1", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+            found[IMAGENET] = dict(IMAGENET_NORMALIZATION)
             found["pixels from -1 to 1"] = self._normalization("0-255", 127.5, 127.5)
         found[UNIT] = self._normalization("0-1", 0.0, 1.0)
         if self.channels != COLOURS:
