@@ -12,6 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from PIL import Image
 
+from nncf_mcq.data.letterbox import INTERPOLATIONS
 from nncf_mcq.deployment.document import CheckReport
 from nncf_mcq.deployment.image_input import ImageInput
 from nncf_mcq.errors import ConfigError, QuantizationError, VerificationError
@@ -145,8 +146,7 @@ def _resized(image: NDArray[np.uint8], image_input: ImageInput, size: tuple[int,
     """As Pillow does it, (height, width, channels)."""
     is_grey = image_input.channels == 1
     picture = Image.fromarray(image[..., 0] if is_grey else image)
-    names = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    made = np.asarray(picture.resize((size[1], size[0]), names[image_input.resize or "bilinear"]))
+    made = np.asarray(picture.resize((size[1], size[0]), INTERPOLATIONS[image_input.resize or "bilinear"]))
     return made[..., None] if is_grey else made
 
 
