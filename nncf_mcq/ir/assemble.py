@@ -159,8 +159,18 @@ def quantized_weights(
         scale = scale.flat[:1].reshape(())
     if np.all(zero_point == zero_point.flat[0]):
         zero_point = zero_point.flat[:1].reshape(())
-    made = [make(part, entry.bits, scale, zero_point) for part in layer.split(layer.from_matrices(entry.levels))]
-    return [folded_weight(weight) for weight in made] if layer.is_recurrent and not layer.integer_kernel else made
+    parts = layer.split(layer.from_matrices(entry.levels))
+    return for_kernel(layer, [make(part, entry.bits, scale, zero_point) for part in parts])
+
+
+def for_kernel(layer: QuantizableLayer, weights: list[ov.Node]) -> list[ov.Node]:
+    """Weights in the form that a layer's kernel reads: a recurrent one in floating point takes nothing but constants.
+
+    Args:
+        layer: The layer.
+        weights: Of each of its ports.
+    """
+    return [folded_weight(weight) for weight in weights] if layer.is_recurrent and not layer.integer_kernel else weights
 
 
 def _is_bias(found: tuple[int, ...], shape: list[int]) -> bool:

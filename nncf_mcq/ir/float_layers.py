@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import openvino as ov
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.model.layer_forms import WEIGHT_PORTS
-from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.model.nodes import constant_of, is_constant
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
+from nncf_mcq.model.nodes import constant_of, is_constant, operations_by_name
 
 _SMALLEST_HALVED = 64
 """Weights; the conversion of fewer takes more bytes in the .xml than it saves in the .bin."""
@@ -87,6 +87,28 @@ def set_weights(operation: ov.Node, layer: QuantizableLayer, weights: Sequence[o
     """
     for port, weight in zip(layer.weight_ports, weights, strict=True):
         operation.input(port).replace_source_output(weight.output(0))
+
+
+def replace_weights(
+    model: ov.Model, quantizable: QuantizableModel, make: Callable[[QuantizableLayer, ov.Node], Sequence[ov.Node]]
+) -> ov.Model:
+    """Gives all layers of a model other weights.
+
+    Args:
+        model: With the layers' operations; edited.
+        quantizable: The float model and its layers.
+        make: From the first layer that reads a weight, and its operation in the float model, to what all of them read.
+
+    Returns:
+        The same model.
+    """
+    operations, floats = operations_by_name(model), operations_by_name(quantizable.model)
+    for members in quantizable.groups.values():
+        weights = make(members[0], floats[members[0].name])
+        for layer in members:
+            set_weights(operations[layer.name], layer, weights)
+    model.validate_nodes_and_infer_types()
+    return model
 
 
 def read_unquantized(operation: ov.Node, port: int) -> None:

@@ -9,10 +9,9 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.config.parameters import NamedParameters
-from nncf_mcq.ir.float_layers import set_weights
+from nncf_mcq.ir.float_layers import replace_weights
 from nncf_mcq.metrics.output_scores import OutputScores
-from nncf_mcq.model.layers import QuantizableModel, layer_weight
-from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.layers import QuantizableLayer, layer_weight
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import INT8_BITS
@@ -65,7 +64,7 @@ def choose_activation_rule(
             observed = calibrated.activations.of_images(seen)
             for column, candidate in enumerate(parameters.candidates):
                 template = observed.with_rule(candidate).model(bits).clone()
-                model = _with_float_weights(template, calibrated.quantizable)
+                model = replace_weights(template, calibrated.quantizable, _float_weights)
                 found = score(run(model)(images[held_out].arrays), reference)
                 # A model whose outputs are no numbers is worse than any other.
                 scores[row, column] = found if np.isfinite(found) else float("inf")
@@ -84,13 +83,5 @@ def _best(scores: Sequence[Sequence[float]]) -> int:
     return min(better, key=lambda index: sum(columns[index]))
 
 
-def _with_float_weights(model: ov.Model, quantizable: QuantizableModel) -> ov.Model:
-    """Gives all layers of a model the weights of the float model; edits it."""
-    operations, floats = operations_by_name(model), operations_by_name(quantizable.model)
-    for members in quantizable.groups.values():
-        first = members[0]
-        weights = [opset.constant(part) for part in first.split(layer_weight(first, floats[first.name]))]
-        for layer in members:
-            set_weights(operations[layer.name], layer, weights)
-    model.validate_nodes_and_infer_types()
-    return model
+def _float_weights(layer: QuantizableLayer, operation: ov.Node) -> list[ov.Node]:
+    return [opset.constant(part) for part in layer.split(layer_weight(layer, operation))]
