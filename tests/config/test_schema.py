@@ -504,3 +504,10 @@ def test_the_schema_rejects_what_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         load_config(data)
     assert not validator().is_valid(data)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("CPU", "any"), ("ANY", "any"), ("GPU", "vnni"), ("NPU", "vnni")])
+def test_levels_are_limited_for_cpus_only(device: str, expected: str) -> None:
+    assert load_config({"target_device": device}).compression.weights.isa == expected
+    asked = {"target_device": device, "compression": {"weights": {"isa": "any"}}}
+    assert load_config(asked).compression.weights.isa == "any"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as opset
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,6 +27,7 @@ from nncf_mcq.deployment.folder import replaced_folder
 from nncf_mcq.deployment.image_input import ImageInput, find_input
 from nncf_mcq.deployment.serving import ServerConfig
 from nncf_mcq.errors import ConfigError, VerificationError
+from nncf_mcq.ir.packing import unpack_weight
 from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import compile_model
@@ -187,6 +189,21 @@ def test_a_wrong_preprocessing_is_not_deployed(quantized: Path, tmp_path: Path) 
     ov.save_model(wrong.built_into(packed), tmp_path / "wrong.xml", compress_to_fp16=False)
     with pytest.raises(VerificationError, match="does not give the outputs of the quantized one"):
         check(packed, tmp_path / "wrong.xml", right, job, "f32")
+
+
+def test_a_layer_that_leaves_the_int8_kernels_is_not_deployed(quantized: Path, tmp_path: Path) -> None:
+    packed, job = ov.Core().read_model(quantized / "model.xml"), Job.read(quantized / "config.json")
+    found = find_input(job.config.dataset, packed)
+    assert isinstance(found, ImageInput)
+    model = found.built_into(packed)
+    layer = next(node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution")
+    weight = unpack_weight(layer.input_value(1).get_node())
+    assert weight is not None
+    # The same values, of which the plugin does not know that they are integers.
+    layer.input(1).replace_source_output(opset.constant(weight.values).output(0))
+    ov.save_model(model, tmp_path / "float.xml", compress_to_fp16=False)
+    with pytest.raises(VerificationError, match="1 layers leave int8 kernels"):
+        check(packed, tmp_path / "float.xml", found, job, "f32")
 
 
 def test_a_folder_is_replaced_whole_or_kept(quantized: Path, deployed: Path, tmp_path: Path) -> None:
