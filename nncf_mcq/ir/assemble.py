@@ -24,6 +24,7 @@ from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
 from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
+from nncf_mcq.model.product_sequences import keep_biases_apart
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
@@ -83,6 +84,7 @@ def assemble(
                 _shift_gates(operation, shift)
             elif np.any(shift):
                 _shift_bias(operation, member, shift.reshape(-1))
+    keep_biases_apart(model)
     model.validate_nodes_and_infer_types()
     return model
 

@@ -15,6 +15,7 @@ from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
 from nncf_mcq.model.half_precision import has_half_weights, store_halves
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.product_sequences import keep_biases_apart
 from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
@@ -47,7 +48,10 @@ def quantize_int8(
 
 
 def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]) -> ov.Model:
-    """The model alone, as in `quantize_int8`, whose layers have been looked at before."""
+    """The model alone, as in `quantize_int8`, whose layers have been looked at before.
+
+    With `keep_biases_apart`, since what a fault of the runtime makes of it would not be NNCF's accuracy.
+    """
     samples, shapes = as_samples(images), input_shapes(model)
     tensors = [samples.tensors(index, shapes) for index in range(len(samples))]
     # Its bars go to standard output, where a result may be printed as JSON.
@@ -60,6 +64,7 @@ def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]
                 with_layers_of(ignored_scopes, operations_by_name(model), "compression.ignored_scopes")
             ),
         )
+    keep_biases_apart(quantized)
     if has_half_weights(model):
         store_halves(quantized)
     return quantized
