@@ -72,7 +72,7 @@ def complete(
             latency = calibrated.check_latency(quantized, policy, stages)
             with stages.stage("report"):
                 floats = find_float_weights(quantized, calibrated.quantizable, policy)
-                measured = measure(calibrated.quantizable.model, quantized, calibrated.calibration)
+                measured = measure(calibrated.float_model, quantized, calibrated.calibration)
     except KeyboardInterrupt:
         ended_by = "interrupted"
         _logger.warning("interrupted: the policy that was found is saved without what was still to do")
@@ -100,7 +100,7 @@ def complete(
         search = search.model_copy(update={"ended_by": ended_by, "left_out": words})
     return QuantizationResult(
         model=quantized,
-        float_model=calibrated.quantizable.model,
+        float_model=calibrated.float_model,
         policy=policy,
         config=settings,
         metrics=with_costs({} if measured is None else measured.metrics, prepared.costs, policy, floats),

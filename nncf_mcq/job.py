@@ -193,7 +193,9 @@ class Job:
             stages: Reports the progress.
         """
         images, threads = self.calibration_images(model, splits), self.config.runtime.threads
-        return CalibratedModel.prepare(model, images, self.config.compression, threads, stages)
+        compression = self.config.compression
+        bits = self.initializer().required_bits(tuple(compression.weights.bits))
+        return CalibratedModel.prepare(model, images, compression, threads, stages, weight_bits=bits)
 
     def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> Samples:
         """The first `num_init_samples` calibration images."""

@@ -104,7 +104,12 @@ class WeightsConfig(Parameters):
         "kernels without VNNI add two products in 16 bits, which larger ones overflow. vnni: those with VNNI, AMX or "
         "AVX-VNNI only; weights of 8 bits have all of -127..127.",
     )
-
+    equalization: bool = Field(
+        default=True,
+        description="Scale the channels of an input that only one convolution reads, and its weights by the inverse, "
+        "so that both together lose least below 8 bits. The float model computes the same; the input gets one "
+        "Multiply.",
+    )
     fully_connected: Literal["int8", "packed"] = Field(
         default="int8",
         description="Kernels of fully connected layers. int8: as of all layers. packed: where a layer of one row has "

@@ -19,6 +19,7 @@ from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.samples import AnySamples, Samples, as_samples, input_shapes
 from nncf_mcq.pipeline.activation_templates import ActivationTemplates
 from nncf_mcq.pipeline.curvature import Curvature
+from nncf_mcq.pipeline.equalization import equalize
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.range_init.selection import select_ranges
@@ -41,7 +42,8 @@ class CalibratedModel:
     `dataclasses.replace` makes with another `scheme` shares it.
 
     Attributes:
-        quantizable: The float model and its layers.
+        float_model: As it was given.
+        quantizable: Its layers, and a model that computes the same: inputs of layers may have scales, see `equalize`.
         calibration: The calibration samples.
         statistics: Of these images.
         scheme: How weights are quantized.
@@ -53,6 +55,7 @@ class CalibratedModel:
         purpose: Appended to the names of the stages, where a second calibrated model is made.
     """
 
+    float_model: ov.Model = field(repr=False)
     quantizable: QuantizableModel
     calibration: Samples = field(repr=False)
     statistics: ModelStatistics = field(repr=False)
@@ -74,8 +77,9 @@ class CalibratedModel:
         stages: Stages,
         check: Check = lambda costs, choices: None,
         moment_images: int | None = None,
+        weight_bits: Sequence[int] | None = None,
     ) -> CalibratedModel:
-        """Finds the layers and collects the statistics.
+        """Finds the layers, scales their inputs and collects the statistics.
 
         Args:
             model: Float model.
@@ -86,6 +90,7 @@ class CalibratedModel:
             check: Called with the costs of policies, as far as the layers alone tell them, and with what a policy
                 decides, before anything is computed.
             moment_images: Number of samples that the moments of the layers' inputs are made from; None for all.
+            weight_bits: Bit-widths that weights may get; those of the configuration by default.
 
         Raises:
             ConfigError: A scope of the configuration matches nothing, or its budget of latency cannot be used.
@@ -93,20 +98,24 @@ class CalibratedModel:
         widths, calibration = compression.activations.widths, as_samples(calibration)
         with stages.stage("layers"):
             quantizable = find_layers(model, compression.ignored_scopes, compression.activations.per_channel)
-            fake_quantized = place_activation_quantizers(quantizable)
-            if len(widths) > 1:
-                # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
-                grids = shared_grids(fake_quantized, quantizable.activation_points)
-                quantizable = dataclasses.replace(quantizable, shared_grids=grids)
-            # Before the statistics: a misspelt layer should not cost a pass over the images.
+            quantizable, fake_quantized = _place(quantizable, widths)
+            # Before any pass over the images: a misspelt layer should not cost one.
             ranges = select_ranges(compression.initializer.range, quantizable.layers)
         budget = compression.initializer.precision.limits
         limit = find_limit(budget, widths, quantizable, fake_quantized, threads, stages)
-        choices = quantizable.choices(compression.weights.bits, widths, with_float=limit is not None)
+        with_float = limit is not None
+        choices = quantizable.choices(compression.weights.bits, widths, with_float=with_float)
         table = None if limit is None else limit.table
         check(CostModel(quantizable, _uniform(quantizable, widths[-1]), None, table), choices)
+        bits = weight_bits or compression.weights.bits
+        # A budget of latency is kept by layers as they were measured, without the scales.
+        scaled = quantizable if with_float else equalize(quantizable, calibration, compression, bits, threads, stages)
+        if scaled is not quantizable:
+            quantizable, fake_quantized = _place(scaled, widths)
+            choices = quantizable.choices(compression.weights.bits, widths)
         statistics = _observe(quantizable, calibration, threads, stages, "statistics", moment_images)
         return cls(
+            float_model=model,
             quantizable=quantizable,
             calibration=calibration,
             statistics=statistics,
@@ -223,6 +232,16 @@ class CalibratedModel:
             return self.curvature.fisher(stages.report)
         with stages.stage(f"fisher information{self.purpose}", len(self.curvature.images)):
             return self.curvature.fisher(stages.report)
+
+
+def _place(quantizable: QuantizableModel, activation_bits: Sequence[int]) -> tuple[QuantizableModel, ov.Model]:
+    """The model with its activation quantizers in place, and its layers with what is known from there."""
+    fake_quantized = place_activation_quantizers(quantizable)
+    if len(activation_bits) > 1:
+        # Activations that get one grid anyway are one choice: a policy would say less bits than there are.
+        grids = shared_grids(fake_quantized, quantizable.activation_points)
+        quantizable = dataclasses.replace(quantizable, shared_grids=grids)
+    return quantizable, fake_quantized
 
 
 def _uniform(quantizable: QuantizableModel, bits: int) -> dict[str, int]:

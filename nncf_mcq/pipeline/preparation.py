@@ -101,7 +101,7 @@ class Preparation:
         """Identity of the search: the model, the images and the settings."""
         quantizable = self.calibrated.quantizable
         return Subject(
-            model_digest(quantizable.model, [layer.name for layer in quantizable.layers]),
+            model_digest(self.calibrated.float_model, [layer.name for layer in quantizable.layers]),
             images_digest(
                 array
                 for samples in (self.calibrated.calibration, *(fold.images for fold in self.folds))
@@ -188,7 +188,8 @@ def prepare(
         QuantizationError: The model or the data cannot be quantized.
     """
     calibration = as_samples(calibration)
-    is_int8 = min(initializer.required_bits(tuple(compression.weights.bits)), default=INT8_BITS) >= INT8_BITS
+    required = initializer.required_bits(tuple(compression.weights.bits))
+    is_int8 = min(required, default=INT8_BITS) >= INT8_BITS
     calibrated = CalibratedModel.prepare(
         model,
         calibration,
@@ -197,10 +198,11 @@ def prepare(
         stages,
         initializer.check,
         MOMENT_IMAGES_OF_INT8 if is_int8 else None,
+        required,
     )
     bits: Sequence[int] | Mapping[str, int] | None = initializer.known_bits(calibrated.quantizable)
     if bits is None:
-        bits = initializer.required_bits(tuple(compression.weights.bits))
+        bits = required
     # At 8 bits the pass has nothing to gain that would be worth its time.
     smallest = min(bits.values() if isinstance(bits, Mapping) else bits, default=INT8_BITS)
     sequential = compression.correction.sequential and smallest < INT8_BITS

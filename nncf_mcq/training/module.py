@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.model.input_scales import input_factors, scale_inputs
 from nncf_mcq.model.int8 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.torch_graph import TorchGraph
@@ -50,8 +51,15 @@ class QuantizedNetwork:
             raise ConfigError(
                 "compression.algorithm", compression.algorithm, "mixed_clipping_quantization, to train it"
             )
-        quantizable = find_layers(result.float_model, compression.ignored_scopes, compression.activations.per_channel)
-        return cls(result.model, quantizable, result.policy, compression.weights)
+        scopes, per_channel = compression.ignored_scopes, compression.activations.per_channel
+        quantizable = find_layers(result.float_model, scopes, per_channel)
+        factors = input_factors(result.model, quantizable)
+        return cls(
+            result.model,
+            scale_inputs(quantizable, factors, scopes, per_channel),
+            result.policy,
+            compression.weights,
+        )
 
 
 @dataclass(frozen=True, eq=False)

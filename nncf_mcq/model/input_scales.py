@@ -1,0 +1,111 @@
+"""Channels of a layer's input multiplied by constants, and its weights divided by them: the same float model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as opset
+
+from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layers, layer_weight
+from nncf_mcq.model.nodes import constant_of, constant_value, consumers, operations_by_name
+
+SCALE_SUFFIX = "/input_scale"
+"""Behind the name of a layer, that of the multiplication which scales its input."""
+
+
+_ELEMENTWISE = frozenset(
+    {
+        *("Convolution", "GroupConvolution", "ConvolutionBackpropData", "Add", "Subtract", "Multiply"),
+        *("Relu", "PRelu", "Clamp", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh"),
+        *("Swish", "HSwish", "Mish", "Gelu", "SoftPlus"),
+    }
+)
+"""What the CPU plugin fuses a multiplication of its output with, itself or with the layer before it."""
+
+
+def layers_of_own_input(quantizable: QuantizableModel) -> list[QuantizableLayer]:
+    """The convolutions whose input nothing else reads, and is quantized right where an operation computes it.
+
+    There a scale per channel costs nothing but itself: the quantizer behind it is the layer's own, and is fused with
+    the operation before it. Depthwise and grouped convolutions are left out, whose weights have a scale for each of
+    their few inputs anyway, and layers that share their weights.
+
+    Args:
+        quantizable: The float model and its layers.
+    """
+    operations = operations_by_name(quantizable.model)
+    points = {point.name: point for point in quantizable.activation_points}
+    unified = {name for names in quantizable.unified_scales for name in names}
+    found = []
+    for layer in quantizable.layers:
+        if layer.kind != "convolution" or not layer.integer_kernel or len(layer.activation_quantizers) != 1:
+            continue
+        (name,) = layer.activation_quantizers
+        point, operation = points[name], operations[layer.name]
+        value = operation.input_value(layer.data_port)
+        readers = {reader.get_friendly_name() for reader, _ in consumers(value)}
+        weights = constant_of(operation, layer.weight_port)
+        if (
+            readers == {layer.name}
+            and value.get_node().get_type_name() in _ELEMENTWISE
+            and point.location == value.get_node().get_friendly_name()
+            and name not in unified
+            and len(list(consumers(weights.output(0)))) == 1
+        ):
+            found.append(layer)
+    return found
+
+
+def scale_inputs(
+    quantizable: QuantizableModel,
+    factors: Mapping[str, NDArray[np.uint8]],
+    ignored_scopes: Sequence[str],
+    per_channel_activations: bool,
+) -> QuantizableModel:
+    """A copy of a float model in which inputs of layers are multiplied by factors, and their weights divided by them.
+
+    Args:
+        quantizable: The float model and its layers; not edited.
+        factors: Name of a convolution to a whole number, 1 or more, for each channel of its input.
+        ignored_scopes: As `find_layers` was given them.
+        per_channel_activations: The same.
+
+    Returns:
+        The copy and its layers, which are the same. The name of a multiplication is that of its layer with
+        `SCALE_SUFFIX`; it is not quantized itself.
+    """
+    if not factors:
+        return quantizable
+    model = quantizable.model.clone()
+    operations = operations_by_name(model)
+    for name, factor in factors.items():
+        layer, operation = quantizable.layer(name), operations[name]
+        values = factor.reshape(1, -1, *(1 for _ in layer.weight_shape[2:]))
+        value = operation.input_value(layer.data_port)
+        scaled = opset.multiply(value, opset.convert(opset.constant(values), "f32"), name=name + SCALE_SUFFIX)
+        operation.input(layer.data_port).replace_source_output(scaled.output(0))
+        weights = opset.constant(layer_weight(layer, operation) / values.astype(np.float32))
+        # Layers are told apart by the names of their weights.
+        weights.set_friendly_name(constant_of(operation, layer.weight_port).get_friendly_name())
+        operation.input(layer.weight_port).replace_source_output(weights.output(0))
+    model.validate_nodes_and_infer_types()
+    return find_layers(model, [*ignored_scopes, *(name + SCALE_SUFFIX for name in factors)], per_channel_activations)
+
+
+def input_factors(model: ov.Model, quantizable: QuantizableModel) -> dict[str, NDArray[np.uint8]]:
+    """The factors that a model was made with.
+
+    Args:
+        model: Made by `scale_inputs`, or quantized afterwards.
+        quantizable: The float model before.
+    """
+    names = [layer.name for layer in quantizable.layers]
+    operations = operations_by_name(model)
+    return {
+        name: constant_value(operations[name + SCALE_SUFFIX], 1).reshape(-1).astype(np.uint8)
+        for name in names
+        if name + SCALE_SUFFIX in operations
+    }

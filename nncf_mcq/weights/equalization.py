@@ -1,0 +1,146 @@
+"""Scales of a layer's input channels with which its weights and its input together are quantized with least error."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from nncf_mcq.calibration.channel_moments import ChannelMoments
+from nncf_mcq.weights.rounding import prepare_compensation
+
+Floats = NDArray[np.float64]
+
+BITS_OF_FACTOR = 8
+"""In which a factor is stored."""
+
+_WEIGHT_NORM = 8
+_INPUT_NORM = 16
+"""Norms in the place of the largest of several values: smooth, and ranges are clipped, so that several decide them."""
+
+_DEVIATIONS = 4.0
+"""Standard deviations from the mean that the range of a channel reaches, where it has values so far out."""
+
+_SMALLEST = 1e-4
+"""Magnitudes of channels relative to the largest one: what is less says nothing."""
+
+_ITERATIONS = 100
+
+
+LARGEST_FACTOR = 255
+"""Factors of inputs, one over the scales, are whole numbers from 1, since their unit does not matter."""
+
+
+def find_input_factors(
+    weights: NDArray[np.float32],
+    moments: ChannelMoments,
+    weight_bits: int,
+    input_bits: int,
+    *,
+    per_channel: bool = True,
+) -> NDArray[np.uint8] | None:
+    """One over the scales s with which `sum_i (w_i s_i) (x_i / s_i)` loses least when both factors are quantized.
+
+    The step of an output channel's weights follows from its largest one, and their errors meet the variances v of the
+    inputs; the step of the input follows from its channel of the largest range r, and its errors meet the weights:
+
+        sum_o max_i (2 w_oi s_i)^2 / levels_w^2 sum_i v_i / s_i^2  +  max_i (r_i / s_i)^2 / levels_x^2 sum_i w_i^2 s_i^2
+
+    is 12 times the variance of the output's error. Since rounding compensates what other inputs can make good for, v
+    is the variance of an input that those rounded after it do not tell (the diagonal of `prepare_compensation`).
+    The logarithm of this sum is minimized by L-BFGS, with a norm in the place of each maximum.
+
+    Args:
+        weights: (rows, channels, positions) of a convolution.
+        moments: Of its input.
+        weight_bits: Bit-width of the weights.
+        input_bits: Bit-width of the input.
+        per_channel: Whether each row has a step of its own.
+
+    Returns:
+        (channels,) factors of the input; None where they would gain less than as many bits for the weights.
+
+    Source: the freedom is that of cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight
+    Equalization and Bias Correction", ICCV 2019), between a layer and its own input as in SmoothQuant (Xiao et al.,
+    ICML 2023) and AWQ (Lin et al., MLSys 2024), which choose scales by powers of the largest values.
+    """
+    problem = _Problem(weights, moments, weight_bits, input_bits, per_channel)
+    if not problem.is_worth_solving:
+        return None
+    found = minimize(
+        problem.logarithm,
+        np.zeros(weights.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _ITERATIONS},
+    )
+    factors = np.exp(found.x.min() - found.x)
+    factors = np.maximum(np.rint(LARGEST_FACTOR * factors), 1)
+    gained = problem.logarithm(np.zeros(len(factors)))[0] - problem.logarithm(-np.log(factors))[0]
+    # A bit more takes the error of the weights to a quarter.
+    costs = BITS_OF_FACTOR * factors.size / weights.size * np.log(4)
+    return factors.astype(np.uint8) if gained > costs else None
+
+
+class _Problem:
+    """The sum of both errors as a function of the logarithms of the scales."""
+
+    def __init__(
+        self,
+        weights: NDArray[np.float32],
+        moments: ChannelMoments,
+        weight_bits: int,
+        input_bits: int,
+        per_channel: bool,
+    ) -> None:
+        magnitudes = np.abs(weights.astype(np.float64))
+        self._largest = magnitudes.max(axis=2)
+        self._squares = np.square(magnitudes).sum(axis=(0, 2))
+        self._variances = weights.shape[2] * _conditional_variances(moments.covariance)
+        deviations = moments.covariance.diagonal().sqrt().numpy()
+        ranges = np.minimum(moments.largest.numpy(), np.abs(moments.mean.numpy()) + _DEVIATIONS * deviations)
+        self._ranges = np.maximum(ranges, _SMALLEST * ranges.max())
+        self._weight_levels = 2.0**weight_bits - 1
+        self._input_levels = 2.0**input_bits - 1
+        self._per_channel = per_channel
+        self.is_worth_solving = bool(
+            weights.shape[1] > 1 and self._largest.max() > 0 and self._variances.max() > 0 and ranges.max() > 0
+        )
+        # A channel without weights takes any scale: as one with very small ones it takes a moderate one.
+        self._largest = np.maximum(self._largest, _SMALLEST * self._largest.max())
+        self._variances = np.maximum(self._variances, _SMALLEST**2 * self._variances.max())
+
+    def logarithm(self, logarithms: Floats) -> tuple[float, Floats]:
+        """That of the sum, and its gradient."""
+        scales = np.exp(logarithms)
+        axis = 1 if self._per_channel else (0, 1)
+        steps, step_gradient = _squared_norms(self._largest * scales, _WEIGHT_NORM, axis)
+        repeats = 1 if self._per_channel else len(self._largest)
+        weight_step, weight_gradient = repeats * steps.sum(), repeats * step_gradient.sum(axis=0)
+        shares = self._variances / np.square(scales)
+        of_weights = 4 * weight_step * shares.sum() / self._weight_levels**2
+        weight_change = 4 * (weight_gradient * shares.sum() - 2 * weight_step * shares) / self._weight_levels**2
+        input_step, input_gradient = _squared_norms(self._ranges / scales, _INPUT_NORM, 0)
+        met = self._squares * np.square(scales)
+        of_input = input_step.sum() * met.sum() / self._input_levels**2
+        input_change = (2 * input_step.sum() * met - input_gradient * met.sum()) / self._input_levels**2
+        total = of_weights + of_input
+        return float(np.log(total)), (weight_change + input_change) / total
+
+
+def _squared_norms(values: Floats, power: int, axis: int | tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Squares of the norms along axes, and their derivatives by the logarithm of each value."""
+    largest = values.max(axis=axis, keepdims=True)
+    powers = (values / largest) ** power
+    sums = powers.sum(axis=axis, keepdims=True)
+    squares = np.square(largest) * sums ** (2 / power)
+    return squares, 2 * squares * powers / sums
+
+
+def _conditional_variances(covariance: torch.Tensor) -> Floats:
+    """(channels,) variance of each channel, damped, given those that are rounded after it."""
+    compensation = prepare_compensation(covariance[None].to(torch.float32))
+    found = torch.empty_like(compensation.diagonal).scatter_(1, compensation.order, compensation.diagonal)
+    values: Floats = found[0].double().numpy()
+    return values

@@ -1,0 +1,123 @@
+"""Factors of input channels."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nncf_mcq.calibration.channel_moments import ChannelMoments
+from nncf_mcq.weights.equalization import LARGEST_FACTOR, _Problem, find_input_factors
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def make_layer(seed: int, rows: int = 6, channels: int = 5, positions: int = 1) -> tuple[np.ndarray, ChannelMoments]:
+    random = np.random.default_rng(seed)
+    unequal = np.exp(random.standard_normal((1, channels, 1)))
+    weights = (random.standard_normal((rows, channels, positions)) * unequal).astype(np.float32)
+    inputs = random.standard_normal((200, channels)) @ random.standard_normal((channels, channels))
+    return weights, make_moments(inputs)
+
+
+def make_moments(inputs: np.ndarray) -> ChannelMoments:
+    values = torch.from_numpy(inputs)
+    return ChannelMoments(values.mean(dim=0), torch.atleast_2d(torch.cov(values.T)), values.abs().amax(dim=0))
+
+
+def rounding_error(weights: np.ndarray, inputs: np.ndarray, scales: np.ndarray, bits: int) -> float:
+    """Relative error of a product whose weights are rounded to a symmetric grid per row, and inputs to 8 bits."""
+    scaled, divided = weights[:, :, 0] * scales, inputs / scales
+    weight_step = np.abs(scaled).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1)
+    input_step = np.abs(divided).max() / 127
+    found = (np.rint(divided / input_step) * input_step) @ (np.rint(scaled / weight_step) * weight_step).T
+    expected = inputs @ weights[:, :, 0].T
+    return float(np.square(found - expected).mean() / np.square(expected).mean())
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, st.booleans(), st.integers(1, 4))
+def test_gradient_is_that_of_the_sum(seed: int, per_channel: bool, positions: int) -> None:
+    weights, moments = make_layer(seed, positions=positions)
+    problem = _Problem(weights, moments, 4, 8, per_channel)
+    at, step = np.random.default_rng(seed).standard_normal(5), 1e-5
+
+    _, gradient = problem.logarithm(at)
+
+    ahead = np.array([problem.logarithm(at + step * unit)[0] for unit in np.eye(5)])
+    behind = np.array([problem.logarithm(at - step * unit)[0] for unit in np.eye(5)])
+    np.testing.assert_allclose(gradient, (ahead - behind) / (2 * step), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, st.booleans(), st.integers(2, 8), st.integers(2, 8))
+def test_factors_are_worth_their_bytes(seed: int, per_channel: bool, weight_bits: int, input_bits: int) -> None:
+    weights, moments = make_layer(seed, rows=24)
+    problem = _Problem(weights, moments, weight_bits, input_bits, per_channel)
+
+    factors = find_input_factors(weights, moments, weight_bits, input_bits, per_channel=per_channel)
+
+    if factors is not None:
+        gained = problem.logarithm(np.zeros(5))[0] - problem.logarithm(-np.log(factors.astype(np.float64)))[0]
+        assert gained > np.log(4) * 8 / 24
+        assert factors.min() >= 1
+        assert factors.max() == LARGEST_FACTOR
+
+
+def test_few_outputs_are_not_worth_a_byte_for_each_input() -> None:
+    weights, moments = make_layer(1, rows=64)
+
+    assert find_input_factors(weights, moments, 4, 8) is not None
+    assert find_input_factors(weights[:2], moments, 4, 8) is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(seeds, st.floats(1e-3, 1e3))
+def test_unit_of_the_weights_does_not_matter(seed: int, factor: float) -> None:
+    weights, moments = make_layer(seed, rows=64)
+    expected = find_input_factors(weights, moments, 4, 8)
+
+    found = find_input_factors(weights * np.float32(factor), moments, 4, 8)
+
+    assert (found is None) == (expected is None)
+    if found is not None and expected is not None:
+        np.testing.assert_allclose(found, expected, rtol=0.05, atol=1)
+
+
+def test_error_of_4_bits_falls_where_channels_are_unequal() -> None:
+    random = np.random.default_rng(0)
+    unequal = np.exp(random.standard_normal(32))
+    weights = (random.standard_normal((64, 32, 1)) * unequal[None, :, None]).astype(np.float32)
+    inputs = random.standard_normal((4000, 32))
+
+    factors = find_input_factors(weights, make_moments(inputs), 4, 8)
+
+    assert factors is not None
+    ones = np.ones(32)
+    assert rounding_error(weights, inputs, 1 / factors, 4) < 0.6 * rounding_error(weights, inputs, ones, 4)
+    # At 8 bits the input's error is as large: the factors must be others.
+    moderate = find_input_factors(weights, make_moments(inputs), 8, 8)
+    assert moderate is None or np.log(moderate).std() < np.log(factors).std()
+
+
+@pytest.mark.parametrize("case", ["weights", "inputs", "channel"])
+def test_nothing_to_choose_gives_none(case: str) -> None:
+    weights, moments = make_layer(0, channels=1 if case == "channel" else 5)
+    if case == "weights":
+        weights = np.zeros_like(weights)
+    if case == "inputs":
+        moments = make_moments(np.zeros((10, 5)))
+
+    assert find_input_factors(weights, moments, 4, 8) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_dead_channels_get_a_factor() -> None:
+    weights, _ = make_layer(0, rows=200)
+    weights[:, 1] = 0
+    inputs = np.random.default_rng(0).standard_normal((50, 5))
+    inputs[:, 2] = 0
+
+    factors = find_input_factors(weights, make_moments(inputs), 4, 8)
+
+    assert factors is not None and (factors >= 1).all()
