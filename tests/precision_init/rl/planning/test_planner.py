@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -85,6 +86,30 @@ def test_every_episode_keeps_every_limit(problem: Problem, temperature: float, s
     for episode in episodes:
         bits = {group: widths[index] for (group, widths), index in zip(space.choices.items(), episode, strict=True)}
         assert all(constraint.is_met(bits) for constraint in constraints)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_limit_is_not_exceeded_by_a_thousandth(share: float) -> None:
+    """Policies cost whole numbers: just below one of them, and at it, the same limit decides."""
+    products = {("a", "b"): share, ("c", "d"): share}
+    for total in range(20, 60, 4):
+        for part, reached in ((1 - 5e-4, False), (1.0, True), (1 - 1e-12, True)):
+            item = dataclasses.replace(limit(total * part / sum(WEIGHTS.values())), products=products)
+            if not item.is_met(SPACE.lowest):
+                continue
+            episodes = Planner(SPACE, [item]).episodes(
+                random_losses(0), [100.0], 400, np.random.default_rng(0), NOWHERE
+            )
+            found = {
+                item.total({group: BITS[index] for group, index in zip(GROUPS, episode, strict=True)})
+                for episode in episodes.tolist()
+            }
+            assert max(found) <= total - (not reached)
+            kept = {
+                item.total({group: BITS[index] for group, index in zip(GROUPS, choice, strict=True)})
+                for choice in feasible([item]).tolist()
+            }
+            assert max(found) == max(kept)
 
 
 @pytest.mark.parametrize("seed", range(20))
