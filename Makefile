@@ -84,7 +84,7 @@ coverage: install  ## The fast tests with the lines that they run: the total and
 	@$(BIN)/coverage report --skip-covered --sort=cover >build/coverage.txt
 	@sed -n '1,17p' build/coverage.txt; grep '^TOTAL' build/coverage.txt
 
-# One mutant takes seconds, the whole an hour: MUTANTS="packing export --share 0.2".
+# A mutant takes a second or two, a group minutes: MUTANTS="packing export --share 0.2".
 mutants: install  ## Break the code behind the promises: a mistake that no test notices is an error (MUTANTS=GROUP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
