@@ -8,7 +8,7 @@ TEXTS := $(SOURCES) $(wildcard *.md)
 HOSTS := $(patsubst tests/hosts/%.txt,%,$(wildcard tests/hosts/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo docs test test-all test-hosts coverage lint format clean
+.PHONY: help install demo docs test test-all test-hosts coverage mutants lint format clean
 
 # NNCF and OpenVINO send telemetry unless they see a CI: tests may not depend on a network. Users decide for themselves.
 test test-all test-hosts coverage: export CI := true
@@ -83,6 +83,11 @@ coverage: install  ## The fast tests with the lines that they run: the total and
 	@$(PYTEST) --cov --cov-report=
 	@$(BIN)/coverage report --skip-covered --sort=cover >build/coverage.txt
 	@sed -n '1,17p' build/coverage.txt; grep '^TOTAL' build/coverage.txt
+
+# A mutant takes a second or two, a group minutes: MUTANTS="packing export --share 0.2".
+mutants: install  ## Break the code behind the promises: a mistake that no test notices is an error (MUTANTS=GROUP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 format: install  ## Format the code and fix what can be fixed safely
 	@$(BIN)/ruff check --quiet --fix-only $(SOURCES)

@@ -22,6 +22,12 @@ torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("nncf_mcq", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("nncf_mcq")
+# Of `make mutants`: a failure is enough, its smallest example is not looked for.
+hypothesis.settings.register_profile(
+    "mutants",
+    hypothesis.settings.get_profile("nncf_mcq"),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 
 
 @pytest.fixture(scope="session")

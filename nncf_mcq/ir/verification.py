@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -163,7 +164,9 @@ def _compare(
 ) -> tuple[float, list[str]]:
     """The largest difference of an output relative to its range, and what is wrong."""
     worst, problems = 0.0, []
-    ranges = [_range(of_output) for of_output in zip(*reference_outputs, strict=False)]
+    # A reference with too few outputs is a problem of its own.
+    by_output = itertools.zip_longest(*reference_outputs)
+    ranges = [_range([output for output in outputs if output is not None]) for outputs in by_output]
     for number, (data, references) in enumerate(zip(inputs, reference_outputs, strict=True)):
         results = compiled(data)
         outputs = [np.asarray(results[port]) for port in compiled.outputs]
@@ -203,5 +206,5 @@ def _difference(output: npt.NDArray[Any], reference: npt.NDArray[Any]) -> tuple[
     differs = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
     if not differs.any():
         return 0.0, 0
-    distances = np.abs(found - expected)[differs]
+    distances = np.abs(found[differs] - expected[differs])
     return float(np.nan_to_num(distances, nan=np.inf).max()), int(differs.sum())

@@ -246,6 +246,21 @@ def test_unified_asymmetric_grid_covers_all_and_holds_zero(ends: list[tuple[int,
     assert common.high - common.low <= shortest * (1 + 1 / (2**common.bits - 2)) * 2
 
 
+def test_a_grid_per_channel_is_symmetric_where_all_channels_are() -> None:
+    steps = np.array([1.0, 2.0])
+    symmetric, mixed = (
+        ActivationGrid.from_range(lows * steps, (lows + 15) * steps, 4)
+        for lows in (np.array([-8, -8]), np.array([-8, -7]))
+    )
+    assert symmetric.symmetric
+    assert not mixed.symmetric
+    assert symmetric.signed
+    assert mixed.signed
+    assert int(unify_grids([symmetric]).zero_point) == 8
+    common = unify_grids([mixed])
+    assert (float(common.low), float(common.high)) == pytest.approx((-14.0, 16.0))
+
+
 def test_grid_of_a_threshold_at_any_width() -> None:
     signed = ActivationGrid.from_thresholds(-127.0, 127.0, 4)
     assert (float(signed.high), float(signed.low), int(signed.zero_point)) == (127, pytest.approx(-127 * 8 / 7), 8)

@@ -9,6 +9,7 @@ import openvino as ov
 import pytest
 import torch
 
+from nncf_mcq.ir.export import staged
 from nncf_mcq.ir.float_causes import WEIGHTS_NOT_QUANTIZED
 from nncf_mcq.ir.verification import TOLERANCE
 from tests.exporting import export
@@ -46,6 +47,16 @@ def test_a_file_that_differs_is_kept_under_another_name_until_one_passes(tmp_pat
     assert export(good, tmp_path, "model", [], IMAGES, information={}, threads=1).verification.passed
     assert names_in(tmp_path) == {"model.xml", "model.bin"}
     assert (tmp_path / "model.xml").read_text() != "before"
+
+
+def test_the_form_that_is_written_has_to_give_the_outputs_of_the_one_that_was_scored(tmp_path: Path) -> None:
+    model, other = (convolution_model(SHAPE, (4, 3, size, size)) for size in (3, 5))
+    for written, passes in ((model.clone(), True), (other, False)):
+        with staged(model, tmp_path, "model", [], IMAGES, information={}, threads=1, written=written) as found:
+            assert found.verification.passed is passes
+            assert found.final == tmp_path / ("model.xml" if passes else "model.unverified.xml")
+        # What is not published goes.
+        assert names_in(tmp_path) == set()
 
 
 def test_a_difference_in_the_last_digit_passes_and_is_told(tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
-from nncf_mcq.ir.packing import bytes_on_disk, int8_weight, packed_bytes, packed_weight, unpack_weight
+from nncf_mcq.ir.packing import (
+    bytes_on_disk,
+    compressed_weight,
+    folded_weight,
+    int8_weight,
+    is_compressed,
+    packed_bytes,
+    packed_weight,
+    unpack_weight,
+    zero_point_bytes,
+)
 from nncf_mcq.ir.verification import verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.nodes import LAYER_TYPES
@@ -199,6 +209,7 @@ def test_has_few_operations_that_are_fast_to_fold(bits: int, operations: int) ->
     assert set(computing) <= {"Convert", "Add", "Multiply"}
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 @pytest.mark.parametrize(
     ("levels", "bits", "scale", "zero_point", "message"),
     [
@@ -208,6 +219,8 @@ def test_has_few_operations_that_are_fast_to_fold(bits: int, operations: int) ->
         (np.zeros((2, 3)), 2, 1.0, 0, r"weight levels: found float64 of shape \(2, 3\), allowed: integers"),
         (np.zeros((0, 3), np.int32), 2, 1.0, 0, r"weight levels: found int32 of shape \(0, 3\), allowed: integers"),
         (np.zeros((2, 3), np.int32), 2, np.nan, 0, "weight scale: found a value that is not finite"),
+        # In single precision, in which it is stored, it is infinite.
+        (np.zeros((2, 3), np.int32), 2, 1e39, 0, "weight scale: found a value that is not finite"),
         (np.zeros((2, 3), np.int32), 2, np.ones(2), 0, r"weight scale: found shape \(2,\), allowed: broadcastable"),
         (np.zeros((2, 3), np.int32), 2, 1.0, np.ones((3, 1)), r"weight zero point: found shape \(3, 1\), allowed"),
         (
@@ -246,5 +259,113 @@ def test_the_int8_form_has_the_values_of_the_packed_one(bits: int) -> None:
     packed, plain = (unpack_weight(make(levels, bits, scale, points)) for make in (packed_weight, int8_weight))
     assert packed is not None
     assert plain is not None
+    assert plain.levels.dtype == packed.levels.dtype == np.uint8
     np.testing.assert_array_equal(plain.values, packed.values)
     np.testing.assert_array_equal(plain.values, (levels - points).astype(np.float32) * scale)
+
+
+def constants_of(weight: ov.Node) -> list[ov.Node]:
+    return [node for node in ov.Model([weight], [], "weight").get_ordered_ops() if node.get_type_name() == "Constant"]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_compressed_form_has_the_values_of_the_packed_one(bits: int, per_channel: bool) -> None:
+    random = np.random.default_rng(bits)
+    levels = random.integers(0, 2**bits, (4, 3))
+    points = np.array([[0], [1], [128], [2]]) if per_channel else np.full((4, 1), 1)
+    scale = random.uniform(0.1, 1.0, (4, 1)).astype(np.float32)
+    weight = compressed_weight(levels, bits, scale, points)
+    assert is_compressed(weight)
+    assert not is_compressed(packed_weight(levels, bits, scale, points))
+    assert not is_compressed(weight.input_value(0).get_node())
+    unpacked = unpack_weight(weight)
+    assert unpacked is not None
+    assert unpacked.bits == bits
+    np.testing.assert_array_equal(unpacked.levels, levels)
+    np.testing.assert_array_equal(unpacked.values, (levels - points).astype(np.float32) * scale)
+    assert unpacked.zero_point.shape == ((4, 1) if per_channel else (1, 1))
+    assert (unpacked.levels.dtype, unpacked.zero_point.dtype) == (np.uint8, np.int32)
+    kinds = {node.get_element_type(): node.get_output_shape(0) for node in constants_of(weight)}
+    assert set(kinds) == {{2: ov.Type.u2, 4: ov.Type.u4}[bits], ov.Type.u8, ov.Type.f32}
+
+
+@pytest.mark.parametrize("make", [packed_weight, int8_weight])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_folded_weight_has_the_same_values_and_no_integers_to_the_plugin(bits: int, make: Any) -> None:
+    random = np.random.default_rng(bits)
+    levels, points = random.integers(0, 2**bits, (4, 3)), 2 ** (bits - 1)
+    weight = folded_weight(make(levels, bits, 0.5, points))
+    # Half precision between the integers and the scale.
+    convert = weight.input_value(0).get_node()
+    assert (convert.get_type_name(), convert.get_element_type()) == ("Convert", ov.Type.f32)
+    halves = convert.input_value(0).get_node()
+    assert (halves.get_type_name(), halves.get_element_type()) == ("Convert", ov.Type.f16)
+    assert halves.input_value(0).get_element_type() == ov.Type.i8
+    unpacked = unpack_weight(weight)
+    assert unpacked is not None
+    np.testing.assert_array_equal(unpacked.values, (levels - points) * np.float32(0.5))
+    model = ov.Model([weight], [], "weight")
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_array_equal(compiled([])[0], unpacked.values)
+
+
+@pytest.mark.parametrize(
+    ("count", "bits", "size"),
+    [
+        *((1, 1, 1), (8, 1, 1), (9, 1, 2), (4, 2, 1), (5, 2, 2), (8, 3, 3), (9, 3, 6), (2, 4, 1), (3, 4, 2)),
+        *((8, 5, 5), (9, 5, 7), (4, 6, 3), (5, 6, 6), (8, 7, 7), (9, 7, 11), (1, 8, 1), (9, 8, 9)),
+    ],
+)
+def test_bytes_are_whole_blocks(count: int, bits: int, size: int) -> None:
+    assert packed_bytes(count, bits) == size
+    assert bytes_on_disk((count, 1), bits) == bytes_on_disk((1, count), bits, 0, 128) == size
+    assert bytes_on_disk((count, 1), bits, 3, np.array([3])) == size + 12
+
+
+@pytest.mark.parametrize(
+    ("points", "bits", "size"), [([1, 2, 2], 4, 3), ([2, 2, 2], 4, 0), ([5], 2, 0), ([1, 2], 8, 0)]
+)
+def test_zero_points_are_stored_where_they_differ(points: list[int], bits: int, size: int) -> None:
+    assert zero_point_bytes(np.array(points), bits) == size
+
+
+def test_other_forms_are_not_unpacked() -> None:
+    random = np.random.default_rng(0)
+    levels = random.integers(0, 16, (4, 3))
+    number = opset.constant(np.float32(0.5))
+    bytes_, half = opset.constant(levels.astype(np.uint8)), opset.constant(levels.astype(np.float16))
+    converted = opset.convert(bytes_, "f32")
+    plain = opset.constant(np.ones((4, 3), np.float32))
+    data = opset.parameter([4, 3], ov.Type.i8)
+    for other in (
+        # Of another type than int8, or no constant at all.
+        opset.multiply(converted, number),
+        opset.multiply(opset.convert(half, "f32"), number),
+        opset.multiply(opset.convert(data, "f32"), number),
+        # A scale that is computed, and weights that are not converted.
+        opset.multiply(opset.convert(opset.constant(levels.astype(np.int8)), "f32"), opset.add(number, number)),
+        opset.multiply(plain, number),
+        # A zero point that is none, of something that is not stored.
+        opset.multiply(opset.subtract(converted, number), number),
+        opset.multiply(opset.subtract(plain, opset.convert(bytes_, "f32")), number),
+        opset.multiply(opset.subtract(opset.convert(data, "f32"), converted), number),
+        opset.multiply(opset.subtract(converted, opset.convert(data, "f32")), number),
+        opset.multiply(opset.subtract(converted, converted), opset.add(number, number)),
+        opset.add(plain, number),
+    ):
+        assert unpack_weight(other) is None, other
+
+
+def test_a_scale_of_half_precision_is_read_as_single() -> None:
+    levels = opset.constant(np.array([[-1, 2]], np.int8))
+    zero_points = opset.convert(opset.constant(np.array([[1]], np.uint8)), "f16")
+    half = opset.constant(np.float16(0.1))
+    bytes_ = opset.convert(opset.constant(np.array([[1, 2]], np.uint8)), "f16")
+    for weight in (
+        opset.multiply(opset.convert(levels, "f16"), half),
+        opset.multiply(opset.subtract(bytes_, zero_points), half),
+    ):
+        unpacked = unpack_weight(weight)
+        assert unpacked is not None
+        assert unpacked.scale.dtype == np.float32

@@ -81,3 +81,21 @@ def test_half_a_pair_is_nothing_to_keep(tmp_path: Path) -> None:
     target.write_text("no model")
     replace_pair(save_atomically(second, tmp_path / "new", "model"), target)
     np.testing.assert_array_equal(output(ov.Core().read_model(target)), output(second))
+
+
+def test_where_nothing_was_an_xml_never_stands_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, second = models(4, 4)
+    source = save_atomically(second, tmp_path / "new", "model")
+    rename, done = Path.replace, 0
+
+    def replace(self: Path, name: Path) -> Path:
+        nonlocal done
+        if done:
+            raise Killed
+        done += 1
+        return rename(self, name)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(Killed):
+        replace_pair(source, tmp_path / "model.xml")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.bin", "new"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from openvino import opset13 as opset
 from nncf_mcq.errors import VerificationError
 from nncf_mcq.ir.packing import packed_weight
 from nncf_mcq.ir.runtime_graph import runtime_precisions
-from nncf_mcq.ir.verification import TOLERANCE, FloatLayer, verify
+from nncf_mcq.ir.verification import FloatLayer, verify
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.policy import INT8_PRECISIONS
@@ -97,7 +98,7 @@ def test_reports_what_differs(tmp_path: Path) -> None:
             result.raise_for_problems()
 
 
-@pytest.mark.parametrize(("share", "passes"), [(TOLERANCE / 2, True), (TOLERANCE * 2, False)])
+@pytest.mark.parametrize(("share", "passes"), [(5e-6, True), (2e-5, False)])
 def test_the_last_digits_may_differ_and_that_is_said(share: float, passes: bool, tmp_path: Path) -> None:
     network = Network(0, 8)
     xml, _ = saved(network, residual_chain(network), tmp_path)
@@ -144,3 +145,101 @@ def test_needs_as_many_references_as_inputs(tmp_path: Path) -> None:
     xml, _ = saved(network, residual_chain(network), tmp_path)
     with pytest.raises(ValueError, match="shorter"):
         verify(xml, [], [network.data], [], threads=1)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0, 2.0, 4.0, 3.0], [np.nan, 1.0, 0.0, np.inf, 4.0]])
+def test_a_difference_is_told_relative_to_how_far_values_lie_apart(values: list[float], tmp_path: Path) -> None:
+    image = opset.parameter([1, 5], ov.Type.f32)
+    model = ov.Model([opset.add(image, np.float32(100))], [image], "offset")
+    xml, data = save_atomically(model, tmp_path), np.array([values], np.float32)
+    reference = np.array(compile_model(model, 1)(data)[0])
+    assert verify(xml, [], [data], [[reference]], threads=1).difference == 0
+    reference[0, 1] += 0.25
+    assert verify(xml, [], [data], [[reference]], threads=1).difference == pytest.approx(0.25 / 4)
+    # Where they are all equal, to how large they are.
+    equal = np.full((1, 5), -100.0)
+    result = verify(xml, [], [data - 200], [[equal]], threads=1)
+    assert result.difference == pytest.approx(4 / 100 if np.isfinite(values).all() else np.inf)
+
+
+def test_equal_zeros_are_equal(tmp_path: Path) -> None:
+    image = opset.parameter([1, 4], ov.Type.f32)
+    model = ov.Model([opset.multiply(image, np.float32(0))], [image], "zeros")
+    xml, data = save_atomically(model, tmp_path), np.ones((1, 4), np.float32)
+    zeros = np.zeros((1, 4))
+    result = verify(xml, [], [data], [[zeros]], threads=1)
+    assert (result.difference, result.problems) == (0, ())
+    # Where everything is zero, no difference is small.
+    assert verify(xml, [], [data], [[np.array([[0, 0, 0, 1e-30]])]], threads=1).difference == 1
+    outputs = [np.full((1, 4), np.float64(value)) for value in (np.nan, np.inf)]
+    assert all(verify(xml, [], [data], [[output]], threads=1).difference == np.inf for output in outputs)
+
+
+def test_a_number_for_all_of_many_inputs_is_that_of_the_worst(tmp_path: Path) -> None:
+    image = opset.parameter([1, 2], ov.Type.f32)
+    model = ov.Model([opset.relu(image)], [image], "relu")
+    xml = save_atomically(model, tmp_path)
+    data = np.array([[1.0, 2.0]], np.float32)
+    references = [[data + np.array([0.0, more])] for more in (0.5, 0.0, 0.25)]
+    result = verify(xml, [], [data] * 3, references, threads=1)
+    assert result.difference == pytest.approx(0.5 / 1.5)
+    assert [problem.partition(":")[0] for problem in result.problems] == ["input 0, output 0", "input 2, output 0"]
+    allowed = verify(xml, [], [data] * 3, references, threads=1, tolerance=0.5 / 1.5 + 1e-9)
+    assert allowed.passed
+    assert allowed.tolerance == 0.5 / 1.5 + 1e-9
+    assert "up to 3e-01 passes" in allowed.warnings[0]
+
+
+def test_what_follows_a_problem_is_compared_too(tmp_path: Path) -> None:
+    network = Network(0, 8)
+    xml, outputs = saved(network, residual_chain(network), tmp_path)
+    changed = outputs[1].copy()
+    changed[0, 0, 0, 0] += 0.5
+    references = [outputs, outputs[:1], [outputs[0][:, :3], changed], outputs]
+    result = verify(xml, network.layers, [network.data] * 4, references, threads=1)
+    assert [problem.partition(",")[0] for problem in result.problems] == [
+        "input 1: found 2 outputs",
+        "input 2",
+        "input 2",
+    ]
+    assert "input 2, output 1: 1 of" in result.problems[2]
+
+
+def test_a_difference_as_large_as_the_tolerance_passes(tmp_path: Path) -> None:
+    image = opset.parameter([1, 2], ov.Type.f32)
+    xml = save_atomically(ov.Model([opset.relu(image)], [image], "relu"), tmp_path)
+    data, reference = np.array([[1.0, 2.0]], np.float32), np.array([[1.0, 3.0]])
+    assert verify(xml, [], [data], [[reference]], threads=1, tolerance=0.5).passed
+    assert not verify(xml, [], [data], [[reference]], threads=1, tolerance=0.4999).passed
+
+
+def test_the_file_is_read_and_not_mapped(tmp_path: Path) -> None:
+    """A mapped file that another process overwrites ends this one."""
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("needs Linux's list of mapped files")
+    network = Network(0, 8)
+    xml, outputs = saved(network, residual_chain(network), tmp_path)
+    seen: list[str] = []
+
+    class Looking(list[np.ndarray]):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            seen.append(maps.read_text())
+            return super().__iter__()
+
+    assert verify(xml, network.layers, Looking([network.data]), [outputs], threads=1).passed
+    assert len(seen) == 1
+    assert str(xml.with_suffix(".bin")) not in seen[0]
+
+
+def test_a_layer_that_was_folded_is_reported(tmp_path: Path) -> None:
+    image = opset.parameter([1, 2], ov.Type.f32)
+    numbers = opset.constant(np.ones((2, 2), np.float32))
+    layer = opset.matmul(numbers, numbers, False, False)
+    layer.set_friendly_name("constant")
+    model = ov.Model([opset.add(opset.relu(image), layer)], [image], "model")
+    # Where the layer keeps its name.
+    xml = tmp_path / "model.xml"
+    ov.save_model(model, xml, compress_to_fp16=False)
+    result = verify(xml, ["constant"], [], [], threads=1)
+    assert result.float_layers == (FloatLayer("constant", None, "the plugin has fused or removed it"),)

@@ -200,6 +200,22 @@ def test_a_budget_that_is_exactly_a_uniform_width_is_met_by_it(bits: int, more: 
     assert not constraint.is_met({"first": bits, "second": more, "float_input": bits})
 
 
+def test_a_limit_gives_way_to_rounding_alone() -> None:
+    budget = Budget.model_validate({"weight_size": {"average_bits": 4}})
+    (constraint,) = cost_model(LAYERS).constraints(budget, choices_of(LAYERS))
+    bits = dict.fromkeys(("first", "second", "float_input"), 4)
+    total = constraint.total(bits)
+    for share, is_met in ((1 - 1e-12, True), (1 - 1e-8, False), (0.9995, False)):
+        limited = dataclasses.replace(constraint, limit=total * share)
+        assert limited.is_met(bits) is is_met
+        alone = dataclasses.replace(limited, cost={group: {4: cost[4]} for group, cost in constraint.cost.items()})
+        if is_met:
+            alone.check_reachable()
+        else:
+            with pytest.raises(BudgetError, match="which no policy meets"):
+                alone.check_reachable()
+
+
 def test_every_limit_that_is_given_becomes_a_constraint() -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": 4}, "bops": {"ratio": 0.5}})
     paths = [constraint.path for constraint in cost_model(LAYERS).constraints(budget, choices_of(LAYERS))]

@@ -185,6 +185,8 @@ def test_a_resumed_search_has_the_same_values(tmp_path: Path) -> None:
         np.testing.assert_array_equal(second.values(policy), first.values(policy))
         assert second.score(policy) == first.score(policy)
     assert len(second.values(policies[0])) == 6
+    assert second.evaluations == len(policies)
+    assert second.origins == {"resumed": 3, "this_process": 0, "workers": 0}
 
 
 def test_a_model_of_several_rows_has_one_value_for_each_sample() -> None:

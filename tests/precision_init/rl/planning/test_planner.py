@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -87,6 +88,30 @@ def test_every_episode_keeps_every_limit(problem: Problem, temperature: float, s
         assert all(constraint.is_met(bits) for constraint in constraints)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_limit_is_not_exceeded_by_a_thousandth(share: float) -> None:
+    """Policies cost whole numbers: just below one of them, and at it, the same limit decides."""
+    products = {("a", "b"): share, ("c", "d"): share}
+    for total in range(20, 60, 4):
+        for part, reached in ((1 - 5e-4, False), (1.0, True), (1 - 1e-12, True)):
+            item = dataclasses.replace(limit(total * part / sum(WEIGHTS.values())), products=products)
+            if not item.is_met(SPACE.lowest):
+                continue
+            episodes = Planner(SPACE, [item]).episodes(
+                random_losses(0), [100.0], 400, np.random.default_rng(0), NOWHERE
+            )
+            found = {
+                item.total({group: BITS[index] for group, index in zip(GROUPS, episode, strict=True)})
+                for episode in episodes.tolist()
+            }
+            assert max(found) <= total - (not reached)
+            kept = {
+                item.total({group: BITS[index] for group, index in zip(GROUPS, choice, strict=True)})
+                for choice in feasible([item]).tolist()
+            }
+            assert max(found) == max(kept)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_without_temperature_the_episode_is_the_best_policy(seed: int) -> None:
     # (4 - 2) bits x 8 weights are free: a step is a sixteenth of a bit, so that no cost is rounded.
@@ -123,3 +148,50 @@ def test_of_several_limits_the_one_that_binds_is_planned_for() -> None:
 def test_a_limit_that_only_the_lowest_widths_meet_leaves_them() -> None:
     episodes = Planner(SPACE, [limit(2.0)]).episodes(random_losses(0), [1.0], 8, np.random.default_rng(0), NOWHERE)
     assert not episodes.any()
+
+
+PRODUCTS = {("a", "b"): 0.5, ("b", "d"): 0.25}
+
+
+def test_shares_of_what_is_free_are_exact_at_the_choice_that_they_are_made_linear_around() -> None:
+    item = dataclasses.replace(limit(5.0), products=PRODUCTS, limit=120.0)
+    around = np.array([2, 1, 0, 1])
+    planner = Planner(SPACE, [item])
+    shares = planner._shares(around)
+    assert shares.shape == (1, len(GROUPS), len(BITS))
+    np.testing.assert_array_equal(shares[0, :, 0], 0)
+    lowest = item.total(SPACE.lowest)
+    spent = item.total({group: BITS[index] for group, index in zip(GROUPS, around, strict=True)}) - lowest
+    assert shares[0, np.arange(len(GROUPS)), around].sum() == pytest.approx(spent / (item.limit - lowest))
+
+
+def test_the_unit_of_a_limit_makes_no_difference() -> None:
+    for products in ({}, PRODUCTS):
+        item = dataclasses.replace(limit(4.0), products=products, limit=60.0)
+        cost = {group: {bits: value / 1024 for bits, value in costs.items()} for group, costs in item.cost.items()}
+        small = dataclasses.replace(
+            item, cost=cost, limit=item.limit / 1024, products={pair: value / 1024 for pair, value in products.items()}
+        )
+        first, second = (
+            Planner(SPACE, [one]).episodes(random_losses(1, 2), [0.0, 0.1], 20, np.random.default_rng(0), NOWHERE)
+            for one in (item, small)
+        )
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_is_free_every_width_but_the_lowest_is_too_much() -> None:
+    planner = Planner(SPACE, [limit(2.0)])
+    shares = planner._shares(NOWHERE)
+    np.testing.assert_array_equal(shares[0, :, 0], 0)
+    assert np.isinf(shares[0, :, 1:]).all()
+    assert not planner.episodes(random_losses(0), [0.0, 1.0], 8, np.random.default_rng(0), NOWHERE).any()
+
+
+def test_a_limit_that_is_given_twice_is_planned_for_as_one() -> None:
+    losses = random_losses(4, 3)
+    once, twice = (
+        Planner(SPACE, [limit(4.0)] * count).episodes(losses, [0.0], 1, np.random.default_rng(0), NOWHERE)
+        for count in (1, 2)
+    )
+    np.testing.assert_array_equal(twice, np.concatenate([once] * 3))
