@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layers, layer_weight
-from nncf_mcq.model.nodes import constant_of, constant_value, consumers, operations_by_name
+from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_constant, operations_by_name
 
 SCALE_SUFFIX = "/input_scale"
 """Behind the name of a layer, that of the multiplication which scales its input."""
@@ -18,12 +18,15 @@ SCALE_SUFFIX = "/input_scale"
 
 _ELEMENTWISE = frozenset(
     {
-        *("Convolution", "GroupConvolution", "ConvolutionBackpropData", "Add", "Subtract", "Multiply"),
+        *("Add", "Subtract", "Multiply"),
         *("Relu", "PRelu", "Clamp", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh"),
         *("Swish", "HSwish", "Mish", "Gelu", "SoftPlus"),
     }
 )
-"""What the CPU plugin fuses a multiplication of its output with, itself or with the layer before it."""
+"""What the CPU plugin fuses a multiplication of its output with, together with the layer before it.
+
+Not a layer or its bias alone: the plugin then makes another layer of the two, which has lost its name.
+"""
 
 
 def layers_of_own_input(quantizable: QuantizableModel) -> list[QuantizableLayer]:
@@ -50,13 +53,19 @@ def layers_of_own_input(quantizable: QuantizableModel) -> list[QuantizableLayer]
         weights = constant_of(operation, layer.weight_port)
         if (
             readers == {layer.name}
-            and value.get_node().get_type_name() in _ELEMENTWISE
+            and _is_activation(value.get_node())
             and point.location == value.get_node().get_friendly_name()
             and name not in unified
             and len(list(consumers(weights.output(0)))) == 1
         ):
             found.append(layer)
     return found
+
+
+def _is_activation(operation: ov.Node) -> bool:
+    if operation.get_type_name() not in _ELEMENTWISE:
+        return False
+    return operation.get_input_size() == 1 or not any(is_constant(operation, port) for port in (0, 1))
 
 
 def scale_inputs(
@@ -84,8 +93,9 @@ def scale_inputs(
     for name, factor in factors.items():
         layer, operation = quantizable.layer(name), operations[name]
         values = factor.reshape(1, -1, *(1 for _ in layer.weight_shape[2:]))
-        value = operation.input_value(layer.data_port)
-        scaled = opset.multiply(value, opset.convert(opset.constant(values), "f32"), name=name + SCALE_SUFFIX)
+        # By way of i32: OpenVINO takes bytes that are converted to f32 for a dequantization, and does not fuse them.
+        floats = opset.convert(opset.convert(opset.constant(values), "i32"), "f32")
+        scaled = opset.multiply(operation.input_value(layer.data_port), floats, name=name + SCALE_SUFFIX)
         operation.input(layer.data_port).replace_source_output(scaled.output(0))
         weights = opset.constant(layer_weight(layer, operation) / values.astype(np.float32))
         # Layers are told apart by the names of their weights.
