@@ -17,18 +17,25 @@ test test-all test-hosts coverage: export NNCF_CI := 1
 test test-all test-hosts coverage: export OMP_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# Creates a virtual environment in a folder, unless there is one.
+# Creates a virtual environment in a folder, unless there is one that works. One that was killed while packages were
+# installed is made anew: pip may take a package of which it wrote half for whole.
 define create_environment
-	@if [ ! -x $(1)/bin/python ]; then \
+	@if [ -e $(1)/.incomplete ] || ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
 		for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13; do \
 			if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 				echo "creating $(1) with $$($$candidate --version)"; \
-				$$candidate -m venv $(1) || exit 1; \
+				$$candidate -m venv --clear $(1) || exit 1; \
 				break; \
 			fi; \
 		done; \
 		[ -x $(1)/bin/python ] || { echo "error: Python 3.11 or newer is needed; name one: make install PYTHON=..." >&2; exit 1; }; \
 	fi
+endef
+
+# Installs into an environment what pip is told to.
+define install_packages
+	@touch $(1)/.incomplete
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); status=$$?; rm $(1)/.incomplete; exit $$status
 endef
 
 help:  ## Show this list
@@ -40,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call create_environment,$(VENV))
 	@echo "installing dependencies (the first time takes minutes)"
 	@# Of one version pip prefers a CPU build of PyTorch, 2.x+cpu, to 2.x, where one is on its indexes: docs/install.md.
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(call install_packages,$(VENV),-c constraints.txt -e '.[dev]')
 	@touch $@
 
 demo: install  ## Quantize a small trained network, end to end, offline
@@ -75,7 +82,7 @@ test-host-%: build/hosts/%/.installed
 build/hosts/%/.installed: tests/hosts/%.txt pyproject.toml
 	$(call create_environment,build/hosts/$*)
 	@echo "installing the packages of $< (the first time takes minutes)"
-	@build/hosts/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(call install_packages,build/hosts/$*,-r $<)
 	@touch $@
 
 # Python 3.11 counts lines slowly, by half of the tests' own time: this is no part of `make test`.

@@ -81,5 +81,9 @@ class StorageError(NncfMcqError):
     """A storage of scores whose server went away and did not come back; what had been scored is stored there."""
 
 
+class HostVersionError(NncfMcqError, ImportError):
+    """A version of NNCF, or of another package that this one works inside of, without what is used of it."""
+
+
 class OutputError(NncfMcqError):
     """Files that cannot be written; the message says where, why, and what is kept."""

@@ -36,6 +36,7 @@ from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pareto_front import ParetoFront
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
+from nncf_mcq.pipeline.module_scopes import has_module_scopes, with_layer_names
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
 from nncf_mcq.result import QuantizationResult
@@ -100,6 +101,12 @@ class Job:
             return str(Path(path).absolute() if is_here else (folder / path).resolve())
 
         return cls(load_config(data).map_paths(resolve), folder)
+
+    def with_layer_names(self) -> Job:
+        """The job with layers in the place of the torch modules that a file of NNCF 2 names."""
+        config = self.config
+        is_named = not has_module_scopes(config)
+        return self if is_named else Job(with_layer_names(config, self.load_model()), self.base_directory)
 
     def load_model(self) -> FloatModel:
         """The float model.

@@ -64,7 +64,8 @@ def read_job(config: str, overrides: list[str] | None, baseline: str | None = No
     job = Job.read(file, {**values, **parse_overrides(overrides or [])})
     if no_code:
         refuse_code(job.config)
-    return job
+    # Loads the model, where it has to.
+    return job.with_layer_names()
 
 
 def origin_of(config: str) -> Origin:

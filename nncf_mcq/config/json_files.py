@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nncf_mcq.errors import ConfigError, shown
 
 DEEPEST = 100
 """Objects and lists in each other that a configuration may have."""
 
+_STRING_OR_COMMENT: Final = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_VISIBLE: Final = re.compile(r"[^\n]")
+
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The JSON values of a configuration file, not yet checked against the schema.
+    """The JSON values of a configuration file, not yet checked against the schema; it may have comments.
 
     Raises:
         ConfigError: The file cannot be read, or holds no JSON object.
     """
     try:
         # Editors of Windows begin a file with a byte-order mark.
-        data = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_object)
+        data = json.loads(_without_comments(file.read_text(encoding="utf-8-sig")), object_pairs_hook=_object)
     except OSError as error:
         raise ConfigError("config", str(file), f"a readable JSON file ({error.strerror})") from error
     except RecursionError as error:
@@ -31,6 +35,11 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError("config", type(data).__name__, "a JSON object")
     return data
+
+
+def _without_comments(text: str) -> str:
+    """JSON without the comments of JavaScript, which files of NNCF 2 have; positions in messages stay right."""
+    return _STRING_OR_COMMENT.sub(lambda found: found[0] if found[0][0] == '"' else _VISIBLE.sub(" ", found[0]), text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

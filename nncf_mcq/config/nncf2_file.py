@@ -7,24 +7,32 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nncf_mcq.config.device import PLAIN_DEVICES
 from nncf_mcq.config.imagenet import IMAGENET_NORMALIZATION
+from nncf_mcq.config.module_scopes import activation_scope, is_of_activation, module_scope
 from nncf_mcq.config.nncf2 import ALGORITHM, NNCF_PRECISION_TYPES, NNCF_RANGE_TYPES, translate
 from nncf_mcq.config.paths import PRECISION_PATH
 from nncf_mcq.config.registry import RANGE_PARAMETERS
+from nncf_mcq.config.schema import load_config
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.policy import INT8_BITS
 
 _HOST_KEYS: Final = frozenset(
     {
         "accuracy_aware_training",
         "batch_size",
         "batch_size_val",
+        "compression_lr_multiplier",
         "disable_shape_matching",
         "epochs",
         "execution_parameters",
+        "export_to_ir_via_onnx",
+        "export_via_onnx",
         "hw_config_subset",
         "hw_config_type",
         "log_dir",
         "multiprocessing_distributed",
+        "no_strip_on_export",
         "num_classes",
         "optimizer",
         "print_freq",
@@ -41,11 +49,8 @@ _SECTION_KEYS: Final = frozenset({"algorithm", "initializer", "weights", "activa
 _CROPPED_SHARE: Final = 0.875
 """Side that a crop leaves in NNCF 2's examples."""
 
-_MODULE: Final = re.compile(r"\[([^\[\]]+)\]")
-"""A module in a scope of NNCF 2, e.g. `features` in `MobileNetV2/Sequential[features]`."""
-
-_OUTPUT: Final = "|OUTPUT"
-"""Ends the scope of an activation."""
+_RELEASE: Final = re.compile(r"_tv_\d+$")
+"""Ends the name of a model that NNCF 2's examples keep as an earlier torchvision had it, e.g. `mobilenet_v2_tv_092`."""
 
 _BITS_PATH: Final = f"{PRECISION_PATH}.bitwidth_per_scope"
 
@@ -55,8 +60,8 @@ _logger = logging.getLogger(__name__)
 def read_nncf2(data: dict[str, Any]) -> dict[str, Any]:
     """Translates a file of NNCF 2; a file of this package is returned as it is.
 
-    What was changed is logged, a line each. Names of torch modules become patterns of the names that OpenVINO gives
-    their operations.
+    What was changed is logged, a line each. Names of torch modules are left to `pipeline.module_scopes`, which needs
+    the model.
 
     Args:
         data: JSON values.
@@ -73,14 +78,26 @@ def read_nncf2(data: dict[str, Any]) -> dict[str, Any]:
     _model(translated, notices)
     if isinstance(translated.get("dataset"), str):
         translated["dataset"] = _dataset(translated["dataset"], data.get("input_info"), notices)
+    compression = _compression(section, notices)
     device = translated.get("target_device", "ANY")
-    if device not in ("CPU", "GPU", "NPU"):
+    if not _suits(device, compression):
         translated["target_device"] = "CPU"
         notices.append(f"target_device {device}: CPU, whose int8 kernels take packed weights of all bit-widths")
-    translated["compression"] = _compression(section, notices)
+    translated["compression"] = compression
     for notice in notices:
         _logger.warning("NNCF 2: %s", notice)
     return translated
+
+
+def _suits(device: object, compression: dict[str, Any]) -> bool:
+    """Whether a device has weights and activations as they are asked for."""
+    if device not in PLAIN_DEVICES:
+        return device == "CPU"
+    try:
+        load_config({"target_device": device, "compression": compression})
+    except ConfigError:
+        return False
+    return True
 
 
 def _section(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -120,11 +137,13 @@ def _is_nncf2(data: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
 
 
 def _model(translated: dict[str, Any], notices: list[str]) -> None:
-    """The name of a model in NNCF 2's examples is one of torchvision."""
+    """The name of a model in NNCF 2's examples is one of torchvision, perhaps with the release that it is like."""
     name = translated.get("model")
     if isinstance(name, str) and name.isidentifier():
-        translated["model"] = f"torchvision.models:{name}"
+        translated["model"] = f"torchvision.models:{_RELEASE.sub('', name)}"
         notices.append(f"model {name}: {translated['model']}")
+        if "dataset" not in translated:
+            translated["dataset"] = "imagenet"
 
 
 def _dataset(kind: str, input_info: object, notices: list[str]) -> dict[str, Any]:
@@ -158,36 +177,40 @@ def _compression(section: dict[str, Any], notices: list[str]) -> dict[str, Any]:
         notices.append("compression.overflow_fix disable: weights.isa vnni")
         found["weights"] = {**found["weights"], "isa": "vnni"}
     if translation.scopes is not None:
-        pairs = [(bits, str(scope)) for bits, scope in translation.scopes]
-        outputs = [scope for _, scope in pairs if scope.endswith(_OUTPUT)]
-        if outputs:
-            notices.append(f"bitwidth_per_scope: {len(outputs)} of activations, which keep the bits of their section")
-        found["initializer"] = {
-            **found["initializer"],
-            "precision": {
-                "type": "manual",
-                "bitwidth_per_scope": [
-                    [bits, _pattern(scope, _BITS_PATH)] for bits, scope in pairs if not scope.endswith(_OUTPUT)
-                ],
-            },
-        }
+        precision = _manual(translation.scopes, section.get("weights", {}).get("bits", INT8_BITS), notices)
+        found["initializer"] = {**found["initializer"], "precision": precision}
     return {**found, "ignored_scopes": _scopes(section)}
+
+
+def _manual(scopes: list[list[Any]], default_bits: int, notices: list[str]) -> dict[str, Any]:
+    """The precision initializer with the given bits."""
+    pairs = [(bits, str(scope)) for bits, scope in scopes]
+    outputs = [(bits, scope, activation_scope(scope)) for bits, scope in pairs if is_of_activation(scope)]
+    unknown = [scope for _, scope, found in outputs if found is None]
+    if unknown:
+        notices.append(f"bitwidth_per_scope: not used, no outputs of operations: {', '.join(unknown)}")
+    return {
+        "type": "manual",
+        "default_bits": default_bits,
+        "bitwidth_per_scope": [
+            [bits, _module(scope, _BITS_PATH)] for bits, scope in pairs if not is_of_activation(scope)
+        ],
+        "activation_bitwidth_per_scope": [[bits, found] for bits, _, found in outputs if found is not None],
+    }
 
 
 def _scopes(section: Mapping[str, Any]) -> list[str]:
     found = section.get("ignored_scopes", [])
-    return [_pattern(scope, "compression.ignored_scopes") for scope in ([found] if isinstance(found, str) else found)]
+    return [_module(scope, "compression.ignored_scopes") for scope in ([found] if isinstance(found, str) else found)]
 
 
-def _pattern(scope: str, path: str) -> str:
-    """The pattern that finds the operations of a module in the names of OpenVINO, `__module.features.0/...`.
+def _module(scope: str, path: str) -> str:
+    """The module that a scope stands for.
 
     Raises:
-        ConfigError: The scope is a pattern of NNCF 2's own names, or names no module.
+        ConfigError: It is a pattern of NNCF 2's own names, or names no module.
     """
-    modules = _MODULE.findall(scope)
-    if scope.startswith("{re}") or not modules:
-        allowed = "the name of a module in NNCF 2, e.g. ResNet/NNCFConv2d[conv1]"
-        raise ConfigError(path, scope, allowed)
-    path = r"\.".join(re.escape(module) for module in modules)
-    return rf"{{re}}^__module\.{path}[/.]"
+    found = module_scope(scope)
+    if found is None:
+        raise ConfigError(path, scope, "the name of a module in NNCF 2, e.g. ResNet/NNCFConv2d[conv1]")
+    return found

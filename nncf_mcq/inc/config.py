@@ -17,6 +17,7 @@ from neural_compressor.torch.utils import get_model_info
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.inc.parameters import NAME, PATHS, to_configuration
+from nncf_mcq.model.module_layers import LAYER_MODULES
 
 Value = TypeVar("Value")
 
@@ -33,13 +34,6 @@ else:
 
 FLOAT_DTYPE = "fp32"
 """`dtype` of modules that stay in floating point, as in Intel Neural Compressor's other configs."""
-
-MODULE_TYPES = (
-    *(torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d),
-    *(torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d),
-    *(torch.nn.Linear, torch.nn.Embedding),
-)
-"""Modules that names and types in `set_local` and `white_list` stand for."""
 
 PARAMETERS = ("dtype", *PATHS, "compression")
 
@@ -181,7 +175,7 @@ class MixedClippingConfig(TorchBaseConfig):  # type: ignore[misc]
     @classmethod
     def register_supported_configs(cls) -> None:
         """Names the types of modules that the config is for."""
-        cls.supported_configs = [OperatorConfig(config=cls(), operators=list(MODULE_TYPES))]
+        cls.supported_configs = [OperatorConfig(config=cls(), operators=list(LAYER_MODULES))]
 
     def get_model_info(self, model: torch.nn.Module) -> list[tuple[str, str]]:
         """Names and types of the modules that names and types in the config stand for.
@@ -191,7 +185,7 @@ class MixedClippingConfig(TorchBaseConfig):  # type: ignore[misc]
         """
         if not isinstance(model, torch.nn.Module):
             raise QuantizationError(f"the model: found {type(model).__name__}, allowed: a torch.nn.Module")
-        found: list[tuple[str, str]] = get_model_info(model, list(MODULE_TYPES))
+        found: list[tuple[str, str]] = get_model_info(model, list(LAYER_MODULES))
         return found
 
     def to_config_mapping(

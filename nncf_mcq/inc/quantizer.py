@@ -15,12 +15,12 @@ from nncf_mcq.api import RunOptions, quantize_normalized
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.inc.config import FLOAT_DTYPE, MixedClippingConfig
 from nncf_mcq.inc.local_settings import has_local_settings, with_local_settings
-from nncf_mcq.inc.module_layers import modules_of_layers
 from nncf_mcq.inc.parameters import NAME, of_parameter
 from nncf_mcq.inc.quantized_module import QuantizedModule
 from nncf_mcq.inc.recorder import InputRecorder
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.module_layers import modules_of_layers
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.tuning import images_needed
 from nncf_mcq.utils.progress import SilentProgress

@@ -1,14 +1,6 @@
 """The NNCF algorithm; the only module that touches NNCF's private hooks.
 
-It relies on these private parts of NNCF 2.19 and 3.4 (`tests/model/test_algorithm.py` names them one by one; what has
-another name in NNCF 2 is in `nncf_versions`):
-
-- `MinMaxQuantization.find_quantization_setup`: the solved setup; `qconfig` of its points may be changed.
-- `MinMaxQuantization._get_stat_collector`: returns the collector whose statistics become the quantizer's range.
-- `MinMaxQuantization._set_backend_entity`, `_get_weight_quantization_target_points`: from a point of the setup to a
-  place in the model.
-- `TensorCollector.set_cache`: a collector that holds a known result and observes nothing.
-- `nncf.quantization.algorithms.pipeline.Pipeline`: collects the statistics and applies the algorithms.
+Which these are is listed in `nncf_hooks`; what has another name in NNCF 2 is in `nncf_versions`.
 """
 
 from __future__ import annotations
@@ -18,6 +10,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from nncf_mcq.model.nncf_hooks import check_nncf
+
+# An import of what has moved would fail without saying which versions of NNCF have it.
+check_nncf()
 
 import nncf
 import numpy as np

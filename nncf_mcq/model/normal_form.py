@@ -61,7 +61,7 @@ def refuse_quantized(model: ov.Model) -> None:
         if found is not None:
             raise QuantizationError(
                 f"{operation.get_friendly_name()}: the model is quantized already ({found}): give the float model that "
-                "it was made from"
+                "it was made from, with images; the weights or biases of this one were changed to suit its quantizers"
             )
 
 

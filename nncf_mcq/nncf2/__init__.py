@@ -1,14 +1,8 @@
 """This package inside NNCF 2: `import nncf_mcq.nncf2` registers its initializers with `create_compressed_model`."""
 
-from importlib.metadata import version
+from nncf_mcq.nncf2.hooks import check_nncf2
 
-try:
-    from nncf import NNCFConfig as NNCFConfig
-except ImportError as error:
-    raise ImportError(
-        f"nncf_mcq.nncf2: found NNCF {version('nncf')}, allowed: 2.19, the last release with create_compressed_model; "
-        "with NNCF 3 use nncf_mcq.quantize and nncf_mcq.prepare_training"
-    ) from error
+check_nncf2()
 
 from nncf_mcq.nncf2.builder import register_builder
 from nncf_mcq.nncf2.completion import finish_training

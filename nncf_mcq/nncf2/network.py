@@ -16,18 +16,11 @@ from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.quantization.layers import BaseQuantizer, QuantizersSwitcher
 from nncf.torch.utils import get_model_device, training_mode_switcher
 from numpy.typing import NDArray
-from openvino import opset13 as opset
 
-from nncf_mcq.calibration.statistics import observed_output
-from nncf_mcq.model.inference import compile_model
+from nncf_mcq.calibration.module_outputs import are_same, point_values
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.model.loading import to_openvino
-from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.nncf2.images import Inputs
-
-_TOLERANCE = 1e-3
-"""Largest difference between two tensors that are the same one, relative to their largest value: a batch normalization
-is folded on one side only."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +106,9 @@ def match_activations(
     """
     read = _quantizer_inputs(network, quantizers, images[0])
     found = {}
-    for name, values in _point_values(quantizable, images[0]).items():
-        size = float(np.abs(values).max(initial=0))
+    for name, values in point_values(quantizable, images[0].arrays).items():
         for identifier, tensor in read.items():
-            if tensor.shape == values.shape and float(np.abs(tensor - values).max(initial=0)) <= _TOLERANCE * size:
+            if are_same(values, tensor):
                 found[name] = identifier
                 break
     return found
@@ -146,17 +138,6 @@ def _quantizer_inputs(
             *(value.cpu() for value in image.positional), **{name: value.cpu() for name, value in image.named.items()}
         )
     return found
-
-
-def _point_values(quantizable: QuantizableModel, image: Inputs) -> dict[str, NDArray[np.float32]]:
-    """The values at each activation point of the float model."""
-    model = quantizable.model.clone()
-    operations = operations_by_name(model)
-    results = [opset.result(observed_output(operations, point)) for point in quantizable.activation_points]
-    compiled = compile_model(ov.Model(results, model.get_parameters(), "activations"), 1)
-    arrays = image.arrays
-    outputs = compiled(arrays if isinstance(arrays, dict) else list(arrays))
-    return {point.name: np.array(outputs[index]) for index, point in enumerate(quantizable.activation_points)}
 
 
 @contextlib.contextmanager

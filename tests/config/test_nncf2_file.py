@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nncf_mcq import load_config
+from nncf_mcq.config.json_files import read_json
 from nncf_mcq.config.nncf2_file import read_nncf2
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.job import Job
@@ -62,19 +63,52 @@ def test_a_file_of_an_example_of_nncf_2_is_one_of_this_package(caplog: pytest.Lo
     assert all("algorithm" not in message for message in caplog.messages)
 
 
-def test_scopes_become_patterns_of_the_names_of_openvino() -> None:
-    found = read_nncf2(
-        manual(
-            (4, "Net/Sequential[features]/Block[1]/NNCFConv2d[conv]/conv2d_0|WEIGHT"),
-            (8, "/nncf_model_input_0|OUTPUT"),
-            ignored_scopes="Net/NNCFLinear[head]/linear_0",
-        )
+def test_scopes_become_modules_and_what_they_return(caplog: pytest.LogCaptureFixture) -> None:
+    scopes = manual(
+        (4, "Net/Sequential[features]/Block[1]/NNCFConv2d[conv]/conv2d_0|WEIGHT"),
+        (8, "/nncf_model_input_0|OUTPUT"),
+        (6, "Net/Sequential[features]/ReLU[relu]/relu__1|OUTPUT"),
+        (5, "Net/Block[last]/__add___0|OUTPUT"),
+        (3, "Net/Block[last]/__add___0|INPUT0"),
+        ignored_scopes="Net/NNCFLinear[head]/linear_0",
+        weights={"bits": 6},
     )
-    config = load_config(found).compression
-    assert config.initializer.precision.model_dump()["bitwidth_per_scope"] == [
-        (4, r"{re}^__module\.features\.1\.conv[/.]")
+    with caplog.at_level(logging.WARNING):
+        config = load_config(read_nncf2(scopes)).compression
+    precision = config.initializer.precision.model_dump()
+    assert precision["bitwidth_per_scope"] == [(4, "{module}features.1.conv")]
+    assert precision["activation_bitwidth_per_scope"] == [
+        (8, "{output}/nncf_model_input_0"),
+        (6, "{output}features.relu/relu__1"),
+        (5, "{output}last/__add___0"),
     ]
-    assert config.ignored_scopes == [r"{re}^__module\.head[/.]"]
+    assert precision["default_bits"] == 6
+    assert config.ignored_scopes == ["{module}head"]
+    assert any("no outputs of operations: Net/Block[last]/__add___0|INPUT0" in item for item in caplog.messages)
+
+
+def test_a_model_of_an_earlier_torchvision_is_one_of_this(caplog: pytest.LogCaptureFixture) -> None:
+    data = {key: value for key, value in AUTOQ.items() if key != "dataset"}
+    found = read_nncf2({**data, "model": "mobilenet_v2_tv_092", "no_strip_on_export": True})
+    assert found["model"] == "torchvision.models:mobilenet_v2"
+    assert found["dataset"]["type"] == "imagenet"
+    assert "no_strip_on_export" not in found
+    assert "NNCF 2: dataset: the type imagenet; dataset.root names its folder" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("bits", "weights", "device"),
+    [([4, 8], {}, "NPU"), ([2, 4, 8], {}, "CPU"), ([4, 8], {"mode": "asymmetric"}, "CPU")],
+)
+def test_a_device_that_has_no_such_weights_is_the_cpu(bits: list[int], weights: dict[str, str], device: str) -> None:
+    section = {
+        "algorithm": "quantization",
+        "weights": weights,
+        "initializer": {"precision": {"type": "hawq", "bits": bits}},
+    }
+    config = load_config(read_nncf2({"target_device": "NPU", "compression": section}))
+    assert config.target_device == device
+    assert config.compression.weights.bits == bits
 
 
 def test_without_bits_it_is_the_int8_of_nncf() -> None:
@@ -129,3 +163,14 @@ def test_a_job_reads_such_a_file(tmp_path: Path) -> None:
     file.write_text(json.dumps(AUTOQ))
     job = Job.read(file, {"dataset.root": str(tmp_path)})
     assert job.config.compression.initializer.precision.type == "rl"
+
+
+def test_comments_are_read_over(tmp_path: Path) -> None:
+    file = tmp_path / "nncf2.json"
+    text = '{ // one {"\n"a": "//no /*comment*/ \\" // nor this", /* " \n two */ "b": [1, // last\n 2]}'
+    file.write_text(text)
+    assert read_json(file) == {"a": '//no /*comment*/ " // nor this', "b": [1, 2]}
+    for broken, where in (('{"a": 1 // x\n "b": 2}', "line 2 column 2"), ('{"a": /* x 1}', "line 1 column 7")):
+        file.write_text(broken)
+        with pytest.raises(ConfigError, match=where):
+            read_json(file)

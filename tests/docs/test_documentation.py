@@ -189,10 +189,15 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "loader": list(images),
         "transform_func": lambda item: item,
         "image": images[0],
+        "validation_loader": [(image, index % 2) for index, image in enumerate(images_of(12))],
     }
     blocks = fenced(page, "python")
     for block in blocks:
         exec(compile(block.text, page.name, "exec", dont_inherit=True), names)
+        if "search_targets" in block.text:
+            goal = names["result"].search.goal
+            assert goal is not None
+            assert (goal.quantity, goal.limit, goal.images) == ("top1_drop", 1.0, 12)
     assert blocks
     assert (tmp_path / "quantized" / "model.xml").is_file()
     assert isinstance(names["nncf"], type(nncf))

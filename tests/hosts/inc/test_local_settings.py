@@ -12,9 +12,9 @@ from neural_compressor.torch.quantization import quantize
 
 from nncf_mcq import ConfigError, Policy
 from nncf_mcq.inc import MixedClippingConfig
-from nncf_mcq.inc.module_layers import modules_of_layers
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino
+from nncf_mcq.model.module_layers import modules_of_layers
 
 Calibrate = Callable[[torch.nn.Module], None]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
+
+import pytest
 
 
 def test_nncf_is_the_last_release_with_its_json() -> None:
@@ -14,6 +17,7 @@ def test_nncf_is_the_last_release_with_its_json() -> None:
     assert callable(create_compressed_model)
 
 
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_quantizers_are_compiled() -> None:
     from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader
     from nncf.torch.quantization.reference import ReferenceQuantizedFunctions

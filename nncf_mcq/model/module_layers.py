@@ -12,6 +12,13 @@ from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.weight_matching import similarity
 
+LAYER_MODULES: Final = (
+    *(torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d),
+    *(torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d),
+    *(torch.nn.Linear, torch.nn.Embedding),
+)
+"""Modules with one tensor of weights that become layers."""
+
 _TRACED: Final = "__module."
 """Begins the names of operations that OpenVINO's tracer made."""
 
