@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -49,6 +50,7 @@ from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.study.subject import model_digest
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
@@ -225,6 +227,10 @@ class QuantizationResult:
         relative = storage.model_copy(update={"location": os.path.relpath(storage.location, directory)})
         return self.search.model_copy(update={"storage": relative})
 
+    @functools.cached_property
+    def _float_model_digest(self) -> str:
+        return float_model_digest(self.float_model)
+
     @property
     def document(self) -> RunResult:
         """Content of result.json."""
@@ -236,6 +242,7 @@ class QuantizationResult:
             timing=Timing.of(self.seconds),
             versions=versions(),
             origin=self.origin,
+            float_model=self._float_model_digest,
         )
         if self.quality is not None:
             document = document.model_copy(update={"quality": self.quality})
@@ -244,6 +251,15 @@ class QuantizationResult:
     def to_dict(self) -> dict[str, Any]:
         """The JSON values of result.json."""
         return self.document.to_dict()
+
+
+def float_model_digest(model: ov.Model) -> str:
+    """Identity of a float model: the types of its operations and the content of its constants.
+
+    Args:
+        model: As `to_openvino` makes it.
+    """
+    return model_digest(model, sorted(node.get_type_name() for node in model.get_ops()))
 
 
 def _report(verification: VerificationResult) -> dict[str, Any]:

@@ -186,6 +186,7 @@ class RunResult(Record):
         timing: By stage.
         versions: Of the packages that made it.
         origin: Where a command made it.
+        float_model: Digest of the float model, by which it is known again; None where it was not noted.
         quality: How close the outputs come to the float model's; None where no images were run.
         verified: Whether the IR gives the outputs of the scored model; None before it is saved.
         verification: What was found.
@@ -198,6 +199,7 @@ class RunResult(Record):
     timing: _Optional[Timing] = Timing()
     versions: _Optional[dict[str, str]] = Field(default_factory=dict)
     origin: Origin | None = None
+    float_model: str | None = None
     quality: QualityReport | None = None
     verified: bool | None = None
     verification: VerificationReport = VerificationReport()
