@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -218,6 +219,7 @@ class _Collected:
 
     def __init__(self, closeness: Closeness) -> None:
         self.closeness = closeness
+        self._summaries: list[Any] = []
         self._values: list[float] = []
         self._metrics: dict[str, float] | None = None
 
@@ -226,14 +228,17 @@ class _Collected:
         return self.closeness.higher_is_closer
 
     def add(self, found: Arrays, expected: Arrays) -> None:
-        self._values.append(self.closeness.add(found, expected))
+        summary = self.closeness.summarize(found, expected)
+        if summary is not None:
+            self._summaries.append(summary)
+        self._values.append(math.nan if summary is None else self.closeness.value(summary))
         self._metrics = None
 
     def metrics(self) -> dict[str, float]:
         if self._metrics is None:
             # A detector says why there is nothing to tell of its boxes.
             is_told = isinstance(self.closeness, BoxCloseness) or not np.isnan(self._values).all()
-            self._metrics = self.closeness.metrics() if is_told else {}
+            self._metrics = self.closeness.metrics(self._summaries) if is_told else {}
         return self._metrics
 
     def worst(self, name_of: Callable[[int], str | None]) -> WorstImage | None:
