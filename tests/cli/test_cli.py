@@ -12,6 +12,7 @@ import openvino as ov
 import pytest
 
 from nncf_mcq.utils.output_folder import LOCK_FILE
+from tests.commands import write_config
 
 SMALL = [
     "--set",
@@ -176,3 +177,19 @@ def test_recipes_can_be_listed() -> None:
         "yolov3",
         "yolov3_tiny",
     ]
+
+
+def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path, project_root: Path) -> None:
+    config = write_config(tmp_path, {"type": "ilp"})
+    fits = run("layers", str(config), "--json", cwd=project_root)
+    assert (fits.returncode, fits.stderr) == (0, "")
+    small = ["--set", "dataset.preprocessing.resize=6"]
+    done = run("layers", str(config), "--json", *small, cwd=project_root)
+    assert done.returncode == 2
+    assert done.stdout == fits.stdout
+    assert done.stderr == run("quantize", str(config), "-o", str(tmp_path / "out"), *small, cwd=project_root).stderr
+    assert done.stderr.startswith("error: the test images: found shape (3, 6, 6), allowed: (3, 8, 8), which the model")
+    assert done.stderr.count("\n") == 1
+    missing = run("layers", str(config), "--set", "dataset.root=nowhere", cwd=project_root)
+    assert missing.returncode == 0
+    assert missing.stderr.startswith("note: the images are not checked: dataset.root: found '")
