@@ -169,6 +169,7 @@ class Job:
             search_dataset=_nncf_datasets(splits)[1],
             search_targets=self.search_targets(splits),
             score=self.score(),
+            output_kinds=self.config.outputs,
         )
 
     def search_targets(self, splits: DatasetSplits) -> list[Target] | None:

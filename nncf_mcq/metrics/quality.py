@@ -51,6 +51,12 @@ class RecognizedOutputs:
         }
         return found if self.detector is None else {self.boxes_name: self.detector.family, **found}
 
+    def closeness(self) -> list[Closeness]:
+        """Measures of how close two models' outputs are: of the boxes of a detector, and of each recognized output."""
+        boxes = [] if self.detector is None else [BoxCloseness(self.detector)]
+        others = [CLOSENESS[kind.kind](number, kind) for number, kind in self.kinds.items() if kind.kind in CLOSENESS]
+        return [*boxes, *others]
+
     @property
     def boxes_name(self) -> str:
         """The outputs of the detector, by name."""

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nncf_mcq.config.device import PLAIN_DEVICES
-from nncf_mcq.config.goal import DROP
+from nncf_mcq.config.goal import AT_LEAST, DROP
 from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
 from nncf_mcq.config.quality_report import QualityReport, WorstImage
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
@@ -173,7 +173,7 @@ def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
 def _goal_line(goal: GoalReport) -> str:
     """What the policy keeps of the goal, with a warning where that is too little."""
     metric = goal.quantity.removesuffix(DROP)
-    is_drop, is_least = metric != goal.quantity, goal.quantity == "agreement"
+    is_drop, is_least = metric != goal.quantity, goal.quantity in AT_LEAST
     name = f"{metric_name(metric)} drop" if is_drop else metric_name(goal.quantity)
     unit = " points" if is_drop and metric in SHARES else ""
     value, bound = ("no number" if number is None else f"{number:.4g}{unit}" for number in (goal.value, goal.bound))
