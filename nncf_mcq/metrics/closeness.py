@@ -152,12 +152,17 @@ class PointCloseness(_MeanOfOne):
     image_metric = "nme_to_float"
     higher_is_closer = False
 
+    def __init__(self, number: int, output: RecognizedOutput) -> None:
+        super().__init__(number, output)
+        self._coordinates = output.coordinates
+
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        points = [
-            peaks(np.moveaxis(values, self._axis, 1)) if self._kind == "heat_maps" else values
-            for values in (found, expected)
-        ]
-        return float(normalized_distances(*points).mean())
+        return float(normalized_distances(self._points(found), self._points(expected)).mean())
+
+    def _points(self, values: NDArray[Any]) -> NDArray[Any]:
+        if self._kind == "heat_maps":
+            return peaks(np.moveaxis(values, self._axis, 1))
+        return values if self._coordinates is None else values.reshape(len(values), -1, self._coordinates)
 
 
 class EmbeddingCloseness(_MeanOfOne):

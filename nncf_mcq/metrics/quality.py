@@ -75,7 +75,7 @@ def recognize_outputs(
     """
     outputs, sizes, known = describe_outputs(model)[: len(images[0])], image_sizes(model), kinds or {}
     unknown = [number for number, output in enumerate(outputs) if output.name not in known]
-    detector = find_detector(outputs, images)
+    detector = find_detector(outputs, images, [size[:2] for size in sizes])
     if detector is not None and not set(detector.outputs) <= set(unknown):
         detector = None
     boxes = () if detector is None else detector.outputs
