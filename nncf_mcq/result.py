@@ -30,6 +30,7 @@ from nncf_mcq.config.output_files import (
     Histograms,
     LayerHistogram,
     LayerResult,
+    ModelFile,
     Origin,
     RunMetrics,
     RunResult,
@@ -41,6 +42,7 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.config.search_report import DatasetReport, SearchReport, StorageReport
 from nncf_mcq.errors import OutputError, VerificationError
 from nncf_mcq.ir.export import ExportedModel, staged
+from nncf_mcq.ir.model_file import describe_file
 from nncf_mcq.ir.plain_weights import with_plain_weights
 from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
@@ -77,6 +79,7 @@ class QuantizationResult:
         float_weights: The weights that stay in floating point, and why.
         origin: The configuration and the command, where a command made it.
         quality: How close the outputs come to the float model's; None where no images were run.
+        references: What the files of the models that it is compared with hold, by their keys in `metrics`.
         verification: Whether the saved file does what the scored model does; None before it is saved.
     """
 
@@ -93,6 +96,7 @@ class QuantizationResult:
     float_weights: list[FloatWeight] = field(default_factory=list)
     origin: Origin | None = None
     quality: QualityReport | None = None
+    references: dict[str, ModelFile] = field(default_factory=dict)
     verification: VerificationResult | None = None
 
     def as_job(
@@ -171,7 +175,7 @@ class QuantizationResult:
             if not is_plain:
                 self._take_precisions(found)
             self.metrics["quantized"] |= file_sizes(found.xml)
-            self.metrics["float"] |= _saved_sizes(self.float_model, found.folder)
+            self._take_float_file(found.folder)
             result = self.document.model_copy(update={"search": self._search_from(directory)})
             texts = {
                 POLICY_FILE: _json(self.policy.to_dict()),
@@ -198,6 +202,26 @@ class QuantizationResult:
             write_text_atomically(folder / RESULT_FILE, _json(result.to_dict()))
         except OSError as error:
             raise OutputError(f"{folder / RESULT_FILE}: cannot be written: {error.strerror or error}") from error
+
+    def describe_reference(self, xml: Path) -> ModelFile:
+        """What the IR of a model that this one is compared with holds, and what its layers run in.
+
+        Args:
+            xml: Of the same layers.
+        """
+        is_plain = self.config.target_device in PLAIN_DEVICES
+        # An embedding is looked up, not computed.
+        names = [layer.name for layer in self.layers if layer.kind != "embedding"]
+        return describe_file(xml, names, None if is_plain else self.config.runtime.threads)
+
+    def _take_float_file(self, directory: Path) -> None:
+        """Notes what the float model takes as an IR; nothing where there is no room to write it."""
+        for place in (directory, None):
+            with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
+                xml = save_atomically(self.float_model.clone(), Path(temporary))
+                self.metrics["float"] |= file_sizes(xml)
+                self.references["float"] = self.describe_reference(xml)
+                return
 
     def _take_precisions(self, found: ExportedModel) -> None:
         """Notes what each layer runs in; the plugin may fuse a float layer with others."""
@@ -246,6 +270,8 @@ class QuantizationResult:
         )
         if self.quality is not None:
             document = document.model_copy(update={"quality": self.quality})
+        if self.references:
+            document = document.model_copy(update={"references": self.references})
         return document if self.verification is None else document.model_copy(update=_report(self.verification))
 
     def to_dict(self) -> dict[str, Any]:
@@ -348,19 +374,6 @@ def search_report(
     if found.goal is not None:
         report = report.model_copy(update={"goal": found.goal})
     return report if latency is None else report.model_copy(update={"latency": latency.report})
-
-
-def _saved_sizes(model: ov.Model, directory: Path) -> dict[str, float]:
-    """Bytes that a model takes as an IR; nothing where there is no room to write it.
-
-    Args:
-        model: The model.
-        directory: Where it is written, and removed again; else it is where other temporary files are.
-    """
-    for place in (directory, None):
-        with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
-            return file_sizes(save_atomically(model.clone(), Path(temporary)))
-    return {}
 
 
 def file_sizes(xml: Path) -> dict[str, float]:

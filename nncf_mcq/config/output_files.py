@@ -175,6 +175,20 @@ class VerificationReport(Record):
     warnings: tuple[str, ...] = ()
 
 
+class ModelFile(Record):
+    """What was found in the IR of a model that a result is compared with.
+
+    Attributes:
+        average_weight_bits: Mean bit-width over all weights.
+        integer_layers: Of the quantizable layers, those that run on int8 kernels; None where that is not known.
+        layers: Of how many.
+    """
+
+    average_weight_bits: float | None = None
+    integer_layers: int | None = None
+    layers: int | None = None
+
+
 class RunResult(Record):
     """A `result.json`; only the layers are required.
 
@@ -188,6 +202,7 @@ class RunResult(Record):
         origin: Where a command made it.
         float_model: Digest of the float model, by which it is known again; None where it was not noted.
         quality: How close the outputs come to the float model's; None where no images were run.
+        references: What was found in the files of the models that it is compared with, by their keys in `metrics`.
         verified: Whether the IR gives the outputs of the scored model; None before it is saved.
         verification: What was found.
     """
@@ -201,6 +216,7 @@ class RunResult(Record):
     origin: Origin | None = None
     float_model: str | None = None
     quality: QualityReport | None = None
+    references: dict[str, ModelFile] = Field(default_factory=dict)
     verified: bool | None = None
     verification: VerificationReport = VerificationReport()
 

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from nncf_mcq.config.device import PLAIN_DEVICES
 from nncf_mcq.config.goal import AT_LEAST, DROP
-from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult, ModelFile
 from nncf_mcq.config.quality_report import QualityReport, WorstImage
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
 from nncf_mcq.metrics.names import COSTS, SHARES, TO_FLOAT, is_to_float, metric_figure, metric_name
 from nncf_mcq.model.int8 import METRICS_KEY as _INT8
-from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
@@ -50,17 +49,18 @@ def result_table(result: QuantizationResult) -> Table:
     remark = f"{' and '.join(filter(None, smaller))} times smaller" if any(smaller) else ""
     table.add_row("weights, .bin", *_sizes(models, "bin_bytes"), remark)
     table.add_row("graph, .xml", *_sizes(models, "xml_bytes"), "")
-    bits = [str(FLOAT32_BITS), *[str(INT8_BITS)] * (len(others) - 1), f"{quantized['average_weight_bits']:.2f}"]
-    table.add_row("bits per weight", *bits, _widths(result))
+    references = [result.references.get(kind, ModelFile()) for kind in columns][:-1]
+    bits = [_bits(found.average_weight_bits) for found in references]
+    table.add_row("bits per weight", *bits, f"{quantized['average_weight_bits']:.2f}", _widths(result))
     # An embedding is looked up, not computed.
     layers = [layer for layer in result.layers if layer.kind != "embedding"]
     integer = sum(layer.is_integer for layer in layers)
-    empty = [""] * len(others)
     device = result.config.target_device
     if device in PLAIN_DEVICES:
-        table.add_row("written for", *empty, device, "outputs verified on the CPU only")
+        table.add_row("written for", *[""] * len(others), device, "outputs verified on the CPU only")
     else:
-        table.add_row("layers on int8 kernels", *empty, f"{integer} of {len(layers)}", "verified in the saved file")
+        known = ["" if found.layers is None else f"{found.integer_layers} of {found.layers}" for found in references]
+        table.add_row("layers on int8 kernels", *known, f"{integer} of {len(layers)}", "verified in the saved file")
     return table
 
 
@@ -230,6 +230,10 @@ def _difference(name: str, result: QuantizationResult) -> str:
     if before is None or after is None or name not in SHARES:
         return ""
     return f"{100 * (after - before):+.2f} points"
+
+
+def _bits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}".removesuffix(".00")
 
 
 def _smaller(other: Mapping[str, float], quantized: Mapping[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,9 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = dict.fromkeys(line.split(":")[0] for line in done.stderr.splitlines())
     assert list(stages) == list(json.loads((output / "result.json").read_text())["timing"]["seconds"])
     assert f"IR: {output / 'model.xml'}" in done.stdout
-    assert "27 of 27" in done.stdout
+    rows = {line.split("  ")[0].strip(): line for line in done.stdout.splitlines()}
+    assert re.search(r"0 of 27 +27 of 27 +27 of 27", rows["layers on int8 kernels"])
+    assert re.search(r" 32 +8 +4\.00 ", rows["bits per weight"])
     return output
 
 
@@ -72,6 +75,10 @@ def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
     assert int8["top1"] > 0.8
     assert int8["agreement"] > 0.9
     assert int8["bin_bytes"] > result["metrics"]["quantized"]["bin_bytes"]
+    assert result["references"] == {
+        "float": {"average_weight_bits": 32.0, "integer_layers": 0, "layers": 27},
+        "nncf_int8": {"average_weight_bits": 8.0, "integer_layers": 27, "layers": 27},
+    }
     assert result["quality"]["count"] == 64
     (output,) = result["quality"]["outputs"]
     assert (output["kind"], output["metrics"]["kl"]) == ("classes", result["metrics"]["quantized"]["kl"])
