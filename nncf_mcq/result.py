@@ -18,7 +18,7 @@ from typing import Any
 
 import openvino as ov
 
-from nncf_mcq.config.device import PLAIN_DEVICES
+from nncf_mcq.config.device import PLAIN_DEVICES, device_remark
 from nncf_mcq.config.output_files import (
     CONFIG_FILE,
     HISTOGRAM_FILE,
@@ -270,6 +270,9 @@ class QuantizationResult:
         )
         if self.quality is not None:
             document = document.model_copy(update={"quality": self.quality})
+        remark = device_remark(self.config.target_device)
+        if remark is not None:
+            document = document.model_copy(update={"remark": remark})
         if self.references:
             document = document.model_copy(update={"references": self.references})
         return document if self.verification is None else document.model_copy(update=_report(self.verification))

@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nncf_mcq.config.device import PLAIN_DEVICES
+from nncf_mcq.config.device import PLAIN_DEVICES, device_remark
 from nncf_mcq.config.goal import AT_LEAST, DROP
 from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult, ModelFile
 from nncf_mcq.config.quality_report import QualityReport, WorstImage
@@ -74,6 +74,9 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     yield from _float_lines(result)
     yield from _layer_lines(result.layers)
     yield from _quality_lines(result.quality)
+    remark = device_remark(result.config.target_device)
+    if remark is not None:
+        yield f"note: {remark}"
     search = result.search
     if search.dataset.remark:
         yield f"note: {search.dataset.remark}"
