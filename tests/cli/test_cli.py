@@ -179,10 +179,12 @@ def test_recipes_can_be_listed() -> None:
         "fashion_mnist",
         "fashion_mnist_resnet18",
         "mobilenet_v2",
+        "ppocr_rec",
         "resnet18",
         "resnet50",
         "yolov3",
         "yolov3_tiny",
+        "yolov8n",
     ]
 
 

@@ -32,8 +32,8 @@ class Detector(torch.nn.Module):
         self.body = torch.nn.Conv2d(channels, 8, 8, stride=8)
         self.distances = torch.nn.Conv2d(8, 4 * BINS, 1)
         self.classes = torch.nn.Conv2d(8, CLASSES, 1)
-        self.means = torch.nn.Conv2d(BINS, 1, 1, bias=False)
-        self.means.weight.data = torch.arange(float(BINS)).reshape(1, BINS, 1, 1)
+        self.dfl = torch.nn.Conv2d(BINS, 1, 1, bias=False)
+        self.dfl.weight.data = torch.arange(float(BINS)).reshape(1, BINS, 1, 1)
         rows, columns = torch.meshgrid(torch.arange(SIZE[0] // 8), torch.arange(SIZE[1] // 8), indexing="ij")
         self.register_buffer("places", torch.stack([columns, rows]).reshape(1, 2, -1) + 0.5)
 
@@ -42,7 +42,7 @@ class Detector(torch.nn.Module):
             images = images.permute(0, 3, 1, 2)
         features = torch.relu(self.body(images))
         distributions = self.distances(features).reshape(1, 4, BINS, -1).transpose(1, 2).softmax(dim=1)
-        near, far = self.means(distributions)[:, 0].chunk(2, dim=1)
+        near, far = self.dfl(distributions)[:, 0].chunk(2, dim=1)
         low, high = self.places - near, self.places + far
         boxes = 8 * torch.cat([(low + high) / 2, high - low], dim=1)
         return torch.cat([boxes, self.classes(features).flatten(2).sigmoid()], dim=1)
