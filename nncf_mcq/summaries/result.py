@@ -39,7 +39,8 @@ def result_table(result: QuantizationResult) -> Table:
     table.add_column("", no_wrap=True)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    # The only one that may take a second line: figures that are cut in a narrow terminal say nothing.
+    table.add_column("")
     for name in dict.fromkeys(name for found in (models[0], quantized, *others) for name in found):
         if name not in COSTS:
             values = [metric_figure(name, found[name]) if name in found else "" for found in models]
