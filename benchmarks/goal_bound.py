@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.goal import AT_LEAST
 from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.data.splits import ImageDataset, Subset
 from nncf_mcq.errors import NncfMcqError
@@ -48,7 +49,7 @@ class Draw:
         """Whether the quantity is on the right side of the bound."""
         if self.goal.bound is None:
             return True
-        is_lower = self.goal.quantity == "agreement"
+        is_lower = self.goal.quantity in AT_LEAST
         return self.held_out >= self.goal.bound if is_lower else self.held_out <= self.goal.bound
 
 

@@ -39,6 +39,7 @@ from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.module_scopes import has_module_scopes, with_layer_names
 from nncf_mcq.pipeline.preparation import Preparation, prepare
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionInitializer
+from nncf_mcq.precision_init.study import Subject
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
@@ -175,6 +176,7 @@ class Job:
             search_dataset=_nncf_datasets(splits)[1],
             search_targets=self.search_targets(splits),
             score=self.score(),
+            output_kinds=self.config.outputs,
         )
 
     def search_targets(self, splits: DatasetSplits) -> list[Target] | None:
@@ -312,6 +314,7 @@ class Job:
         known: Path | None = None,
         at: str | None = None,
         study_storage: str | Path | BaseStorage | None = None,
+        check: Callable[[Subject], None] | None = None,
         origin: Origin | None = None,
     ) -> ParetoFront:
         """Finds the front of file size against loss; the models that are taken are measured on the test images.
@@ -322,6 +325,7 @@ class Job:
             known: A pareto.json to go on from.
             at: A size that will be taken.
             study_storage: Where every score is kept.
+            check: Is shown what the front is about before anything is scored, and may raise.
             origin: The command that asks for it, for the report and for results.
 
         Raises:
@@ -340,6 +344,7 @@ class Job:
             known=known,
             at=at,
             study_storage=study_storage,
+            check=check,
         )
         return front.as_job(DatasetReport.model_validate(splits.describe()), inputs.seconds, origin)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 import openvino as ov
 
-from nncf_mcq.config.device import PLAIN_DEVICES
+from nncf_mcq.config.device import PLAIN_DEVICES, device_remark
 from nncf_mcq.config.output_files import (
     CONFIG_FILE,
     HISTOGRAM_FILE,
@@ -29,6 +30,7 @@ from nncf_mcq.config.output_files import (
     Histograms,
     LayerHistogram,
     LayerResult,
+    ModelFile,
     Origin,
     RunMetrics,
     RunResult,
@@ -40,6 +42,7 @@ from nncf_mcq.config.schema import Config
 from nncf_mcq.config.search_report import DatasetReport, SearchReport, StorageReport
 from nncf_mcq.errors import OutputError, VerificationError
 from nncf_mcq.ir.export import ExportedModel, staged
+from nncf_mcq.ir.model_file import describe_file
 from nncf_mcq.ir.plain_weights import with_plain_weights
 from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
@@ -49,6 +52,7 @@ from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.precision_init.base import PrecisionResult, PrecisionTask
+from nncf_mcq.precision_init.study.subject import model_digest
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.weights.histograms import REACH
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
@@ -75,6 +79,7 @@ class QuantizationResult:
         float_weights: The weights that stay in floating point, and why.
         origin: The configuration and the command, where a command made it.
         quality: How close the outputs come to the float model's; None where no images were run.
+        references: What the files of the models that it is compared with hold, by their keys in `metrics`.
         verification: Whether the saved file does what the scored model does; None before it is saved.
     """
 
@@ -91,6 +96,7 @@ class QuantizationResult:
     float_weights: list[FloatWeight] = field(default_factory=list)
     origin: Origin | None = None
     quality: QualityReport | None = None
+    references: dict[str, ModelFile] = field(default_factory=dict)
     verification: VerificationResult | None = None
 
     def as_job(
@@ -169,7 +175,7 @@ class QuantizationResult:
             if not is_plain:
                 self._take_precisions(found)
             self.metrics["quantized"] |= file_sizes(found.xml)
-            self.metrics["float"] |= _saved_sizes(self.float_model, found.folder)
+            self._take_float_file(found.folder)
             result = self.document.model_copy(update={"search": self._search_from(directory)})
             texts = {
                 POLICY_FILE: _json(self.policy.to_dict()),
@@ -196,6 +202,26 @@ class QuantizationResult:
             write_text_atomically(folder / RESULT_FILE, _json(result.to_dict()))
         except OSError as error:
             raise OutputError(f"{folder / RESULT_FILE}: cannot be written: {error.strerror or error}") from error
+
+    def describe_reference(self, xml: Path) -> ModelFile:
+        """What the IR of a model that this one is compared with holds, and what its layers run in.
+
+        Args:
+            xml: Of the same layers.
+        """
+        is_plain = self.config.target_device in PLAIN_DEVICES
+        # An embedding is looked up, not computed.
+        names = [layer.name for layer in self.layers if layer.kind != "embedding"]
+        return describe_file(xml, names, None if is_plain else self.config.runtime.threads)
+
+    def _take_float_file(self, directory: Path) -> None:
+        """Notes what the float model takes as an IR; nothing where there is no room to write it."""
+        for place in (directory, None):
+            with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
+                xml = save_atomically(self.float_model.clone(), Path(temporary))
+                self.metrics["float"] |= file_sizes(xml)
+                self.references["float"] = self.describe_reference(xml)
+                return
 
     def _take_precisions(self, found: ExportedModel) -> None:
         """Notes what each layer runs in; the plugin may fuse a float layer with others."""
@@ -225,6 +251,10 @@ class QuantizationResult:
         relative = storage.model_copy(update={"location": os.path.relpath(storage.location, directory)})
         return self.search.model_copy(update={"storage": relative})
 
+    @functools.cached_property
+    def _float_model_digest(self) -> str:
+        return float_model_digest(self.float_model)
+
     @property
     def document(self) -> RunResult:
         """Content of result.json."""
@@ -236,14 +266,29 @@ class QuantizationResult:
             timing=Timing.of(self.seconds),
             versions=versions(),
             origin=self.origin,
+            float_model=self._float_model_digest,
         )
         if self.quality is not None:
             document = document.model_copy(update={"quality": self.quality})
+        remark = device_remark(self.config.target_device)
+        if remark is not None:
+            document = document.model_copy(update={"remark": remark})
+        if self.references:
+            document = document.model_copy(update={"references": self.references})
         return document if self.verification is None else document.model_copy(update=_report(self.verification))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON values of result.json."""
         return self.document.to_dict()
+
+
+def float_model_digest(model: ov.Model) -> str:
+    """Identity of a float model: the types of its operations and the content of its constants.
+
+    Args:
+        model: As `to_openvino` makes it.
+    """
+    return model_digest(model, sorted(node.get_type_name() for node in model.get_ops()))
 
 
 def _report(verification: VerificationResult) -> dict[str, Any]:
@@ -332,19 +377,6 @@ def search_report(
     if found.goal is not None:
         report = report.model_copy(update={"goal": found.goal})
     return report if latency is None else report.model_copy(update={"latency": latency.report})
-
-
-def _saved_sizes(model: ov.Model, directory: Path) -> dict[str, float]:
-    """Bytes that a model takes as an IR; nothing where there is no room to write it.
-
-    Args:
-        model: The model.
-        directory: Where it is written, and removed again; else it is where other temporary files are.
-    """
-    for place in (directory, None):
-        with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
-            return file_sizes(save_atomically(model.clone(), Path(temporary)))
-    return {}
 
 
 def file_sizes(xml: Path) -> dict[str, float]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from nncf_mcq import ConfigError
 from nncf_mcq.cli.search import compared, save_result
@@ -78,3 +80,8 @@ def test_whatever_becomes_of_nncf_int8_the_result_stays(tmp_path: Path, capsys: 
         name: json.loads(saved)[name] for name in ("layers", "quality")
     }
     assert [column.header for column in result_table(with_int8).columns[1:]] == ["float", "NNCF INT8", "quantized", ""]
+    # In a terminal of 80 columns remarks take a second line, and no figure is cut.
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(result_table(with_int8))
+    assert "layers on int8 kernels" in shown.getvalue()
+    assert "\u2026" not in shown.getvalue()

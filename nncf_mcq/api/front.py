@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from nncf_mcq.model.loading import FloatModel, to_openvino
 from nncf_mcq.pareto_front import FrontWork, ParetoFront, front_settings, open_front
 from nncf_mcq.pipeline.measurement import Evaluate
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS
-from nncf_mcq.precision_init.study import StudyStorage
+from nncf_mcq.precision_init.study import StudyStorage, Subject
 from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.progress import ProgressReporter
 
@@ -97,8 +97,12 @@ def pareto_normalized(
     known: str | Path | None = None,
     at: str | None = None,
     study_storage: str | Path | BaseStorage | None = None,
+    check: Callable[[Subject], None] | None = None,
 ) -> ParetoFront:
-    """The front of a model that `to_openvino` has brought to its normal form; otherwise as `pareto`."""
+    """The front of a model that `to_openvino` has brought to its normal form; otherwise as `pareto`.
+
+    `check` is shown what the front is about before anything is scored, and may raise.
+    """
     if points < 2:
         raise ConfigError("points", points, "at least 2 sizes")
     settings = front_settings(settings)
@@ -108,6 +112,8 @@ def pareto_normalized(
     storage = None if study_storage is None else StudyStorage(study_storage, mode="continue")
     stages, initializer = options.stages(), PRECISION_INITIALIZERS.create(settings.compression.initializer.precision)
     prepared, tuning = options.prepare(float_model, calibration_dataset, settings, initializer, stages)
+    if check is not None:
+        check(prepared.subject)
     task = prepared.task(stages, storage=storage)
     work = FrontWork(prepared, task, settings, options.measure(settings), stages, tuning)
     return open_front(work, points, known=found_before, at=at)

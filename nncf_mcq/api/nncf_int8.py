@@ -28,10 +28,12 @@ def compared_with_nncf_int8(
     with stages.stage("NNCF INT8"):
         model = int8.nncf_int8(result.float_model, calibration, result.config.compression.ignored_scopes)
         with TemporaryDirectory() as folder:
-            sizes = file_sizes(save_atomically(model.clone(), Path(folder)))
+            xml = save_atomically(model.clone(), Path(folder))
+            sizes, reference = file_sizes(xml), result.describe_reference(xml)
         metrics = report(model) | sizes
     return dataclasses.replace(
         result,
         metrics={**result.metrics, int8.METRICS_KEY: metrics},
+        references={**result.references, int8.METRICS_KEY: reference},
         seconds={**result.seconds, **stages.seconds},
     )

@@ -81,5 +81,6 @@ class RunOptions:
             search_dataset=self.search_dataset,
             search_targets=targets,
             score=self.score,
+            output_kinds=settings.outputs,
         )
         return prepared, tuning

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,10 @@ from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.help_text import examples
 from nncf_mcq.utils.output_folder import check_folder
 from nncf_mcq.utils.progress import Stages
+
+if TYPE_CHECKING:
+    from nncf_mcq.job import Job
+    from nncf_mcq.model.layers import QuantizableModel
 
 
 @application.command(
@@ -30,16 +34,30 @@ def layers(
     baseline: BaselineOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON instead.")] = False,
 ) -> None:
-    """List the layers that would be quantized in the model of CONFIG, and the reachable budgets."""
+    """List the layers that would be quantized in the model of CONFIG, and the reachable budgets.
+
+    Where there are images, also checks that they have the shape that the model takes.
+    """
     from nncf_mcq.model.layers import find_layers
-    from nncf_mcq.summaries import layers as layer_listing
+    from nncf_mcq.summaries.samples import check_samples
 
     job = read_job(config, overrides, baseline, no_code=no_code)
-    quantizable = find_layers(job.openvino_model(), job.config.compression.ignored_scopes)
+    model = job.openvino_model()
+    quantizable = find_layers(model, job.config.compression.ignored_scopes)
     if as_json:
         listed = (dataclasses.asdict(item) | {"integer_kernel": item.integer_kernel} for item in quantizable.layers)
         print(json.dumps(list(listed), indent=2))
-        return
+    else:
+        _show_layers(job, quantizable)
+    # Last: names of layers are of use whatever the images are.
+    unchecked = check_samples(job, model)
+    if unchecked is not None:
+        errors.print(f"note: the images are not checked: {unchecked}", markup=False, soft_wrap=True)
+
+
+def _show_layers(job: Job, quantizable: QuantizableModel) -> None:
+    from nncf_mcq.summaries import layers as layer_listing
+
     console.print(layer_listing.layer_table(quantizable))
     for table in (layer_listing.float_table(quantizable), layer_listing.float_kernel_table(quantizable)):
         if table is not None:

@@ -18,6 +18,7 @@ from nncf_mcq.cli.arguments import (
     origin_of,
     read_job,
 )
+from nncf_mcq.cli.replacement import OverwriteOption, Replacement
 from nncf_mcq.cli.search import JOURNAL_FILE, save_result, show_result
 from nncf_mcq.config.output_files import PARETO_FILE
 from nncf_mcq.config.sizes import SIZES, parse_size
@@ -43,6 +44,7 @@ def pareto(
     points: Annotated[int, typer.Option(min=2, max=100, help="Number of sizes that policies are found for.")] = 10,
     overrides: OverrideOption = None,
     baseline: BaselineOption = None,
+    overwrite: OverwriteOption = False,
     no_code: NoCodeOption = False,
     quiet: QuietOption = False,
     as_json: Annotated[
@@ -62,12 +64,16 @@ def pareto(
         parse_size(at, "--at")
     job = read_job(config, overrides, baseline, no_code=no_code)
     with output_folder(output):
+        replacement = Replacement(output, overwrite=overwrite)
+        check = replacement.check_front(job.config, takes_model=at is not None)
         file, storage = output / PARETO_FILE, output / JOURNAL_FILE
         known = file if at is not None and file.exists() else None
         origin = origin_of(config)
         with ConsoleProgress(quiet=quiet) as progress:
             try:
-                front = job.pareto(progress, points=points, known=known, at=at, study_storage=storage, origin=origin)
+                front = job.pareto(
+                    progress, points=points, known=known, at=at, study_storage=storage, check=check, origin=origin
+                )
             except (KeyboardInterrupt, OSError):
                 if storage.exists():
                     errors.print("the scores so far are stored: repeat the command to continue")

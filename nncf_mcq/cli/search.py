@@ -20,6 +20,7 @@ from nncf_mcq.cli.arguments import (
     read_job,
 )
 from nncf_mcq.cli.deployment import show_deployment
+from nncf_mcq.cli.replacement import OverwriteOption, Replacement
 from nncf_mcq.config.catalog import NO_BASELINE
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -70,6 +71,7 @@ def quantize(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted search or tuning, or extend a finished search.")
     ] = False,
+    overwrite: OverwriteOption = False,
     deploy: Annotated[
         bool, typer.Option("--deploy", help=f"Also write OUTPUT/{DEPLOYMENT_FOLDER}, as `nncf-mcq deploy OUTPUT` does.")
     ] = False,
@@ -84,6 +86,9 @@ def quantize(
     A search stores its scores in OUTPUT/study.journal, or in --study-storage, a tuning what it has learned in
     OUTPUT/tuning.pt. Progress goes to standard error. When the result is saved, NNCF INT8 (nncf.quantize) is made from
     the same model and images and measured, for comparison; --baseline none leaves that out.
+
+    The same command again replaces what it wrote. A result of another configuration or model in OUTPUT is replaced only
+    with --overwrite.
     """
     job = read_job(config, overrides, baseline, no_code=no_code)
     from nncf_mcq.deployment.document import DEPLOYMENT_FILE
@@ -95,9 +100,12 @@ def quantize(
         check_replaceable(output / DEPLOYMENT_FOLDER, DEPLOYMENT_FILE)
     storage = study_storage or str(output / JOURNAL_FILE)
     with output_folder(output):
+        replacement = Replacement(output, overwrite=overwrite)
+        replacement.check_config(job.config, resume=resume)
         try:
             with ConsoleProgress(quiet=quiet) as progress:
                 inputs = job.inputs(progress)
+                replacement.check_model(inputs.model)
                 result = job.run(
                     progress,
                     study_storage=storage,

@@ -12,6 +12,7 @@ from nncf_mcq.config.output_files import (
     Histograms,
     LayerHistogram,
     LayerResult,
+    ModelFile,
     RunResult,
 )
 from nncf_mcq.config.paths import BUDGET_PATH, PRECISION_PATH
@@ -31,6 +32,7 @@ __all__ = [
     "Histograms",
     "LayerHistogram",
     "LayerResult",
+    "ModelFile",
     "QualityReport",
     "RunResult",
     "baselines",

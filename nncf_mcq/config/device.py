@@ -17,6 +17,18 @@ TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 PLAIN_DEVICES: Final = ("GPU", "NPU")
 """Their compilers know low-bit weights in one form, that of NNCF's own."""
 
+
+def device_remark(device: TargetDevice) -> str | None:
+    """What is to be said of the figures of a model for a device that nothing was run on; None for the others.
+
+    Args:
+        device: That of the configuration.
+    """
+    if device not in PLAIN_DEVICES:
+        return None
+    return f"the figures were measured on the CPU; nothing was run on the device {device}, which may compute otherwise"
+
+
 _BITS: Final[Mapping[TargetDevice, tuple[int, ...]]] = {
     "CPU": SUPPORTED_BITS,
     # The integer types of the patterns in the plugins' sources. 2 bits are in neither.

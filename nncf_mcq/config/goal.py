@@ -12,7 +12,13 @@ from nncf_mcq.config.parameters import Parameters
 DROP: Final = "_drop"
 """Ends the key of a limit on the drop of a metric."""
 
-_ALLOWED = f'exactly one of agreement, kl, or METRIC{DROP}, e.g. {{"top1{DROP}": 1}}'
+CLOSENESS: Final = ("box_map50", "box_map", "miou_to_float", "pixel_agreement")
+"""Keys of goals on how close outputs of any kind are to the float model's, named as in the quality of a result."""
+
+AT_LEAST: Final = ("agreement", *CLOSENESS)
+"""Keys of goals whose limit is the smallest allowed value."""
+
+_ALLOWED = f'exactly one of agreement, kl, {", ".join(CLOSENESS)}, or METRIC{DROP}, e.g. {{"top1{DROP}": 1}}'
 
 
 def _add_drops(schema: dict[str, Any]) -> None:
@@ -37,6 +43,22 @@ class Goal(Parameters):
     kl: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="Largest mean KL divergence from the float model, in nats."
     )
+    box_map50: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Smallest mAP@0.5 of a detector's boxes with the float model's boxes as truth, 0 to 1, e.g. 0.95.",
+    )
+    box_map: float | None = Field(default=None, gt=0, lt=1, description="The same for mAP@[.5:.95].")
+    miou_to_float: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Smallest mean intersection over union with the float model's classes of pixels, e.g. 0.95.",
+    )
+    pixel_agreement: float | None = Field(
+        default=None, gt=0, lt=1, description="Smallest share of pixels with the float model's class, e.g. 0.99."
+    )
     confidence: float = Field(
         default=0.95,
         ge=0.5,
@@ -47,7 +69,7 @@ class Goal(Parameters):
     @model_validator(mode="after")
     def _exactly_one(self) -> Goal:
         drops = self.model_extra or {}
-        limits = [limit for limit in (self.agreement, self.kl, *drops.values()) if limit is not None]
+        limits = [limit for limit in self._limits().values() if limit is not None]
         if len(limits) != 1 or any(not name.endswith(DROP) or name == DROP for name in drops):
             raise ValueError(_ALLOWED)
         for limit in drops.values():
@@ -57,12 +79,12 @@ class Goal(Parameters):
 
     @property
     def quantity(self) -> str:
-        """Its key: `agreement`, `kl` or `METRIC_drop`."""
+        """Its key: `agreement`, `kl`, one of `CLOSENESS`, or `METRIC_drop`."""
         return next(name for name, limit in self._limits().items() if limit is not None)
 
     @property
     def limit(self) -> float:
-        """The smallest agreement, or the largest divergence or drop."""
+        """The smallest of what is `AT_LEAST`, or the largest divergence or drop."""
         limit = self._limits()[self.quantity]
         assert isinstance(limit, int | float)
         return float(limit)
@@ -73,4 +95,5 @@ class Goal(Parameters):
         return self.quantity.removesuffix(DROP) if self.quantity.endswith(DROP) else None
 
     def _limits(self) -> dict[str, JsonValue]:
-        return {"agreement": self.agreement, "kl": self.kl, **(self.model_extra or {})}
+        named = ("agreement", "kl", *CLOSENESS)
+        return {name: getattr(self, name) for name in named} | (self.model_extra or {})

@@ -175,6 +175,20 @@ class VerificationReport(Record):
     warnings: tuple[str, ...] = ()
 
 
+class ModelFile(Record):
+    """What was found in the IR of a model that a result is compared with.
+
+    Attributes:
+        average_weight_bits: Mean bit-width over all weights.
+        integer_layers: Of the quantizable layers, those that run on int8 kernels; None where that is not known.
+        layers: Of how many.
+    """
+
+    average_weight_bits: float | None = None
+    integer_layers: int | None = None
+    layers: int | None = None
+
+
 class RunResult(Record):
     """A `result.json`; only the layers are required.
 
@@ -186,7 +200,10 @@ class RunResult(Record):
         timing: By stage.
         versions: Of the packages that made it.
         origin: Where a command made it.
+        float_model: Digest of the float model, by which it is known again; None where it was not noted.
         quality: How close the outputs come to the float model's; None where no images were run.
+        references: What was found in the files of the models that it is compared with, by their keys in `metrics`.
+        remark: Where its figures do not come from the device that it is for; None where they do.
         verified: Whether the IR gives the outputs of the scored model; None before it is saved.
         verification: What was found.
     """
@@ -198,18 +215,22 @@ class RunResult(Record):
     timing: _Optional[Timing] = Timing()
     versions: _Optional[dict[str, str]] = Field(default_factory=dict)
     origin: Origin | None = None
+    float_model: str | None = None
     quality: QualityReport | None = None
+    references: dict[str, ModelFile] = Field(default_factory=dict)
+    remark: str | None = None
     verified: bool | None = None
     verification: VerificationReport = VerificationReport()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before all else."""
+        remarks = () if self.remark is None else (self.remark,)
         if self.verified is not False:
-            return self.verification.warnings
+            return (*remarks, *self.verification.warnings)
         problems = "; ".join(self.verification.problems)
         found = f"the file does not give the outputs of the model that was scored: {problems}"
-        return (found, *self.verification.warnings)
+        return (found, *remarks, *self.verification.warnings)
 
 
 class LayerHistogram(Record):

@@ -40,7 +40,7 @@ def find_float_weights(model: ov.Model, quantizable: QuantizableModel, policy: P
     }
     layers = {layer.name for layer in quantizable.layers}
     for operation in model.get_ordered_ops():
-        for port in _weight_ports(operation, layers):
+        for port in weight_ports(operation, layers):
             constant = constant_of(operation, port)
             if constant.get_element_type().is_real() and (operation.get_friendly_name(), port) not in quantized:
                 found.setdefault(constant.get_name(), _describe(operation, port, constant, quantizable, policy))
@@ -68,7 +68,13 @@ def _is_float(layer: QuantizableLayer, policy: Policy) -> bool:
     return policy.weight_bits[layer.name] == FLOAT_CHOICE
 
 
-def _weight_ports(operation: ov.Node, layers: Collection[str]) -> Iterator[int]:
+def weight_ports(operation: ov.Node, layers: Collection[str]) -> Iterator[int]:
+    """The inputs of an operation that are constants of weights: of a layer, or tables of at least two dimensions.
+
+    Args:
+        operation: Any.
+        layers: Names of the quantizable layers.
+    """
     kind = operation.get_type_name()
     for port in range(operation.get_input_size()):
         if port in WEIGHT_PORTS.get(kind, ()):

@@ -92,6 +92,8 @@ def average_precision(images: Sequence[Image]) -> AveragePrecision:
         truth.createIndex()
         found.createIndex()
         evaluation = COCOeval(truth, found, "bbox")
+        # Of the four ranges of areas only that of all is asked for, which takes a fourth of the time.
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

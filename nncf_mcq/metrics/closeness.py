@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +20,14 @@ from nncf_mcq.metrics.detectors import Detector
 from nncf_mcq.metrics.metrics import agreements, kl_divergences
 from nncf_mcq.metrics.output_kinds import RecognizedOutput
 from nncf_mcq.metrics.points import cosines, normalized_distances, peaks
-from nncf_mcq.metrics.segmentation import NO_PIXELS, added, intersection_over_union, pixel_counts
+from nncf_mcq.metrics.segmentation import (
+    NO_PIXELS,
+    PixelCounts,
+    added,
+    equal_share,
+    intersection_over_union,
+    pixel_counts,
+)
 from nncf_mcq.model.samples import Arrays
 
 SHOWN_SCORE: Final = 0.25
@@ -31,7 +39,7 @@ _NOWHERE: Final = Placement((1, 1), (1, 1), (0, 0))
 
 
 class Closeness(ABC):
-    """Collects images, and tells how close the outputs were over all of them."""
+    """Tells how close outputs are, over some images, from what is needed of each of them."""
 
     image_metric: ClassVar[str]
     """Name of the value of a single image."""
@@ -39,24 +47,29 @@ class Closeness(ABC):
     higher_is_closer: ClassVar[bool] = True
 
     @abstractmethod
-    def add(self, found: Arrays, expected: Arrays) -> float:
-        """Adds an image.
+    def summarize(self, found: Arrays, expected: Arrays) -> Any:
+        """What is needed of an image; None where its outputs cannot be compared, e.g. are of other shapes.
 
         Args:
             found: All outputs (1, ...) of the model.
             expected: Those of the float model.
-
-        Returns:
-            The value of this image; NaN where the outputs cannot be compared, e.g. of other shapes.
         """
 
     @abstractmethod
-    def metrics(self) -> dict[str, float]:
-        """The metrics over all images, by name; the most telling first."""
+    def value(self, summary: Any) -> float:
+        """The value of a single image; NaN where there is nothing to compare."""
+
+    @abstractmethod
+    def metrics(self, summaries: Sequence[Any]) -> dict[str, float]:
+        """The metrics of some images, by name; the most telling first.
+
+        Args:
+            summaries: Of the images, at least one.
+        """
 
     @property
     def notes(self) -> Sequence[str]:
-        """What could not be measured, and why."""
+        """What could not be measured, and why; after `metrics`."""
         return ()
 
 
@@ -69,15 +82,25 @@ class _OfOne(Closeness):
     """
 
     def __init__(self, number: int, output: RecognizedOutput) -> None:
-        self._number, self._axis = number, output.axis
+        self._number, self._axis, self._kind = number, output.axis, output.kind
 
-    def add(self, found: Arrays, expected: Arrays) -> float:
+    def summarize(self, found: Arrays, expected: Arrays) -> Any:
         values, wanted = found[self._number], expected[self._number]
-        return self._add(values, wanted) if values.shape == wanted.shape and values.size else math.nan
+        return self._summarize(values, wanted) if values.shape == wanted.shape and values.size else None
 
     @abstractmethod
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        """Adds an image, of which it gets one output (1, ...)."""
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> Any:
+        """What is needed of an image, of which it gets one output (1, ...)."""
+
+
+class _MeanOfOne(_OfOne):
+    """The mean of one value for each image."""
+
+    def value(self, summary: float) -> float:
+        return summary
+
+    def metrics(self, summaries: Sequence[float]) -> dict[str, float]:
+        return {self.image_metric: float(np.mean(summaries))}
 
 
 class ClassCloseness(_OfOne):
@@ -86,20 +109,17 @@ class ClassCloseness(_OfOne):
     image_metric = "kl"
     higher_is_closer = False
 
-    def __init__(self, number: int, output: RecognizedOutput) -> None:
-        super().__init__(number, output)
-        self._agreements: list[float] = []
-        self._divergences: list[float] = []
-
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> tuple[list[bool], list[float]] | None:
         if not np.isfinite(expected).all():
-            return math.nan
-        self._agreements += agreements(found, expected).astype(float).tolist()
-        self._divergences += kl_divergences(found, expected).tolist()
-        return self._divergences[-1]
+            return None
+        return agreements(found, expected).tolist(), kl_divergences(found, expected).tolist()
 
-    def metrics(self) -> dict[str, float]:
-        return {"agreement": float(np.mean(self._agreements)), "kl": float(np.mean(self._divergences))}
+    def value(self, summary: tuple[list[bool], list[float]]) -> float:
+        return summary[1][-1]
+
+    def metrics(self, summaries: Sequence[tuple[list[bool], list[float]]]) -> dict[str, float]:
+        agree, divergences = (np.concatenate(values) for values in zip(*summaries, strict=True))
+        return {"agreement": float(np.mean(agree)), "kl": float(np.mean(divergences))}
 
 
 class PixelCloseness(_OfOne):
@@ -107,18 +127,8 @@ class PixelCloseness(_OfOne):
 
     image_metric = "pixel_agreement"
 
-    def __init__(self, number: int, output: RecognizedOutput) -> None:
-        super().__init__(number, output)
-        self._kind = output.kind
-        self._counts = NO_PIXELS
-        self._equal = self._pixels = 0
-
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        classes, wanted = self._classes(found), self._classes(expected)
-        self._counts = added(self._counts, pixel_counts(classes, wanted))
-        same = classes == wanted
-        self._equal, self._pixels = self._equal + int(same.sum()), self._pixels + same.size
-        return float(same.mean())
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> PixelCounts:
+        return pixel_counts(self._classes(found), self._classes(expected))
 
     def _classes(self, values: NDArray[Any]) -> NDArray[np.int64]:
         if self._kind == "mask":
@@ -128,14 +138,15 @@ class PixelCloseness(_OfOne):
         classes: NDArray[np.int64] = values.argmax(axis=self._axis)
         return classes
 
-    def metrics(self) -> dict[str, float]:
-        return {
-            "miou_to_float": intersection_over_union(self._counts),
-            "pixel_agreement": self._equal / max(self._pixels, 1),
-        }
+    def value(self, summary: PixelCounts) -> float:
+        return equal_share(summary)
+
+    def metrics(self, summaries: Sequence[PixelCounts]) -> dict[str, float]:
+        total = functools.reduce(added, summaries, NO_PIXELS)
+        return {"miou_to_float": intersection_over_union(total), "pixel_agreement": equal_share(total)}
 
 
-class PointCloseness(_OfOne):
+class PointCloseness(_MeanOfOne):
     """Mean distance of landmarks, or of the peaks of heat maps, relative to the box around the float points."""
 
     image_metric = "nme_to_float"
@@ -143,36 +154,24 @@ class PointCloseness(_OfOne):
 
     def __init__(self, number: int, output: RecognizedOutput) -> None:
         super().__init__(number, output)
-        self._kind = output.kind
-        self._distances: list[float] = []
+        self._coordinates = output.coordinates
 
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        points = [
-            peaks(np.moveaxis(values, self._axis, 1)) if self._kind == "heat_maps" else values
-            for values in (found, expected)
-        ]
-        self._distances.append(float(normalized_distances(*points).mean()))
-        return self._distances[-1]
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
+        return float(normalized_distances(self._points(found), self._points(expected)).mean())
 
-    def metrics(self) -> dict[str, float]:
-        return {"nme_to_float": float(np.mean(self._distances))}
+    def _points(self, values: NDArray[Any]) -> NDArray[Any]:
+        if self._kind == "heat_maps":
+            return peaks(np.moveaxis(values, self._axis, 1))
+        return values if self._coordinates is None else values.reshape(len(values), -1, self._coordinates)
 
 
-class EmbeddingCloseness(_OfOne):
+class EmbeddingCloseness(_MeanOfOne):
     """Cosine of the angle between embeddings."""
 
     image_metric = "cosine_to_float"
 
-    def __init__(self, number: int, output: RecognizedOutput) -> None:
-        super().__init__(number, output)
-        self._cosines: list[float] = []
-
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        self._cosines.append(float(cosines(found, expected).mean()))
-        return self._cosines[-1]
-
-    def metrics(self) -> dict[str, float]:
-        return {"cosine_to_float": float(np.mean(self._cosines))}
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
+        return float(cosines(found, expected).mean())
 
 
 class SequenceCloseness(_OfOne):
@@ -183,40 +182,32 @@ class SequenceCloseness(_OfOne):
 
     image_metric = "step_agreement"
 
-    def __init__(self, number: int, output: RecognizedOutput) -> None:
-        super().__init__(number, output)
-        self._pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return found.argmax(axis=self._axis).reshape(-1), expected.argmax(axis=self._axis).reshape(-1)
 
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        self._pairs.append((found.argmax(axis=self._axis).reshape(-1), expected.argmax(axis=self._axis).reshape(-1)))
-        return float((self._pairs[-1][0] == self._pairs[-1][1]).mean())
+    def value(self, summary: tuple[NDArray[np.int64], NDArray[np.int64]]) -> float:
+        return float((summary[0] == summary[1]).mean())
 
-    def metrics(self) -> dict[str, float]:
-        blank = int(np.bincount(np.concatenate([wanted for _, wanted in self._pairs])).argmax())
-        same = [_text(found, blank) == _text(wanted, blank) for found, wanted in self._pairs]
-        steps = np.concatenate([found == wanted for found, wanted in self._pairs])
+    def metrics(self, summaries: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> dict[str, float]:
+        blank = int(np.bincount(np.concatenate([wanted for _, wanted in summaries])).argmax())
+        same = [_text(found, blank) == _text(wanted, blank) for found, wanted in summaries]
+        steps = np.concatenate([found == wanted for found, wanted in summaries])
         return {"text_agreement": float(np.mean(same)), "step_agreement": float(steps.mean())}
 
 
-class LabelCloseness(_OfOne):
+class LabelCloseness(_MeanOfOne):
     """Share of equal whole numbers."""
 
     image_metric = "label_agreement"
 
-    def __init__(self, number: int, output: RecognizedOutput) -> None:
-        super().__init__(number, output)
-        self._shares: list[float] = []
-
-    def _add(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
-        self._shares.append(float((found == expected).mean()))
-        return self._shares[-1]
-
-    def metrics(self) -> dict[str, float]:
-        return {"label_agreement": float(np.mean(self._shares))}
+    def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
+        return float((found == expected).mean())
 
 
 class BoxCloseness(Closeness):
     """Average precision of a detector whose truth is what the float detector finds, both after a suppression.
+
+    The value of an image is the F1 score of the boxes that are shown.
 
     Args:
         detector: How boxes are read.
@@ -226,24 +217,23 @@ class BoxCloseness(Closeness):
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._images: list[Image] = []
         self._notes: list[str] = []
 
-    def add(self, found: Arrays, expected: Arrays) -> float:
-        """Adds an image; its value is the F1 score of the boxes that are shown."""
+    def summarize(self, found: Arrays, expected: Arrays) -> Image:
         truth = self._detector.read(expected, SHOWN_SCORE)
-        detections = self._detector.read(found, _LOWEST_SCORE)
         objects = Objects(truth.boxes, truth.classes, np.zeros(len(truth.boxes), dtype=np.bool_), _NOWHERE)
-        self._images.append(Image(objects, detections))
-        return _shown_agreement(detections, truth)
+        return Image(objects, self._detector.read(found, _LOWEST_SCORE))
 
-    def metrics(self) -> dict[str, float]:
+    def value(self, summary: Image) -> float:
+        return _shown_agreement(summary.detections, summary.objects)
+
+    def metrics(self, summaries: Sequence[Image]) -> dict[str, float]:
         self._notes = []
-        if not any(len(image.objects.boxes) for image in self._images):
+        if not any(len(image.objects.boxes) for image in summaries):
             self._notes.append(f"boxes: the float model finds none of a score above {SHOWN_SCORE} on these images")
             return {}
         try:
-            precision = average_precision(self._images)
+            precision = average_precision(summaries)
         except NncfMcqError as error:
             self._notes.append(f"boxes: their agreement is not measured: {error}")
             return {}
@@ -267,7 +257,7 @@ CLOSENESS: Final[dict[str, type[_OfOne]]] = {
 """By the kind of an output; values have nothing but their signal-to-noise ratio."""
 
 
-def _shown_agreement(detections: Detections, truth: Detections) -> float:
+def _shown_agreement(detections: Detections, truth: Objects) -> float:
     """F1 score of the boxes above `SHOWN_SCORE`: twice the pairs of a class that overlap by half, over all boxes."""
     shown = detections.scores > SHOWN_SCORE
     boxes, classes = detections.boxes[shown], detections.classes[shown]

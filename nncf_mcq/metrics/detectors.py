@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from nncf_mcq.metrics.anchor_rows import find_anchor_rows
 from nncf_mcq.metrics.detection import (
     BOX_VALUES,
     CANDIDATES,
@@ -49,32 +50,49 @@ class Detector:
             unit of the outputs.
         form: How boxes and classes lie in a single output: with an objectness in rows (`objectness`), without one in
             columns (`classes`) or rows (`classes_last`); None for other outputs.
+        logits: Number of an output of scores that no sigmoid has made probabilities; None where there is none.
     """
 
     family: str
     outputs: tuple[int, ...]
     read: Read
     form: str | None = None
+    logits: int | None = None
 
 
-def find_detector(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector | None:
+def find_detector(
+    outputs: Sequence[ModelOutput], images: Sequence[Arrays], sizes: Sequence[tuple[int, int]] = ()
+) -> Detector | None:
     """The detector that a model is, by its graph and the float outputs.
 
     Known are boxes with an objectness and classes (N, boxes, 5 + classes) as of YOLOv3, v5 and X; boxes with classes
     (N, 4 + classes, boxes) as of YOLOv8 and 11, or with both dimensions exchanged; detections after a suppression,
     (N, k, 6), the (1, 1, k, 7) of `DetectionOutput`, or boxes, scores and labels apart; boxes (N, n, 4) and scores
-    (N, n, classes) as of SSD and DETR; the maps of YOLOv3.
+    (N, n, classes) as of SSD and DETR; the maps of YOLOv3; the anchors of MediaPipe's one-class detectors, whose places
+    follow from the size of the image.
 
     Args:
         outputs: What the graph tells of the outputs.
         images: For each image, the array of each output.
+        sizes: Height and width of the model's images.
     """
     for number, output in enumerate(outputs):
         values = [found[number] for found in images]
         detector = None if output.is_integer else _single(output, number, values)
         if detector is not None:
             return detector
-    return _maps(images) or _apart(outputs, images)
+    return _maps(images) or _apart(outputs, images) or _anchors(images, sizes)
+
+
+def _anchors(images: Sequence[Arrays], sizes: Sequence[tuple[int, int]]) -> Detector | None:
+    found = find_anchor_rows(images, sizes)
+    if found is None:
+        return None
+    scores = "raw scores" if found.are_logits else "scores"
+    family = (
+        f"boxes with {found.points} points and {scores} of {len(found.centres)} anchors (as BlazeFace of MediaPipe)"
+    )
+    return Detector(family, tuple(sorted((found.boxes, found.scores))), found.read, logits=found.raw_scores)
 
 
 def _maps(images: Sequence[Arrays]) -> Detector | None:

@@ -23,6 +23,14 @@ _MOST_POINTS: Final = 2000
 _LARGEST_STRIDE: Final = 8
 _SEGMENTATION_STRIDE: Final = 4
 _UNIT_TOLERANCE: Final = 2e-3
+_FEWEST_POINTS: Final = 5
+_BEYOND: Final = 0.25
+"""Part of the image that points lie outside of it."""
+
+_MOSTLY: Final = 0.95
+_SPREAD: Final = 0.02
+"""Standard deviation of points, as a part of the image: values of anything else lie closer together."""
+
 _PEAK_SHARE: Final = 0.03
 """Of a heat map, the share of the pixels above half of its peak stays below this."""
 
@@ -34,10 +42,12 @@ class RecognizedOutput:
     Attributes:
         kind: It.
         axis: The dimension of the classes, or of the maps.
+        coordinates: Of each point, where points are in a row.
     """
 
     kind: OutputKind
     axis: int = 1
+    coordinates: int | None = None
 
 
 def image_sizes(model: ov.Model) -> ImageSizes:
@@ -80,6 +90,9 @@ def recognize(
         if not is_vector:
             return RecognizedOutput("values")
         return RecognizedOutput("embedding" if are_embeddings(np.concatenate(images)) else "classes")
+    if shape[:3] == (1, 1, 1):
+        coordinates = _coordinates(np.concatenate(images).reshape(len(images), -1), sizes)
+        return RecognizedOutput("values" if coordinates is None else "landmarks", 3, coordinates)
     if len(shape) == 3:
         return _of_rows(output, shape)
     return _of_maps(output, images, sizes, is_only_map) if len(shape) == 4 else RecognizedOutput("values")
@@ -113,6 +126,21 @@ def _of_rows(output: ModelOutput, shape: tuple[int, ...]) -> RecognizedOutput:
     if shape[2] in _COORDINATES and 2 < shape[1] <= _MOST_POINTS and output.activation == "none":
         return RecognizedOutput("landmarks", axis=2)
     return RecognizedOutput("values")
+
+
+def _coordinates(rows: NDArray[Any], sizes: ImageSizes) -> int | None:
+    """Coordinates of each point where rows (N, values) are points: most lie in the image, and far apart."""
+    for count in (3, 2):
+        if rows.shape[1] % count or rows.shape[1] < _FEWEST_POINTS * count:
+            continue
+        points = rows.reshape(len(rows), -1, count)[..., :2].astype(np.float64)
+        # In pixels, or as parts of the image.
+        for height, width in [size[:2] for size in sizes] + [(1, 1)]:
+            places = points / (width, height)
+            are_inside = ((places > -_BEYOND) & (places < 1 + _BEYOND)).mean() >= _MOSTLY
+            if are_inside and places.std(axis=1).min() >= _SPREAD:
+                return count
+    return None
 
 
 def _of_maps(

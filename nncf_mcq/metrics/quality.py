@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,6 +51,12 @@ class RecognizedOutputs:
         }
         return found if self.detector is None else {self.boxes_name: self.detector.family, **found}
 
+    def closeness(self) -> list[Closeness]:
+        """Measures of how close two models' outputs are: of the boxes of a detector, and of each recognized output."""
+        boxes = [] if self.detector is None else [BoxCloseness(self.detector)]
+        others = [CLOSENESS[kind.kind](number, kind) for number, kind in self.kinds.items() if kind.kind in CLOSENESS]
+        return [*boxes, *others]
+
     @property
     def boxes_name(self) -> str:
         """The outputs of the detector, by name."""
@@ -68,7 +75,7 @@ def recognize_outputs(
     """
     outputs, sizes, known = describe_outputs(model)[: len(images[0])], image_sizes(model), kinds or {}
     unknown = [number for number, output in enumerate(outputs) if output.name not in known]
-    detector = find_detector(outputs, images)
+    detector = find_detector(outputs, images, [size[:2] for size in sizes])
     if detector is not None and not set(detector.outputs) <= set(unknown):
         detector = None
     boxes = () if detector is None else detector.outputs
@@ -218,6 +225,7 @@ class _Collected:
 
     def __init__(self, closeness: Closeness) -> None:
         self.closeness = closeness
+        self._summaries: list[Any] = []
         self._values: list[float] = []
         self._metrics: dict[str, float] | None = None
 
@@ -226,14 +234,17 @@ class _Collected:
         return self.closeness.higher_is_closer
 
     def add(self, found: Arrays, expected: Arrays) -> None:
-        self._values.append(self.closeness.add(found, expected))
+        summary = self.closeness.summarize(found, expected)
+        if summary is not None:
+            self._summaries.append(summary)
+        self._values.append(math.nan if summary is None else self.closeness.value(summary))
         self._metrics = None
 
     def metrics(self) -> dict[str, float]:
         if self._metrics is None:
             # A detector says why there is nothing to tell of its boxes.
             is_told = isinstance(self.closeness, BoxCloseness) or not np.isnan(self._values).all()
-            self._metrics = self.closeness.metrics() if is_told else {}
+            self._metrics = self.closeness.metrics(self._summaries) if is_told else {}
         return self._metrics
 
     def worst(self, name_of: Callable[[int], str | None]) -> WorstImage | None:

@@ -99,6 +99,18 @@ class Report:
             except (AttributeError, IndexError, TypeError, ValueError) as error:
                 raise ConfigError("metric", name, f"one for the outputs and labels of this job ({error})") from error
 
+    def check_shape(self, model: ov.Model) -> None:
+        """Finds samples of another shape than a model takes; runs nothing.
+
+        Args:
+            model: The float model.
+
+        Raises:
+            QuantizationError: The first sample does not fit.
+        """
+        for inputs, _ in itertools.islice(self._samples(), 1):
+            _inputs(inputs, model)
+
     def _check_kinds(self, model: ov.Model) -> None:
         trial = Report(self._samples, {}, self._threads, kinds=self._kinds)
         trial._float_model = model

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.jackknife import jackknife_values
@@ -144,6 +145,20 @@ def bernoulli_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
     divergence = _bernoulli_divergence(outputs, reference)
     divergence = np.where(np.isnan(outputs), np.inf, divergence)
     return _means(divergence.sum(axis=1) if divergence.ndim > 1 else divergence)
+
+
+@register_score("logit_divergence")
+@ImageScore
+def logit_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`bernoulli_divergence` of raw scores: of the probabilities that a sigmoid makes of them.
+
+    The squared error would be one of places that hold nothing, whose scores are far below zero.
+
+    Args:
+        outputs: (N, ...): logits.
+        reference: The float model's.
+    """
+    return image_values(bernoulli_divergence, expit(outputs), expit(reference))
 
 
 @register_score("disagreement")

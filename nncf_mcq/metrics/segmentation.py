@@ -49,6 +49,18 @@ def intersection_over_union(counts: PixelCounts) -> float:
     return float((counts.common[seen] / counts.union[seen]).mean()) if seen.any() else 0.0
 
 
+def equal_share(counts: PixelCounts) -> float:
+    """Share of the pixels that are found rightly; 0 where there is none.
+
+    Args:
+        counts: Of one image, or of several together.
+    """
+    common = int(counts.common.sum())
+    # A pixel that is found wrongly is in two unions.
+    wrong = (int(counts.union.sum()) - common) // 2
+    return common / max(common + wrong, 1)
+
+
 NO_PIXELS: Final = PixelCounts(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from nncf_mcq.config.scopes import with_layers_of
-from nncf_mcq.errors import ConfigError, QuantizationError
+from nncf_mcq.errors import ConfigError, QuantizationError, reason_of
 from nncf_mcq.model import algorithm
 from nncf_mcq.model.algorithm import ActivationPoint, QuantizerPlacement
 from nncf_mcq.model.layer_forms import GATES, RECURRENT_PORTS, STATE_PORTS, LayerForm, LayerKind, layer_form
@@ -289,7 +289,7 @@ def find_layers(
             placement = algorithm.find_placement(model, scope)
         except nncf.ValidationError as error:
             raise ConfigError(
-                "compression.ignored_scopes", list(ignored_scopes), f"names in the model ({error})"
+                "compression.ignored_scopes", list(ignored_scopes), f"names in the model ({reason_of(error)})"
             ) from error
         forms = {
             (point.operation, point.port): layer_form(operations[point.operation], point.port)

@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
+from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
@@ -81,6 +82,7 @@ class Preparation:
         sequential: Whether the sequential pass is worth trying on the policy found.
         runtime: How models are run; its batch size is one that changes no output.
         settings: The part of the configuration that the scores and the search depend on.
+        output_kinds: Name of an output to what it is, where the configuration says so.
     """
 
     calibrated: CalibratedModel
@@ -90,6 +92,7 @@ class Preparation:
     sequential: bool
     runtime: RuntimeConfig
     settings: JsonObject = field(default_factory=dict, repr=False)
+    output_kinds: Mapping[str, OutputKind] = field(default_factory=dict, repr=False)
 
     @property
     def images(self) -> int:
@@ -149,6 +152,7 @@ class Preparation:
             costs=self.costs,
             evaluator=evaluator,
             stored=stored,
+            output_kinds=self.output_kinds,
             second_order=lambda kind, progress: second_order_sensitivities(
                 quantizable, first.table, first.calibrated.curvature.of(kind, progress)
             ),
@@ -167,6 +171,7 @@ def prepare(
     search_dataset: nncf.Dataset | None = None,
     search_targets: Sequence[Target] | None = None,
     score: ScoreChoice = None,
+    output_kinds: Mapping[str, OutputKind] | None = None,
 ) -> Preparation:
     """Collects the statistics, builds the weight table and runs the float model on the search images.
 
@@ -181,6 +186,7 @@ def prepare(
             weights made from the other half, where anything is scored at all.
         search_targets: Targets of the samples that policies are scored on, for goals that need them.
         score: Distance of each output from the float model's; defaults that suit each output.
+        output_kinds: Name of an output to what it is, where that is known better than it can be recognized.
 
     Raises:
         BudgetError: No policy meets the budget.
@@ -242,6 +248,7 @@ def prepare(
         runtime=runtime,
         score=scores,
         settings=_settings(compression, scores),
+        output_kinds=output_kinds or {},
     )
 
 

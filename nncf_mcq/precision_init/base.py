@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from nncf_mcq.config.budget import PrecisionParameters
+from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
 from nncf_mcq.config.search_report import GoalReport, SearchEnd
+from nncf_mcq.metrics.quality import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.costs import CostModel
@@ -34,6 +36,7 @@ class PrecisionTask:
         evaluator: Scores policies; every unique score is counted.
         progress: Called with (done, total) as the search goes on.
         stored: Where the search is kept; None keeps it in memory only. The evaluator knows of it already.
+        output_kinds: Name of an output to what it is, where that is known better than it can be recognized.
         second_order: What is known of groups of layers without scoring policies: from the kind of curvature and a
             function to report progress to group name and width to the predicted score.
     """
@@ -46,6 +49,7 @@ class PrecisionTask:
     evaluator: Evaluator
     progress: Callable[[int, int], None] = lambda done, total: None
     stored: StoredSearch | None = None
+    output_kinds: Mapping[str, OutputKind] = field(default_factory=dict)
     second_order: Callable[[SecondOrder, Callable[[int, int], None]], Mapping[str, Mapping[int, float]]] | None = None
 
     @property
@@ -59,6 +63,12 @@ class PrecisionTask:
         return {
             group: max(width for width in widths if width != FLOAT_CHOICE) for group, widths in self.choices.items()
         }
+
+    def recognize_outputs(self) -> RecognizedOutputs:
+        """What the outputs of the model are, by what it gives for the first search images."""
+        reference = self.evaluator.folds[0].reference
+        images = [tuple(values[index : index + 1] for values in reference) for index in range(len(reference[0]))]
+        return recognize_outputs(self.quantizable.model, images[:RECOGNIZED_ON], self.output_kinds)
 
     def policy(self, group_bits: Mapping[str, int]) -> Policy:
         """The policy that gives each group its bits, and activations that are in no group the configured ones."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,16 @@ from numpy.typing import NDArray
 from nncf_mcq.data.splits import Target
 from nncf_mcq.metrics import METRICS, SHARES, stack_targets
 from nncf_mcq.metrics.bounds import mean_upper_bound, paired_drop_upper_bound, share_lower_bound
+from nncf_mcq.metrics.closeness import Closeness
 from nncf_mcq.metrics.jackknife import jackknife_values
 from nncf_mcq.metrics.metrics import ImageMetric, Metric, SampleMetric, agreements, kl_divergences
+from nncf_mcq.metrics.quality import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.precision_init.estimate import standard_error
 from nncf_mcq.precision_init.evaluator import Fold
+
+_ALIKE: Final = 1e-9
+"""Difference of shares that is one of rounding."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,63 @@ class Divergence(Quality):
         return mean_interval(kl_divergences(_first(outputs), self.reference), confidence, is_distance=True)
 
 
+class ToFloat(Quality):
+    """A metric of how close outputs are to the float model's, such as the average precision of boxes; a share.
+
+    Of several outputs that it is measured for, the worst counts.
+
+    Args:
+        metric: Its name, as in the quality of a result.
+        folds: The images, with the outputs of the float model.
+        recognized: What the outputs are.
+
+    Raises:
+        ValueError: The metric is not for these outputs, or cannot be measured on these images.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, metric: str, folds: Sequence[Fold], recognized: RecognizedOutputs) -> None:
+        super().__init__(folds)
+        self._metric = metric
+        self._expected = [row for fold in folds for row in _rows(fold.reference)]
+        measures = recognized.closeness()
+        self._measures = [
+            measure
+            for measure in measures
+            if np.isfinite(self._value(measure, [measure.summarize(row, row) for row in self._expected]))
+        ]
+        if not self._measures:
+            known = ", ".join(f"{name}: {kind}" for name, kind in recognized.descriptions().items())
+            notes = [note for measure in measures for note in measure.notes]
+            raise ValueError("; ".join(notes) or f"recognized outputs: {known or 'none'}")
+
+    def interval(self, outputs: Sequence[Arrays], confidence: float) -> Interval:
+        """The metric, with the bounds of the jackknife where the images differ."""
+        found = [row for arrays in outputs for row in _rows(arrays)]
+        pairs = list(zip(found, self._expected, strict=True))
+        summaries = [[measure.summarize(*pair) for pair in pairs] for measure in self._measures]
+
+        def statistic(images: NDArray[np.intp]) -> float:
+            found = zip(self._measures, summaries, strict=True)
+            return float(np.min([self._value(measure, [known[index] for index in images]) for measure, known in found]))
+
+        count = len(pairs)
+        total = statistic(np.arange(count))
+        values = jackknife_values(statistic, total, count)
+        if np.ptp(values) < _ALIKE:
+            # All images are alike, or a part of them is not enough for the metric: their spread tells nothing.
+            low = share_lower_bound(count, count, confidence) if total > 1 - _ALIKE else 0.0
+            return Interval(total, np.inf, low, 1.0)
+        interval = mean_interval(values, confidence)
+        return dataclasses.replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
+
+    def _value(self, measure: Closeness, summaries: Sequence[Any]) -> float:
+        """The metric; not a number where these images, or these outputs, have none."""
+        known = [summary for summary in summaries if summary is not None]
+        return measure.metrics(known).get(self._metric, np.nan) if known else np.nan
+
+
 class Drop(Quality):
     """By how much a metric is lower than the float model's: in points for a share, else in the metric's own unit.
 
@@ -164,6 +227,11 @@ class _Measured:
         if isinstance(self._metric, SampleMetric):
             return self._metric.finish([self._summaries[index] for index in images])
         return self._metric(self._outputs[images], stack_targets([self._targets[index] for index in images]))
+
+
+def _rows(outputs: Arrays) -> Iterator[Arrays]:
+    """(1, ...) of each output, for each image."""
+    return (tuple(values[index : index + 1] for values in outputs) for index in range(len(outputs[0])))
 
 
 def _first(outputs: Sequence[Arrays]) -> NDArray[Any]:

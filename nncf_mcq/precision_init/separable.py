@@ -73,7 +73,7 @@ class SeparablePrecision(PrecisionInitializer):
         """Measures the sensitivities and chooses: once for a budget, for a goal at several sizes."""
         budget, aim = self.parameters.budget, self.parameters.aim
         # Before the sensitivities: what can be told in no time should not cost a search.
-        quantity = None if aim is None else find_quantity(aim, task.evaluator.folds)
+        quantity = None if aim is None else find_quantity(aim, task.evaluator.folds, task.recognize_outputs)
         constraints = [] if budget is None else task.costs.constraints(budget, task.choices)
         sensitivities = self.sensitivities(task)
         goal: SmallestChoice | None = None

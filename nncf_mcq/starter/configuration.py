@@ -26,6 +26,7 @@ from nncf_mcq.starter.outputs import (
     letterboxed,
     output_notes,
     recognize_on,
+    score_section,
 )
 from nncf_mcq.starter.preprocessing import (
     COLOURS,
@@ -102,7 +103,7 @@ def make_initial_config(
     if isinstance(reference, str) and ":" in reference and not pretrained and checkpoint is None:
         notes.append("weights: those that the callable makes; --pretrained or --checkpoint FILE for trained ones")
     images = find_dataset(data, _classes(found.model))
-    section, metric, more = _dataset(data, found, images, documented)
+    section, metric, more, score = _dataset(data, found, images, documented)
     notes += [*([] if section["type"] == "coco" else images.notes), *more]
     ignored = [layer.name for layer in distribution_layers(layers)]
     if ignored:
@@ -123,6 +124,8 @@ def make_initial_config(
     config["dataset"] = {**section, "root": _relative(data, target)}
     if metric is not None:
         config["metric"] = metric
+    if score:
+        config["score"] = score
     initializer: dict[str, Any] = {}
     count = _calibration_images(images)
     if count > CALIBRATION and config["dataset"]["type"] in ("imagenet", "image_folder", "coco"):
@@ -139,14 +142,14 @@ def make_initial_config(
 
 def _dataset(
     data: Path, found: ModelInput, images: FoundImages, documented: RecognizedPreprocessing | None
-) -> tuple[dict[str, Any], str | list[str] | None, list[str]]:
-    """The section `dataset`, the metric, and what was assumed."""
+) -> tuple[dict[str, Any], str | list[str] | None, list[str], dict[str, str]]:
+    """The section `dataset`, the metric, what was assumed, and the distances of outputs."""
     image_input = found.images
     if images.kind == "fashion_mnist":
         if image_input.channels != 1:
             allowed = f"colour images: the model's input has {image_input.channels} channels"
             raise ConfigError("--data", str(data), allowed)
-        return {"type": "fashion_mnist", "root": ""}, "top1", []
+        return {"type": "fashion_mnist", "root": ""}, "top1", [], {}
     section: dict[str, Any] = {"type": images.kind, "root": ""}
     if images.has_corrupt:
         section["corrupt"] = "skip"
@@ -171,6 +174,7 @@ def _dataset(
     is_guess = preprocessing is None
     preprocessing = preprocessing or default(image_input)
     recognized = recognize_on(found.model, load(preprocessing.values))
+    score = score_section(recognized)
     seen = list(output_notes(recognized, has_labels=images.kind == "imagenet"))
     if recognized.detector is not None:
         preprocessing = letterboxed(preprocessing, image_input, is_guess=is_guess)
@@ -178,12 +182,13 @@ def _dataset(
         if boxes is not None and recognized.detector.outputs[0] == 0:
             note = f"labels: boxes of {images.count} images in YOLO's layout; mAP needs pip install {EXTRA}"
             labelled = {**section, "type": "coco", "preprocessing": boxes}
-            return labelled, ["map50", "map"], [*notes, note, preprocessing.note, *seen]
+            return labelled, ["map50", "map"], [*notes, note, preprocessing.note, *seen], score
     elif image_input.height != image_input.width:
         size = [image_input.height, image_input.width]
         notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} instead of resize pads them')
     section["preprocessing"] = dict(preprocessing.values)
-    return section, "top1" if images.kind == "imagenet" else None, [*notes, preprocessing.note, *seen]
+    metric = "top1" if images.kind == "imagenet" else None
+    return section, metric, [*notes, preprocessing.note, *seen], score
 
 
 def _calibration_images(images: FoundImages) -> int:

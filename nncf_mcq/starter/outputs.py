@@ -61,6 +61,8 @@ def output_notes(recognized: RecognizedOutputs, *, has_labels: bool) -> Iterator
     """
     if recognized.detector is not None:
         yield f"output {recognized.boxes_name}: {recognized.detector.family}; boxes are compared after a suppression"
+    for name, score in score_section(recognized).items():
+        yield f"score: {score} for {name}, whose values no sigmoid has made probabilities"
     for number, output in recognized.kinds.items():
         name = recognized.outputs[number].name
         line = f"output {name}: {_IN_WORDS[output.kind]}"
@@ -69,6 +71,18 @@ def output_notes(recognized: RecognizedOutputs, *, has_labels: bool) -> Iterator
         elif output.kind == "classes" and not has_labels:
             line += f'; if it is none: "outputs": {{"{name}": "embedding"}} or "landmarks" says what it is'
         yield line
+
+
+def score_section(recognized: RecognizedOutputs) -> dict[str, str]:
+    """Name of each output that has another distance than its values alone suggest, to that distance.
+
+    Args:
+        recognized: By `recognize_on`.
+    """
+    detector = recognized.detector
+    if detector is None or detector.logits is None:
+        return {}
+    return {recognized.outputs[detector.logits].name: "logit_divergence"}
 
 
 def distribution_layers(layers: QuantizableModel) -> list[QuantizableLayer]:

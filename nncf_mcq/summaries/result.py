@@ -10,14 +10,13 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nncf_mcq.config.device import PLAIN_DEVICES
-from nncf_mcq.config.goal import DROP
-from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult
+from nncf_mcq.config.device import PLAIN_DEVICES, device_remark
+from nncf_mcq.config.goal import AT_LEAST, DROP
+from nncf_mcq.config.output_files import MODEL_FILE, RESULT_FILE, LayerResult, ModelFile
 from nncf_mcq.config.quality_report import QualityReport, WorstImage
 from nncf_mcq.config.search_report import GoalReport, LatencyReport, TuningReport
 from nncf_mcq.metrics.names import COSTS, SHARES, TO_FLOAT, is_to_float, metric_figure, metric_name
 from nncf_mcq.model.int8 import METRICS_KEY as _INT8
-from nncf_mcq.policy import FLOAT32_BITS, INT8_BITS
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
@@ -40,7 +39,8 @@ def result_table(result: QuantizationResult) -> Table:
     table.add_column("", no_wrap=True)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    # The only one that may take a second line: figures that are cut in a narrow terminal say nothing.
+    table.add_column("")
     for name in dict.fromkeys(name for found in (models[0], quantized, *others) for name in found):
         if name not in COSTS:
             values = [metric_figure(name, found[name]) if name in found else "" for found in models]
@@ -50,17 +50,18 @@ def result_table(result: QuantizationResult) -> Table:
     remark = f"{' and '.join(filter(None, smaller))} times smaller" if any(smaller) else ""
     table.add_row("weights, .bin", *_sizes(models, "bin_bytes"), remark)
     table.add_row("graph, .xml", *_sizes(models, "xml_bytes"), "")
-    bits = [str(FLOAT32_BITS), *[str(INT8_BITS)] * (len(others) - 1), f"{quantized['average_weight_bits']:.2f}"]
-    table.add_row("bits per weight", *bits, _widths(result))
+    references = [result.references.get(kind, ModelFile()) for kind in columns][:-1]
+    bits = [_bits(found.average_weight_bits) for found in references]
+    table.add_row("bits per weight", *bits, f"{quantized['average_weight_bits']:.2f}", _widths(result))
     # An embedding is looked up, not computed.
     layers = [layer for layer in result.layers if layer.kind != "embedding"]
     integer = sum(layer.is_integer for layer in layers)
-    empty = [""] * len(others)
     device = result.config.target_device
     if device in PLAIN_DEVICES:
-        table.add_row("written for", *empty, device, "outputs verified on the CPU only")
+        table.add_row("written for", *[""] * len(others), device, "outputs verified on the CPU only")
     else:
-        table.add_row("layers on int8 kernels", *empty, f"{integer} of {len(layers)}", "verified in the saved file")
+        known = ["" if found.layers is None else f"{found.integer_layers} of {found.layers}" for found in references]
+        table.add_row("layers on int8 kernels", *known, f"{integer} of {len(layers)}", "verified in the saved file")
     return table
 
 
@@ -74,6 +75,9 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     yield from _float_lines(result)
     yield from _layer_lines(result.layers)
     yield from _quality_lines(result.quality)
+    remark = device_remark(result.config.target_device)
+    if remark is not None:
+        yield f"note: {remark}"
     search = result.search
     if search.dataset.remark:
         yield f"note: {search.dataset.remark}"
@@ -173,7 +177,7 @@ def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
 def _goal_line(goal: GoalReport) -> str:
     """What the policy keeps of the goal, with a warning where that is too little."""
     metric = goal.quantity.removesuffix(DROP)
-    is_drop, is_least = metric != goal.quantity, goal.quantity == "agreement"
+    is_drop, is_least = metric != goal.quantity, goal.quantity in AT_LEAST
     name = f"{metric_name(metric)} drop" if is_drop else metric_name(goal.quantity)
     unit = " points" if is_drop and metric in SHARES else ""
     value, bound = ("no number" if number is None else f"{number:.4g}{unit}" for number in (goal.value, goal.bound))
@@ -230,6 +234,10 @@ def _difference(name: str, result: QuantizationResult) -> str:
     if before is None or after is None or name not in SHARES:
         return ""
     return f"{100 * (after - before):+.2f} points"
+
+
+def _bits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}".removesuffix(".00")
 
 
 def _smaller(other: Mapping[str, float], quantized: Mapping[str, float]) -> str:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
+
+_BAR, _STEPS = 20, 11
+"""Columns: all of a line fits into the 80 of a terminal, and lines of two commands stand in one table."""
 
 LOG_SECONDS = 30.0
 """In a log, a stage says how far it is so often."""
@@ -80,17 +84,36 @@ def console_stage(name: str, total: int) -> Iterator[Callable[[], None]]:
         yield advance
 
 
+class _Steps(ProgressColumn):
+    """Steps that are done, of how many; nothing for a stage of one step."""
+
+    def render(self, task: Task) -> Text:
+        total = int(task.total or 0)
+        text = "" if total <= 1 else f"{int(task.completed):>{len(str(total))}} of {total}"
+        return Text(f"{text:>{_STEPS}}", style="progress.download")
+
+
+class _Times(ProgressColumn):
+    """Time since a stage began, and, while it lasts, what is left of it."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        elapsed = timedelta(seconds=int((task.finished_time if task.finished else task.elapsed) or 0))
+        left = None if task.finished else task.time_remaining
+        more = "" if left is None else f", {timedelta(seconds=int(left))} left"
+        return Text(f"{elapsed}{more}", style="progress.elapsed")
+
+
 class _Bars:
     """A bar for each stage."""
 
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
             TextColumn("{task.description:<23}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=_BAR),
+            _Steps(),
+            _Times(),
             console=console,
         )
         self._task: TaskID | None = None

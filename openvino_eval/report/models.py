@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nncf_mcq.config import QualityReport
+from nncf_mcq.config import ModelFile, QualityReport
 from nncf_mcq.metrics import LOWER_IS_BETTER, SHARES, TO_FLOAT, is_to_float
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow
 from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
@@ -242,7 +242,8 @@ def _of_run(title: str, run: Run) -> ModelRow:
     if quality is not None and quality.images == "calibration" and quality.outputs:
         # There is nothing else to tell of its quality; a label says what it is.
         found = {**quality.outputs[0].metrics, **found}
-    layers = run.result.layers
+    # An embedding is looked up, not computed.
+    layers = [layer for layer in run.result.layers if layer.kind != "embedding"]
     is_verified = any(layer.runtime_precision for layer in layers)
     latency = run.result.search.latency
     return ModelRow(
@@ -269,6 +270,7 @@ def _float_of(run: Run) -> ModelRow | None:
         metrics={name: value for name, value in found.items() if not name.endswith("_bytes")},
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
+        **_of_file(run.result.references.get("float")),
     )
 
 
@@ -281,7 +283,19 @@ def _int8_of(run: Run) -> ModelRow | None:
         metrics={name: value for name, value in found.items() if not name.endswith("_bytes")},
         bin_bytes=_whole(found.get("bin_bytes")),
         xml_bytes=_whole(found.get("xml_bytes")),
+        **_of_file(run.result.references.get("nncf_int8")),
     )
+
+
+def _of_file(file: ModelFile | None) -> dict[str, Any]:
+    """What is known of a model by its file."""
+    if file is None:
+        return {}
+    return {
+        "average_bits": file.average_weight_bits,
+        "integer_layers": file.integer_layers,
+        "compute_layers": file.layers,
+    }
 
 
 def _with_int8(rows: Sequence[ModelRow], int8: ModelRow) -> list[ModelRow]:

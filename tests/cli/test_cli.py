@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import openvino as ov
 import pytest
 
 from nncf_mcq.utils.output_folder import LOCK_FILE
+from tests.commands import write_config
 
 SMALL = [
     "--set",
@@ -43,7 +45,9 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = dict.fromkeys(line.split(":")[0] for line in done.stderr.splitlines())
     assert list(stages) == list(json.loads((output / "result.json").read_text())["timing"]["seconds"])
     assert f"IR: {output / 'model.xml'}" in done.stdout
-    assert "27 of 27" in done.stdout
+    rows = {line.split("  ")[0].strip(): line for line in done.stdout.splitlines()}
+    assert re.search(r"0 of 27 +27 of 27 +27 of 27", rows["layers on int8 kernels"])
+    assert re.search(r" 32 +8 +4\.00 ", rows["bits per weight"])
     return output
 
 
@@ -71,6 +75,10 @@ def test_quantize_writes_the_ir_and_its_reports(quantized: Path) -> None:
     assert int8["top1"] > 0.8
     assert int8["agreement"] > 0.9
     assert int8["bin_bytes"] > result["metrics"]["quantized"]["bin_bytes"]
+    assert result["references"] == {
+        "float": {"average_weight_bits": 32.0, "integer_layers": 0, "layers": 27},
+        "nncf_int8": {"average_weight_bits": 8.0, "integer_layers": 27, "layers": 27},
+    }
     assert result["quality"]["count"] == 64
     (output,) = result["quality"]["outputs"]
     assert (output["kind"], output["metrics"]["kl"]) == ("classes", result["metrics"]["quantized"]["kl"])
@@ -171,8 +179,26 @@ def test_recipes_can_be_listed() -> None:
         "fashion_mnist",
         "fashion_mnist_resnet18",
         "mobilenet_v2",
+        "ppocr_rec",
         "resnet18",
         "resnet50",
         "yolov3",
         "yolov3_tiny",
+        "yolov8n",
     ]
+
+
+def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path, project_root: Path) -> None:
+    config = write_config(tmp_path, {"type": "ilp"})
+    fits = run("layers", str(config), "--json", cwd=project_root)
+    assert (fits.returncode, fits.stderr) == (0, "")
+    small = ["--set", "dataset.preprocessing.resize=6"]
+    done = run("layers", str(config), "--json", *small, cwd=project_root)
+    assert done.returncode == 2
+    assert done.stdout == fits.stdout
+    assert done.stderr == run("quantize", str(config), "-o", str(tmp_path / "out"), *small, cwd=project_root).stderr
+    assert done.stderr.startswith("error: the test images: found shape (3, 6, 6), allowed: (3, 8, 8), which the model")
+    assert done.stderr.count("\n") == 1
+    missing = run("layers", str(config), "--set", "dataset.root=nowhere", cwd=project_root)
+    assert missing.returncode == 0
+    assert missing.stderr.startswith("note: the images are not checked: dataset.root: found '")

@@ -166,7 +166,7 @@ SCOPED: list[Any] = [
                 initializer(precision={"type": "greedy", "goal": goal}),
                 f"{PRECISION}.goal",
                 goal,
-                "exactly one of agreement, kl, or METRIC_drop",
+                "exactly one of agreement, kl, box_map50, box_map, miou_to_float, pixel_agreement, or METRIC_drop",
             )
             for goal in (
                 {},
@@ -174,6 +174,7 @@ SCOPED: list[Any] = [
                 {"kl": 0.1, "agreement": 0.9},
                 {"kl": 0.1, "top1_drop": 1},
                 {"top1": 1},
+                {"box_map": 0.9, "box_map50": 0.9},
                 {"top1_drop": -1},
                 {"top1_drop": "1"},
                 {"top1_drop": True},

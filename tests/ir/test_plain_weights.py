@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from openvino import opset13 as opset
 from openvino.passes import Matcher, Or, WrapType
 
+from nncf_mcq.config.output_files import RunResult
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.ir.packing import UnpackedWeight, int8_weight, packed_weight, unpack_weight
 from nncf_mcq.ir.plain_weights import plain_weight, with_plain_weights
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import compile_model
+from nncf_mcq.summaries.result import result_lines
 from tests.commands import write_config
 
 ALLOWED = {ov.Type.i4, ov.Type.u4, ov.Type.i8, ov.Type.u8}
@@ -133,6 +135,12 @@ def test_a_model_for_the_npu_has_widths_that_it_knows(config: Path, tmp_path: Pa
     assert not {ov.Type.u2, ov.Type.u3, ov.Type.u4, ov.Type.u6} & set(types)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written["verified"]
+    assert written["remark"].startswith("the figures were measured on the CPU; nothing was run on the device NPU, ")
+    assert f"note: {written['remark']}" in result_lines(result, tmp_path)
+    # Whoever reads the report reads it first.
+    assert RunResult.model_validate(written).warnings[0] == written["remark"]
+    # The kernels of the device are not known, those of the CPU are of no interest.
+    assert written["references"]["float"] == {"average_weight_bits": 32.0}
     assert {layer.get("runtime_precision") for layer in written["layers"]} == {None}
     assert load_config(tmp_path / "config.json").compression.weights.mode == "symmetric"
 
@@ -140,6 +148,7 @@ def test_a_model_for_the_npu_has_widths_that_it_knows(config: Path, tmp_path: Pa
 def test_a_model_for_any_device_runs_on_integers_here(config: Path, tmp_path: Path) -> None:
     result = Job.read(config, {"target_device": "ANY", "compression.initializer.precision": {"type": "uniform"}}).run()
     result.save(tmp_path)
+    assert "remark" not in json.loads((tmp_path / "result.json").read_text())
     assert {layer.bits for layer in result.layers} == {8}
     assert all(layer.is_integer for layer in result.layers)
 

@@ -55,6 +55,7 @@ DEFINITIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "distribution_divergence": lambda found, expected: float(rel_entr(expected, found).sum(axis=1).mean()),
     "class_divergence": lambda found, expected: float(rel_entr(expected, found).sum(axis=-1).mean()),
     "bernoulli_divergence": lambda found, expected: float(yes_or_no(found, expected).sum(axis=1).mean()),
+    "logit_divergence": lambda found, expected: float(yes_or_no(expit(found), expit(expected)).sum(axis=1).mean()),
     "disagreement": lambda found, expected: float((found != expected).mean()),
     "squared_error": lambda found, expected: float(np.square(found - expected).sum() / np.square(expected).sum()),
     "detection_divergence": detections,

@@ -403,6 +403,19 @@ def test_every_model_has_a_quality_and_nncf_int8_beside_it() -> None:
     assert "which neither calibration nor search used" in text
 
 
+def test_bits_and_kernels_of_the_float_model_and_of_nncf_int8_are_those_of_their_files() -> None:
+    files = {
+        "float": {"average_weight_bits": 16.0, "integer_layers": 0, "layers": 27},
+        "nncf_int8": {"average_weight_bits": 8.41, "integer_layers": 26, "layers": 27},
+    }
+    rows = {row.name: row for row in overview({"detector": detector_run(references=files)}, None).rows}
+    assert (rows["FP32"].average_bits, rows["FP32"].integer_layers, rows["FP32"].compute_layers) == (16, 0, 27)
+    assert (rows["NNCF INT8"].average_bits, rows["NNCF INT8"].integer_layers) == (8.41, 26)
+    text = render_report(runs={"detector": detector_run(references=files)})
+    for shown in (">16.00<", ">8.41<", ">0 of 27<", ">26 of 27<"):
+        assert shown in text, shown
+
+
 def test_a_quality_of_calibration_images_is_called_so() -> None:
     metrics = {"float": {"bin_bytes": 9}, "quantized": {"bin_bytes": 3}}
     quality = QUALITY | {"images": "calibration"}

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from nncf_mcq import ConfigError, quantize
 from nncf_mcq.config.goal import Goal
 from nncf_mcq.metrics.metrics import METRICS, SampleMetric, kl_divergence, top1
+from nncf_mcq.metrics.quality import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Fold
@@ -51,8 +52,12 @@ def joined(folds: list[Fold], outputs: list[Arrays]) -> tuple[np.ndarray, np.nda
     return found, reference, np.array([target for item in folds for target in item.targets or ()])
 
 
+def unrecognized() -> RecognizedOutputs:
+    raise NotImplementedError
+
+
 def estimate_of(goal: dict[str, float], folds: list[Fold], outputs: list[Arrays]) -> Estimate:
-    return find_quantity(Goal.model_validate(goal), folds).estimate(outputs)
+    return find_quantity(Goal.model_validate(goal), folds, unrecognized).estimate(outputs)
 
 
 def test_the_values_are_those_of_all_images_and_the_bounds_on_the_worse_side() -> None:
@@ -113,11 +118,11 @@ def test_goals_that_are_not_for_the_outputs_or_labels() -> None:
     no_classifier = fold(np.zeros((3, 4, 5), np.float32), [0, 1, 2])
     for goal in ({"agreement": 0.9}, {"kl": 1}):
         with pytest.raises(ConfigError, match=r"precision\.goal: .*the model is no classifier"):
-            find_quantity(Goal.model_validate(goal), [no_classifier])
+            find_quantity(Goal.model_validate(goal), [no_classifier], unrecognized)
     with pytest.raises(ConfigError, match=r"goal: found '(top1|map50)_drop', allowed: the drop of a metric for the"):
-        find_quantity(Goal.model_validate({"top1_drop": 1}), [no_classifier])
+        find_quantity(Goal.model_validate({"top1_drop": 1}), [no_classifier], unrecognized)
     with pytest.raises(ConfigError, match=r"goal: found '6 outputs for 2 labels'"):
-        find_quantity(Goal.model_validate({"top1_drop": 1}), [fold(np.zeros((6, 4), np.float32), [0, 1])])
+        find_quantity(Goal.model_validate({"top1_drop": 1}), [fold(np.zeros((6, 4), np.float32), [0, 1])], unrecognized)
 
 
 def test_outputs_count_as_a_score_which_they_give() -> None:
@@ -197,7 +202,9 @@ def test_labels_are_asked_for_before_any_work() -> None:
 
     images = nncf.Dataset([0], no_work)
     config = small_config(precision={"type": "ilp", "goal": {"top1_drop": 1}})
-    with pytest.raises(ConfigError, match=r"goal: found 'top1_drop', allowed: agreement or kl: .* no labels"):
+    with pytest.raises(
+        ConfigError, match=r"goal: found 'top1_drop', allowed: agreement, kl, .* or pixel_agreement: .* no labels"
+    ):
         quantize(small_network(), images, config)
     config = small_config(precision={"type": "ilp", "goal": {"nothing_drop": 1}})
     with pytest.raises(ConfigError, match=r"goal: found 'nothing_drop', allowed: agreement, kl, .*top1_drop"):

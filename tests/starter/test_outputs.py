@@ -15,6 +15,7 @@ from PIL import Image
 
 from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
+from nncf_mcq.utils.progress import SilentProgress, Stages
 
 SIZE = (32, 64)
 CLASSES = 3
@@ -31,8 +32,8 @@ class Detector(torch.nn.Module):
         self.body = torch.nn.Conv2d(channels, 8, 8, stride=8)
         self.distances = torch.nn.Conv2d(8, 4 * BINS, 1)
         self.classes = torch.nn.Conv2d(8, CLASSES, 1)
-        self.means = torch.nn.Conv2d(BINS, 1, 1, bias=False)
-        self.means.weight.data = torch.arange(float(BINS)).reshape(1, BINS, 1, 1)
+        self.dfl = torch.nn.Conv2d(BINS, 1, 1, bias=False)
+        self.dfl.weight.data = torch.arange(float(BINS)).reshape(1, BINS, 1, 1)
         rows, columns = torch.meshgrid(torch.arange(SIZE[0] // 8), torch.arange(SIZE[1] // 8), indexing="ij")
         self.register_buffer("places", torch.stack([columns, rows]).reshape(1, 2, -1) + 0.5)
 
@@ -41,7 +42,7 @@ class Detector(torch.nn.Module):
             images = images.permute(0, 3, 1, 2)
         features = torch.relu(self.body(images))
         distributions = self.distances(features).reshape(1, 4, BINS, -1).transpose(1, 2).softmax(dim=1)
-        near, far = self.means(distributions)[:, 0].chunk(2, dim=1)
+        near, far = self.dfl(distributions)[:, 0].chunk(2, dim=1)
         low, high = self.places - near, self.places + far
         boxes = 8 * torch.cat([(low + high) / 2, high - low], dim=1)
         return torch.cat([boxes, self.classes(features).flatten(2).sigmoid()], dim=1)
@@ -106,3 +107,93 @@ def test_other_outputs_are_said(tmp_path: Path) -> None:
     head = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 8, stride=8), torch.nn.Flatten())
     _, notes = configuration(head, (1, 3, *SIZE), tmp_path)
     assert '; if it is none: "outputs": {' in notes
+
+
+class Anchors(torch.nn.Module):
+    """Heads as BlazeFace's: two and six anchors at each place of two levels, a box and points, and a score for each."""
+
+    def __init__(self, points: int = 6, *, probabilities: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.values, self.probabilities = 4 + 2 * points, probabilities
+        self.fine = torch.nn.Conv2d(3, 8, 8, stride=8)
+        self.coarse = torch.nn.Conv2d(8, 8, 2, stride=2)
+        self.boxes = torch.nn.ModuleList(torch.nn.Conv2d(8, count * self.values, 1) for count in (2, 6))
+        self.scores = torch.nn.ModuleList(torch.nn.Conv2d(8, count, 1) for count in (2, 6))
+        for head, count in zip(self.boxes, (2, 6), strict=True):
+            box = torch.zeros(self.values)
+            box[2:4] = 9.0
+            head.bias.data = box.repeat(count)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fine = self.fine(images).relu()
+        levels = (fine, self.coarse(fine).relu())
+
+        def rows(heads: torch.nn.ModuleList, values: int) -> torch.Tensor:
+            parts = [head(level).permute(0, 2, 3, 1) for head, level in zip(heads, levels, strict=True)]
+            return torch.cat([part.reshape(1, -1, values) for part in parts], dim=1)
+
+        scores = 8 * rows(self.scores, 1)
+        return rows(self.boxes, self.values), scores.sigmoid() if self.probabilities else scores
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_raw_anchors_of_mediapipe_are_boxes(probabilities: bool, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", count=12)
+    config, notes = configuration(Anchors(probabilities=probabilities), (1, 3, *SIZE), tmp_path)
+    anchors = SIZE[0] // 8 * SIZE[1] // 8 * 2 + SIZE[0] // 16 * SIZE[1] // 16 * 6
+    kind = "scores" if probabilities else "raw scores"
+    assert f"boxes with 6 points and {kind} of {anchors} anchors (as BlazeFace of MediaPipe)" in notes
+    assert config["dataset"]["preprocessing"]["letterbox"] == list(SIZE)
+    assert list(config.get("score", {}).values()) == ([] if probabilities else ["logit_divergence"])
+    assert ("score: logit_divergence for " in notes) == (not probabilities)
+    job = Job.read(tmp_path / "c.json", {"compression.correction.rounding": "nearest"})
+    result = job.run()
+    assert {entry["type"] for entry in scores_of(job).values()} == {
+        "squared_error", "bernoulli_divergence" if probabilities else "logit_divergence",
+    }  # fmt: skip
+    assert result.quality is not None
+    assert result.quality.outputs[0].kind == "boxes"
+    assert 0.2 < result.quality.outputs[0].metrics["box_map50"] <= 1
+
+
+def scores_of(job: Job) -> dict[str, Any]:
+    return json.loads(json.dumps(job.prepare(Stages(SilentProgress())).score.to_dict()))
+
+
+def test_anchors_of_no_known_layout_are_not_recognized(tmp_path: Path) -> None:
+    write_images(tmp_path / "data")
+    module = Anchors()
+    module.coarse = torch.nn.Conv2d(8, 8, 2, stride=1)
+    _, notes = configuration(module, (1, 3, *SIZE), tmp_path)
+    assert notes.count("not recognized") == 2
+
+
+class Points(torch.nn.Module):
+    """Coordinates of points in a row, as of MediaPipe's face landmarks, and whether there is a face."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.body = torch.nn.Conv2d(3, 8, SIZE)
+        self.points, self.face = torch.nn.Conv2d(8, 3 * 21, 1), torch.nn.Conv2d(8, 1, 1)
+        places = torch.rand(21, 3) * torch.tensor([SIZE[1], SIZE[0], 5.0])
+        self.points.weight.data *= scale
+        self.points.bias = torch.nn.Parameter(places.reshape(-1) * scale)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.body(images).relu()
+        return self.points(features).reshape(1, 1, 1, -1), self.face(features).reshape(1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(1.0, "coordinates of points"), (-3.0, "not recognized")])
+def test_landmarks_in_a_row_are_places_in_the_image(scale: float, kind: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", count=12)
+    _, notes = configuration(Points(scale), (1, 3, *SIZE), tmp_path)
+    assert notes.count(kind) == (1 if scale > 0 else 2)
+    if scale > 0:
+        result = Job.read(tmp_path / "c.json", {"compression.correction.rounding": "nearest"}).run()
+        assert result.quality is not None
+        (points, _) = sorted(result.quality.outputs, key=lambda output: output.kind)
+        assert points.kind == "landmarks"
+        assert 0 < points.metrics["nme_to_float"] < 0.2

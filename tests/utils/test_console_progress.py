@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
+import re
 import time
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.library_logs import silence_cuda_notice
@@ -23,6 +26,13 @@ def printed(*, terminal: bool, quiet: bool = False) -> str:
     return stream.getvalue()
 
 
+def _plain(progress: Progress) -> str:
+    """What a terminal of 80 columns shows."""
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(progress.make_tasks_table(progress.tasks))
+    return stream.getvalue().rstrip()
+
+
 def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 40.0, 90.0, 100.0, 0.0, 1.0, 2.0, 3.0, 4.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
@@ -37,8 +47,28 @@ def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.Monke
 def test_a_terminal_gets_bars_with_both_times() -> None:
     text = printed(terminal=True)
     assert "statistics" in text
-    assert "4/4" in text
-    assert "left" in text
+    assert "4 of 4" in text
+
+
+def test_a_bar_tells_what_is_left_while_it_lasts_and_no_count_of_one() -> None:
+    clock = itertools.count()
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    console.get_time = lambda: float(next(clock))
+    with ConsoleProgress(console) as progress:
+        progress.start("layers", 1)
+        progress.finish()
+        progress.start("statistics", 40)
+        for done in range(1, 40):
+            progress.update(done, 40)
+        assert progress._bars is not None
+        running = _plain(progress._bars.progress)
+        progress.finish()
+        done_at_last = _plain(progress._bars.progress)
+    layers, statistics = running.splitlines()
+    assert "of 1" not in layers
+    assert re.search(r"━+╸? +39 of 40 \d:\d\d:\d\d, \d:\d\d:\d\d left$", statistics)
+    assert "left" not in layers
+    assert "left" not in done_at_last
 
 
 def test_quiet_is_quiet() -> None:
@@ -55,7 +85,7 @@ def test_a_single_stage_is_a_bar_on_a_terminal_and_nothing_elsewhere(
         advance()
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert ("inference" in captured.err and "2/2" in captured.err) == terminal
+    assert ("inference" in captured.err and "2 of 2" in captured.err) == terminal
     assert (captured.err == "") != terminal
 
 

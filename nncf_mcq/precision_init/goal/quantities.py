@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nncf_mcq.config.goal import DROP, Goal
+from nncf_mcq.config.goal import CLOSENESS, DROP, Goal
 from nncf_mcq.config.paths import GOAL_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics import METRICS, is_classifier
+from nncf_mcq.metrics.quality import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.precision_init.evaluator import Fold
-from nncf_mcq.precision_init.quality import Agreement, Divergence, Drop, Quality
+from nncf_mcq.precision_init.quality import Agreement, Divergence, Drop, Quality, ToFloat
 
 _SELECTION = 2
 """Factor by which bounds are less often wrong than is asked for: the smallest of several policies is also the luckiest.
@@ -83,28 +84,44 @@ def check_goal(goal: Goal | None, *, has_targets: bool) -> None:
         return
     if goal.metric not in METRICS:
         allowed = ", ".join(f"{name}{DROP}" for name in sorted(METRICS))
-        raise ConfigError(GOAL_PATH, goal.quantity, f"agreement, kl, {allowed}")
+        raise ConfigError(GOAL_PATH, goal.quantity, f"agreement, kl, {', '.join(CLOSENESS)}, {allowed}")
     if not has_targets:
-        allowed = "agreement or kl: the search images have no labels (search_targets in Python)"
+        others = f"{', '.join(('agreement', 'kl', *CLOSENESS[:-1]))} or {CLOSENESS[-1]}"
+        allowed = f"{others}: the search images have no labels (search_targets in Python)"
         raise ConfigError(GOAL_PATH, goal.quantity, allowed)
 
 
-def find_quantity(goal: Goal, folds: Sequence[Fold]) -> Quantity:
+def find_quantity(goal: Goal, folds: Sequence[Fold], recognize: Callable[[], RecognizedOutputs]) -> Quantity:
     """The quantity that a goal limits.
 
     Args:
         goal: Of the configuration; `check_goal` accepts it.
         folds: The search images, with the outputs of the float model.
+        recognize: Finds out what the outputs of the float model are.
 
     Raises:
         ConfigError: It is not for the outputs of this model.
     """
     if goal.metric is not None:
         return Quantity(goal, _drop(goal, goal.metric, folds))
+    if goal.quantity in CLOSENESS:
+        return Quantity(goal, _to_float(goal, folds, recognize))
     if not is_classifier(folds[0].reference[0]):
-        allowed = f"the drop of a metric, e.g. map50{DROP}: the model is no classifier"
+        allowed = f"{', '.join(CLOSENESS)}, or the drop of a metric, e.g. map50{DROP}: the model is no classifier"
         raise ConfigError(GOAL_PATH, goal.quantity, allowed)
     return Quantity(goal, Agreement(folds) if goal.quantity == "agreement" else Divergence(folds))
+
+
+def _to_float(goal: Goal, folds: Sequence[Fold], recognize: Callable[[], RecognizedOutputs]) -> ToFloat:
+    lengths = {len(values) for fold in folds for values in fold.reference}
+    if not lengths <= {len(fold.images) for fold in folds}:
+        allowed = "agreement, kl, or a budget: the outputs do not have one row for each image"
+        raise ConfigError(GOAL_PATH, goal.quantity, allowed)
+    try:
+        return ToFloat(goal.quantity, folds, recognize())
+    except ValueError as error:
+        allowed = f"a quantity that the outputs of this model have on the search images ({error})"
+        raise ConfigError(GOAL_PATH, goal.quantity, allowed) from error
 
 
 def _drop(goal: Goal, metric: str, folds: Sequence[Fold]) -> Drop:

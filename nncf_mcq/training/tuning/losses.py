@@ -76,6 +76,11 @@ def bernoulli_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
     return (values.sum(dim=1) if values.ndim > 1 else values).mean()
 
 
+def logit_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
+    """`bernoulli_divergence` of the probabilities that a sigmoid makes of both."""
+    return bernoulli_divergence(outputs.sigmoid(), reference.sigmoid())
+
+
 def squared_error(outputs: Tensor, reference: Tensor) -> Tensor:
     """Sum of the squared differences relative to that of the squared float outputs."""
     return (outputs - reference).square().sum() / reference.square().sum().clamp_min(1e-20)
@@ -105,6 +110,7 @@ LOSSES: Final[dict[str, Loss]] = {
     "distribution_divergence": distribution_divergence,
     "map_divergence": map_divergence,
     "bernoulli_divergence": bernoulli_divergence,
+    "logit_divergence": logit_divergence,
     "squared_error": squared_error,
     "detection_divergence": detection_divergence,
     "box_class_divergence": box_class_divergence,
