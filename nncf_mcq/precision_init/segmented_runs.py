@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.errors import reason_of
+from nncf_mcq.errors import QuantizationError, reason_of
 from nncf_mcq.model.plugin_graph import NotSupportedError
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
@@ -76,7 +76,7 @@ class SegmentedRuns:
             return run_whole()
         try:
             found = self._run(library.of(policy), library, threads, check)
-        except (NotSupportedError, RuntimeError) as error:
+        except (NotSupportedError, QuantizationError, RuntimeError) as error:
             return self._give_up(reason_of(error), run_whole())
         if number > _CHECKED_POLICIES and number % _CHECK_EVERY:
             return found
