@@ -17,6 +17,9 @@ from nncf_mcq.policy import Policy
 LIMIT_BYTES = 2**30
 """Memory of all compiled segments, about: a network that needs more is compiled as a whole for each policy."""
 
+BATCH_BYTES = 2**25
+"""Of the tensors between the segments: those of a larger batch would leave the caches, and take too much memory."""
+
 _MOST_LAYERS = 2
 """Of a segment: each combination of their bit-widths is compiled, and those of more layers hardly come twice."""
 
@@ -40,7 +43,10 @@ class SegmentLibrary:
     Args:
         build: Makes the model of a policy.
         bit_widths: What policies choose from.
-        batch_size: Samples per inference.
+        batch_size: Samples per inference, at most.
+
+    Attributes:
+        batch_size: Samples per inference, as soon as there was a policy.
     """
 
     def __init__(self, build: Callable[[Policy], ov.Model], bit_widths: BitWidths, batch_size: int) -> None:
@@ -90,10 +96,13 @@ class SegmentLibrary:
 
     def _read(self, policy: Policy) -> None:
         """Adds the segments of a policy's model."""
-        graph = PluginGraph.of(with_batch(self._build(policy), self.batch_size))
-        segmented = SegmentedGraph(graph, self._group)
+        segmented, whole = self._cut(policy)
         if not self._segments:
-            self._segments, self._whole = segmented.segments, graph.compiled
+            total = sum(tensor.size for segment in segmented.segments for tensor in segment.outputs)
+            if total > BATCH_BYTES and self.batch_size > 1:
+                self.batch_size = max(self.batch_size * BATCH_BYTES // total, 1)
+                segmented, whole = self._cut(policy)
+            self._segments, self._whole = segmented.segments, whole
             if max(len(segment.layers) for segment in self._segments) > _MOST_LAYERS:
                 raise NotSupportedError("too many layers depend on one another")
         elif set(segmented.segments) != set(self._segments):
@@ -101,6 +110,10 @@ class SegmentLibrary:
         for key in self._keys(policy):
             if not self._is_known(key):
                 self._files[key] = segmented.file(self._segments[key[0]])
+
+    def _cut(self, policy: Policy) -> tuple[SegmentedGraph, ov.CompiledModel]:
+        graph = PluginGraph.of(with_batch(self._build(policy), self.batch_size))
+        return SegmentedGraph(graph, self._group), graph.compiled
 
     def _completed(self, policy: Policy) -> Policy:
         """A policy with the bit-widths of segments that another one lacks, and further unknown ones elsewhere."""

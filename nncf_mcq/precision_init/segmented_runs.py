@@ -29,9 +29,6 @@ _CHECKED_POLICIES = 3
 _CHECK_EVERY = 64
 """The first policies that are run in segments, and one in so many, are compiled as a whole, too, and compared."""
 
-_BATCH_SIZE = 4
-"""The largest; each compiled segment holds the tensors of a batch."""
-
 _Range: TypeAlias = tuple[int, int]
 
 
@@ -53,7 +50,7 @@ class SegmentedRuns:
     ) -> None:
         self._images = images
         self._bit_widths = {name: widths for group, widths in bit_widths.items() for name in group}
-        self._library = SegmentLibrary(build, bit_widths, min(batch_size, _BATCH_SIZE)) if bit_widths else None
+        self._library = SegmentLibrary(build, bit_widths, batch_size) if bit_widths else None
         self._activation_bits: dict[str, int] | None = None
         self._asked = 0
         self._idle: dict[_Range, list[_Worker]] = {}

@@ -12,6 +12,7 @@ from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE
+from nncf_mcq.precision_init.segment_library import BitWidths, SegmentLibrary
 from nncf_mcq.precision_init.segmented_runs import WHOLE_POLICIES, SegmentedRuns
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.weights.weight_table import WeightTable
@@ -101,6 +102,25 @@ def test_few_models_are_compiled_as_a_whole(make: Callable[[], Subject]) -> None
     # Two layers that meet in one segment have nine combinations.
     most = {small: 3, joined: 9, shared: 3}[make]
     assert WHOLE_POLICIES + CHECKED < subject.built <= WHOLE_POLICIES + CHECKED + most
+
+
+def test_large_tensors_are_run_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, table = small_calibrated_model()
+    policy = small().policies(1)[0]
+    bit_widths: BitWidths = {(name,): TABLE_BITS for name in policy.weight_bits}
+    library, whole = (
+        SegmentLibrary(lambda policy: model.build(policy, table, packed=False), bit_widths, batch_size=8)
+        for _ in range(2)
+    )
+    whole.of(policy)
+    size = sum(tensor.size for segment in whole.segments for tensor in segment.outputs)
+    monkeypatch.setattr("nncf_mcq.precision_init.segment_library.BATCH_BYTES", size // 3)
+    library.of(policy)
+    assert (whole.batch_size, library.batch_size) == (8, 2)
+    assert [len(segment.outputs) for segment in library.segments] == [
+        len(segment.outputs) for segment in whole.segments
+    ]
+    assert {tensor.shape[0] for segment in library.segments for tensor in segment.outputs} == {2}
 
 
 def test_few_policies_are_compiled_as_a_whole() -> None:
