@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import openvino as ov
@@ -18,6 +18,25 @@ CHUNK_BYTES = 128 * 2**20
 """Inputs and outputs of the samples that are in memory at a time, where a data set may be larger than memory."""
 
 
+class Tensor(Protocol):
+    """An output, as far as it is read here."""
+
+    @property
+    def data(self) -> Any:
+        """Its values."""
+
+
+class Request(Protocol):
+    """An inference request, as far as it is used here."""
+
+    def infer(self, inputs: Any, *, share_inputs: bool, share_outputs: bool) -> object:
+        """Runs one batch."""
+
+    @property
+    def output_tensors(self) -> Sequence[Tensor]:
+        """The outputs of the last batch."""
+
+
 class ModelRunner:
     """A compiled model with a fixed batch that takes any number of samples.
 
@@ -29,16 +48,25 @@ class ModelRunner:
         requests: Inferences that are in flight at a time. A single one is computed by the caller's own thread, so that
             callers that run several models side by side decide how many threads there are.
         batch_size: Samples per inference; by default as many as the first dimension of the first input has.
+        request: Runs the batches in the place of the compiled model's own request, where there is one request.
     """
 
-    def __init__(self, compiled: ov.CompiledModel, requests: int = 1, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        compiled: ov.CompiledModel,
+        requests: int = 1,
+        batch_size: int | None = None,
+        request: Request | None = None,
+    ) -> None:
         self.requests = requests
         self._shapes = input_shapes(compiled)
         rows = int(self._shapes[0][0]) if self._shapes[0] else 1
         self.batch_size = rows if batch_size is None else batch_size
         self._stacked = [self.batch_size == 1 and _has_no_batch(port, rows) for port in compiled.outputs]
         self.sample_bytes = _static_bytes((*compiled.inputs, *compiled.outputs)) // self.batch_size
-        self._request = compiled.create_infer_request() if requests == 1 else None
+        self._request: Request | None = request
+        if request is None and requests == 1:
+            self._request = compiled.create_infer_request()
         self._queue = None if requests == 1 else ov.AsyncInferQueue(compiled, requests)
         if self._queue is not None:
             # Not a method: a queue that refers to the runner that it belongs to would never be freed.
@@ -147,7 +175,7 @@ def _keep(request: ov.InferRequest, place: tuple[dict[int, Arrays], int]) -> Non
     found[index] = _copied_outputs(request)
 
 
-def _copied_outputs(request: ov.InferRequest) -> Arrays:
+def _copied_outputs(request: Request) -> Arrays:
     # At least one dimension: those of several batches are concatenated.
     return tuple(np.array(tensor.data, ndmin=1) for tensor in request.output_tensors)
 

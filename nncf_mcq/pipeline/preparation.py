@@ -19,6 +19,7 @@ from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
 from nncf_mcq.model.batching import find_batch_size
+from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import AnySamples, Arrays, Samples, as_samples
@@ -30,6 +31,7 @@ from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.precision_init.estimate import ImageScores
 from nncf_mcq.precision_init.evaluator import Evaluator, Fold
 from nncf_mcq.precision_init.second_order import second_order_sensitivities
+from nncf_mcq.precision_init.segment_library import BitWidths
 from nncf_mcq.precision_init.study import StudyStorage, Subject
 from nncf_mcq.precision_init.study.subject import images_digest, model_digest
 from nncf_mcq.utils.json_values import JsonObject
@@ -136,7 +138,10 @@ class Preparation:
         choices = self.calibrated.choices
         stored = None if storage is None else storage.start(self.subject)
         evaluator = Evaluator(
-            [Fold(fold.build, fold.images, fold.reference, fold.targets) for fold in self.folds],
+            [
+                Fold(fold.build, fold.images, fold.reference, fold.targets, _bit_widths(quantizable, fold.table))
+                for fold in self.folds
+            ],
             self.score,
             threads=threads or self.runtime.threads,
             batch_size=self.runtime.batch_size,
@@ -250,6 +255,13 @@ def prepare(
         settings=_settings(compression, scores),
         output_kinds=output_kinds or {},
     )
+
+
+def _bit_widths(quantizable: QuantizableModel, table: WeightTable) -> BitWidths:
+    return {
+        tuple(layer.name for layer in members): tuple(table.entries[group])
+        for group, members in quantizable.groups.items()
+    }
 
 
 def _checked_targets(targets: Sequence[Target], images: int) -> Sequence[Target]:

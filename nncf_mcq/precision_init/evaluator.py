@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
@@ -22,6 +23,8 @@ from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.policy import Policy, PolicyKey
 from nncf_mcq.precision_init.estimate import ImageScores, mean_score
+from nncf_mcq.precision_init.segment_library import BitWidths
+from nncf_mcq.precision_init.segmented_runs import SegmentedRuns
 
 _CLAIM_SECONDS = 600.0
 """For which a process waits for another's score; one of another machine may be gone."""
@@ -51,12 +54,14 @@ class Fold:
         images: The samples.
         reference: (N, ...) for each output of the float model on them.
         targets: Of the samples, where they are known: no score needs them.
+        bit_widths: Those that `build` has weights of; without them each policy is compiled as a whole.
     """
 
     build: Callable[[Policy], ov.Model] = field(repr=False)
     images: Samples = field(repr=False)
     reference: Arrays = field(repr=False)
     targets: Sequence[Target] | None = field(default=None, repr=False)
+    bit_widths: BitWidths = field(default_factory=dict, repr=False)
 
 
 class Evaluator:
@@ -92,6 +97,7 @@ class Evaluator:
         random_order: bool = False,
     ) -> None:
         self.folds = tuple(folds)
+        self._runs = [SegmentedRuns(fold.build, fold.bit_widths, fold.images, batch_size) for fold in self.folds]
         self._threads = threads
         self._batch_size = batch_size
         self._score = score
@@ -164,7 +170,7 @@ class Evaluator:
 
         They are not kept: asking again runs the models again.
         """
-        found = [self._run_model(fold.build(policy), fold, self._threads) for fold in self.folds]
+        found = [self._run_policy(policy, index, self._threads) for index in range(len(self.folds))]
         if not self.is_scored(policy) and policy.key not in self._shared_scores:
             pairs = zip(found, self.folds, strict=True)
             self._shared_scores[policy.key] = np.concatenate([self._score_outputs(*pair) for pair in pairs])
@@ -252,13 +258,12 @@ class Evaluator:
 
     def _run_folds(self, policy: Policy, threads: int) -> ImageScores:
         """Values of all images. Folds run side by side where there are threads for that."""
+        numbers = range(len(self.folds))
         if threads == 1 or len(self.folds) == 1:
-            return np.concatenate([self._score_model(fold.build(policy), fold, threads) for fold in self.folds])
+            return np.concatenate([self._score_fold(policy, index, threads) for index in numbers])
         each = max(threads // len(self.folds), 1)
         with self._pool(len(self.folds)) as pool:
-            return np.concatenate(
-                list(pool.map(lambda fold: self._score_model(fold.build(policy), fold, each), self.folds))
-            )
+            return np.concatenate(list(pool.map(lambda index: self._score_fold(policy, index, each), numbers)))
 
     @contextmanager
     def _pool(self, threads: int) -> Iterator[ThreadPoolExecutor]:
@@ -275,6 +280,17 @@ class Evaluator:
     def _check(self) -> None:
         if self._is_cancelled.is_set():
             raise CancelledError
+
+    def _score_fold(self, policy: Policy, index: int, threads: int) -> ImageScores:
+        return self._score_outputs(self._run_policy(policy, index, threads), self.folds[index])
+
+    def _run_policy(self, policy: Policy, index: int, threads: int) -> Arrays:
+        fold = self.folds[index]
+        whole = functools.partial(self._build_and_run, policy, fold, threads)
+        return self._runs[index](policy, whole, threads, self._check)
+
+    def _build_and_run(self, policy: Policy, fold: Fold, threads: int) -> Arrays:
+        return self._run_model(fold.build(policy), fold, threads)
 
     def _score_model(self, model: ov.Model, fold: Fold, threads: int) -> ImageScores:
         return self._score_outputs(self._run_model(model, fold, threads), fold)

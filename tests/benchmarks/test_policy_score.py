@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from benchmarks import policy_score
@@ -21,13 +22,17 @@ def test_policies_are_scored_on_each_number_of_images() -> None:
     fold = SearchFold(calibrated, table, Samples(images), reference)
     preparation = Preparation(calibrated, (fold, fold), score, calibrated.costs(table), False, runtime)
     assert preparation.images == 6
-    seconds = policy_score.measure(preparation, [1, 2, 7, 2], 4)
-    assert list(seconds) == [1, 2, 7]
-    assert all(len(values) == 4 and min(values) > 0 for values in seconds.values())
+    found = policy_score.measure(preparation, [1, 2, 7, 2], policies=4, first=10)
+    assert list(found) == [1, 2, 7]
+    for times in found.values():
+        for seconds, count in ((times.first, 10), (times.later, 4), (times.whole, 4)):
+            assert np.array(seconds.seconds).shape == (count, 2)
+            assert np.array(seconds.seconds).min() >= 0
+            assert seconds.median.min() > 0
 
 
 def test_numbers_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for option in ("--images", "--policies"):
+    for option in ("--images", "--policies", "--first"):
         with pytest.raises(SystemExit) as caught:
             policy_score.main(["fashion_mnist", option, "0"])
         assert caught.value.code == 2
