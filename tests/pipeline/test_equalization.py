@@ -19,15 +19,14 @@ IMAGES = np.random.default_rng(0).random((12, 1, 3, 16, 16), dtype=np.float32)
 def make_network() -> torch.nn.Module:
     """A depthwise convolution whose channels are unequal, and one that makes good for it: the usual case."""
     torch.manual_seed(0)
-    factors = torch.exp(1.5 * torch.randn(16))
+    factors = torch.exp(2 * torch.randn(16))
     depthwise, last = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16), torch.nn.Conv2d(16, 24, 1)
     with torch.no_grad():
         for parameter in depthwise.parameters():
             parameter.mul_(factors.reshape(-1, *(1 for _ in parameter.shape[1:])))
         last.weight.div_(factors[None, :, None, None])
     first = torch.nn.Conv2d(3, 16, 3, padding=1)
-    network = torch.nn.Sequential(first, torch.nn.ReLU(), depthwise, torch.nn.ReLU(), last).eval()
-    return network
+    return torch.nn.Sequential(first, torch.nn.ReLU(), depthwise, torch.nn.ReLU(), last).eval()
 
 
 def quantize(bits: int, *, threads: int = 1, **weights: Any) -> nncf_mcq.QuantizationResult:
