@@ -6,12 +6,10 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
 
 import nncf
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 
 from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
@@ -29,9 +27,9 @@ from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, bui
 from nncf_mcq.data.splits import NO_TARGET, Target, sample_name
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
+from nncf_mcq.metrics.named_scores import named_score
 from nncf_mcq.metrics.output_scores import KIND_SCORES, ScoreChoice
 from nncf_mcq.metrics.report import Report
-from nncf_mcq.metrics.scores import ImageScore, Score, get_score
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pareto_front import ParetoFront
@@ -45,9 +43,6 @@ from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 __all__ = ["Job", "JobInputs", "parse_overrides"]
-
-Outputs: TypeAlias = NDArray[np.float32]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -201,10 +196,11 @@ class Job:
             splits: Its images.
             stages: Reports the progress.
         """
-        images, threads = self.calibration_images(model, splits), self.config.runtime.threads
-        compression = self.config.compression
+        images, compression = self.calibration_images(model, splits), self.config.compression
         bits = self.initializer().required_bits(tuple(compression.weights.bits))
-        return CalibratedModel.prepare(model, images, compression, threads, stages, weight_bits=bits)
+        return CalibratedModel.prepare(
+            model, images, compression, self.config.runtime.threads, stages, weight_bits=bits
+        )
 
     def calibration_images(self, model: ov.Model, splits: DatasetSplits) -> Samples:
         """The first `num_init_samples` calibration images."""
@@ -240,12 +236,12 @@ class Job:
         """
         configured = self.config.score
         if isinstance(configured, str):
-            return _named_score(configured)
-        kinds = {output: (_named_score(KIND_SCORES[kind]), 1.0) for output, kind in self.config.outputs.items()}
+            return named_score(configured)
+        kinds = {output: (named_score(KIND_SCORES[kind]), 1.0) for output, kind in self.config.outputs.items()}
         if configured is None:
             return kinds or None
         return kinds | {
-            output: (None if entry.type is None else _named_score(entry.type), entry.weight)
+            output: (None if entry.type is None else named_score(entry.type), entry.weight)
             for output, entry in configured.items()
         }
 
@@ -361,23 +357,6 @@ class Job:
         # Before anything else: it is measured last, and a metric of another kind of model should not cost a search.
         report.check(model)
         return JobInputs(splits, model, report, stages.seconds)
-
-
-def _named_score(name: str) -> Score:
-    function = get_score(name)
-    values = function.values if isinstance(function, ImageScore) else None
-
-    def checked(found: Callable[[Outputs, Outputs], Result]) -> Callable[[Outputs, Outputs], Result]:
-        @functools.wraps(found)
-        def call(outputs: Outputs, reference: Outputs) -> Result:
-            try:
-                return found(outputs, reference)
-            except ValueError as error:
-                raise ConfigError("score", name, f"one for the outputs of this model ({error})") from error
-
-        return call
-
-    return checked(function) if values is None else ImageScore(checked(values))
 
 
 def _nncf_datasets(splits: DatasetSplits) -> tuple[nncf.Dataset, nncf.Dataset | None]:
