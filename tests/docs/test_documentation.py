@@ -60,7 +60,10 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for words in commands(page):
         program = words[0].rsplit("/", 1)[-1]
         if program == "make":
-            assert set(words[1:]) <= set(targets), words
+            makefile = (ROOT / "Makefile").read_text()
+            given = {word.split("=")[0] for word in words[1:] if "=" in word}
+            assert given <= set(re.findall(r"\$\(([A-Z]+)\)", makefile)), words
+            assert {word for word in words[1:] if "=" not in word} <= set(targets), words
         elif program in PROGRAMS:
             known = options_of(program, words[1])
             used = {word.split("=")[0] for word in words[2:] if re.match(r"-{1,2}[a-z]", word)}
