@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -84,7 +85,7 @@ def scale_inputs(
 
     Returns:
         The copy and its layers, which are the same. The name of a multiplication is that of its layer with
-        `SCALE_SUFFIX`; it is not quantized itself.
+        `SCALE_SUFFIX`; it is not quantized itself. The quantizer behind it has the name of the one that was before it.
     """
     if not factors:
         return quantizable
@@ -102,7 +103,28 @@ def scale_inputs(
         weights.set_friendly_name(constant_of(operation, layer.weight_port).get_friendly_name())
         operation.input(layer.weight_port).replace_source_output(weights.output(0))
     model.validate_nodes_and_infer_types()
-    return find_layers(model, [*ignored_scopes, *(name + SCALE_SUFFIX for name in factors)], per_channel_activations)
+    scopes = [*ignored_scopes, *(name + SCALE_SUFFIX for name in factors)]
+    found = find_layers(model, scopes, per_channel_activations)
+    return _with_names(
+        found, {name + SCALE_SUFFIX: quantizable.layer(name).activation_quantizers[0] for name in factors}
+    )
+
+
+def _with_names(quantizable: QuantizableModel, names: Mapping[str, str]) -> QuantizableModel:
+    """Activation points behind multiplications under the names that they had before them: policies name them so."""
+    return dataclasses.replace(
+        quantizable,
+        activation_points=tuple(
+            dataclasses.replace(point, name=names.get(point.name, point.name), operation=point.location)
+            for point in quantizable.activation_points
+        ),
+        layers=tuple(
+            dataclasses.replace(
+                layer, activation_quantizers=tuple(names.get(name, name) for name in layer.activation_quantizers)
+            )
+            for layer in quantizable.layers
+        ),
+    )
 
 
 def input_factors(model: ov.Model, quantizable: QuantizableModel) -> dict[str, NDArray[np.uint8]]:

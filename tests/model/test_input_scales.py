@@ -83,8 +83,11 @@ def test_scaled_model_has_the_same_layers_and_its_own_quantizer(quantizable: Qua
     found = scale_inputs(quantizable, {"own": np.full(8, 3, np.uint8)}, [], False)
 
     assert [layer.name for layer in found.layers] == [layer.name for layer in quantizable.layers]
-    assert found.layer("own").activation_quantizers == ("own" + SCALE_SUFFIX,)
-    assert len(found.activation_points) == len(quantizable.activation_points)
+    # Policies that name activations are those of both.
+    assert found.layer("own").activation_quantizers == quantizable.layer("own").activation_quantizers
+    assert [point.name for point in found.activation_points] == [point.name for point in quantizable.activation_points]
+    locations = [point.location for point in found.activation_points]
+    assert "own" + SCALE_SUFFIX in locations
 
 
 def test_factors_are_found_again(quantizable: QuantizableModel) -> None:

@@ -88,6 +88,12 @@ def test_factors_are_fused_with_the_layer_before() -> None:
     assert "__module.2" in runs_factors
 
 
+def test_policies_name_activations_as_ever() -> None:
+    equalized, plain = quantize(4), quantize(4, equalization=False)
+
+    assert equalized.policy.activation_bits == plain.policy.activation_bits
+
+
 def test_8_bits_are_left_alone() -> None:
     assert not scaled_layers(quantize(8).model)
 
