@@ -13,13 +13,13 @@ from typing import Any
 
 from nncf_mcq.completion import complete
 from nncf_mcq.config.budget import Budget, WeightSizeBudget
+from nncf_mcq.config.nncf2 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.config.output_files import PARETO_FILE, Origin, Timing
 from nncf_mcq.config.pareto_file import ParetoPoint, ParetoReport
 from nncf_mcq.config.schema import Config
 from nncf_mcq.config.search_report import DatasetReport, SearchEnd
 from nncf_mcq.config.sizes import parse_size
 from nncf_mcq.errors import ConfigError, OutputError
-from nncf_mcq.model import int8
 from nncf_mcq.pipeline.measurement import Measure
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import FLOAT32_BITS, Policy
@@ -156,9 +156,9 @@ def front_settings(settings: Config) -> Config:
     Raises:
         ConfigError: It is that of a baseline without bit-widths to choose from.
     """
-    if settings.compression.algorithm == int8.ALGORITHM:
+    if settings.compression.algorithm == INT8_ALGORITHM:
         allowed = "mixed_clipping_quantization: the baseline has no bit-widths to choose from"
-        raise ConfigError("compression.algorithm", int8.ALGORITHM, allowed)
+        raise ConfigError("compression.algorithm", INT8_ALGORITHM, allowed)
     parameters = settings.compression.initializer.precision
     kept: dict[str, Any] = {}
     if isinstance(parameters, SeparablePrecision.Parameters):

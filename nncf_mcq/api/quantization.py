@@ -15,6 +15,7 @@ from nncf_mcq.api.options import RunOptions
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.completion import VERIFICATION_IMAGES, complete
 from nncf_mcq.config.device import check_bits
+from nncf_mcq.config.nncf2 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
@@ -115,7 +116,7 @@ def quantize_normalized(
 ) -> QuantizationResult:
     """Quantizes a model that `to_openvino` has brought to its normal form; otherwise as `quantize`."""
     compression = settings.compression
-    is_baseline = compression.algorithm == int8.ALGORITHM
+    is_baseline = compression.algorithm == INT8_ALGORITHM
     initializer = PRECISION_INITIALIZERS.create(compression.initializer.precision)
     searches = initializer.searches and not is_baseline
     if not is_baseline:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance
+from nncf_mcq.calibration.shrinkage import central_covariance
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import operations_by_name
@@ -87,7 +87,6 @@ class _Sums:
 
     def moments(self) -> ChannelMoments:
         mean = self._sum / self._count
-        covariance = self._square / self._count - torch.outer(mean, mean)
-        covariance.diagonal().clamp_min_(0)
-        shrunk = shrink_covariance(covariance[None], independent_samples(self._images, self._count))[0]
-        return ChannelMoments(mean, shrunk, self._largest)
+        square = self._square / self._count
+        covariance = central_covariance(square[None], mean[None], self._images, self._count)[0]
+        return ChannelMoments(mean, covariance, self._largest)

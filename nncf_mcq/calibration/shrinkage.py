@@ -18,6 +18,20 @@ def independent_samples(images: int, positions: int) -> float:
     return float(images * (positions / images) ** INDEPENDENCE)
 
 
+def central_covariance(square: torch.Tensor, mean: torch.Tensor, images: int, positions: int) -> torch.Tensor:
+    """The covariance of samples, shrunk by `shrink_covariance`.
+
+    Args:
+        square: (groups, columns, columns) mean of the products; it is used up.
+        mean: (groups, columns).
+        images: Number of images.
+        positions: Sampled positions of all images together.
+    """
+    covariance = square.sub_(mean[:, :, None] * mean[:, None, :])
+    covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
+    return shrink_covariance(covariance, independent_samples(images, positions))
+
+
 def shrink_covariance(covariance: torch.Tensor, samples: float) -> torch.Tensor:
     """Shrinks the correlations of a sampled covariance towards zero, by as much as they are noise.
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.calibration.shrinkage import independent_samples, shrink_covariance
+from nncf_mcq.calibration.shrinkage import central_covariance
 from nncf_mcq.calibration.unfolding import layer_input, unfolder
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.algorithm import ActivationPoint
@@ -179,9 +179,7 @@ class _Accumulator:
         square = self.square.div_(self.count)
         if not self.full:
             return LayerStatistics(mean, None, (square - mean.square()).clamp_min(0))
-        covariance = square.sub_(mean[:, :, None] * mean[:, None, :])
-        covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
-        shrunk = shrink_covariance(covariance, independent_samples(self.images, self.count))
+        shrunk = central_covariance(square, mean, self.images, self.count)
         return LayerStatistics(mean, shrunk, torch.diagonal(shrunk, dim1=1, dim2=2))
 
 

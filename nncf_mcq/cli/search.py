@@ -137,9 +137,9 @@ def quantize(
 
 def _is_comparable(result: QuantizationResult) -> bool:
     """Whether it was measured, and is not NNCF INT8 itself."""
-    from nncf_mcq.model import int8
+    from nncf_mcq.config.nncf2 import ALGORITHM as INT8_ALGORITHM
 
-    is_int8 = result.config.compression.algorithm == int8.ALGORITHM
+    is_int8 = result.config.compression.algorithm == INT8_ALGORITHM
     return not is_int8 and result.search.ended_by is None and bool(result.metrics["quantized"])
 
 

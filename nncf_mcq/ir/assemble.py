@@ -23,7 +23,7 @@ from nncf_mcq.ir.packing import (
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
-from nncf_mcq.model.nodes import constant_value, consumers, is_constant, operations_by_name
+from nncf_mcq.model.nodes import add_bias, constant_value, consumers, is_constant, operations_by_name
 from nncf_mcq.model.product_sequences import keep_biases_apart
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
@@ -192,10 +192,7 @@ def _shift_bias(operation: ov.Node, layer: QuantizableLayer, shift: np.ndarray) 
             bias = np.broadcast_to(constant_value(addition, 1 - port), shape) + shift
             addition.input(1 - port).replace_source_output(opset.constant(bias.astype(np.float32)).output(0))
             return
-    targets = list(operation.output(0).get_target_inputs())
-    addition = opset.add(operation, opset.constant(shift.astype(np.float32)), name=f"{layer.name}/bias")
-    for target in targets:
-        target.replace_source_output(addition.output(0))
+    add_bias(operation, shift.astype(np.float32))
 
 
 def _shift_gates(operation: ov.Node, shift: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import nncf
 import openvino as ov
 
+from nncf_mcq.config.nncf2 import ALGORITHM
 from nncf_mcq.config.scopes import with_layers_of
 from nncf_mcq.config.search_report import FinalWeightsReport, SearchReport
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
@@ -19,9 +20,6 @@ from nncf_mcq.model.product_sequences import keep_biases_apart
 from nncf_mcq.model.samples import AnySamples, as_samples, input_shapes
 from nncf_mcq.policy import INT8_BITS, Policy
 from nncf_mcq.utils.progress import Stages
-
-ALGORITHM = "quantization"
-"""Its name in the JSON, as in NNCF 2."""
 
 METRICS_KEY = "nncf_int8"
 """Its key among the metrics of a result that it is compared with."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.inference import compile_model
@@ -120,6 +121,19 @@ def consumers(output: ov.Output) -> Iterator[tuple[ov.Node, int]]:
     """The (operation, input port) pairs that read an output."""
     for target in output.get_target_inputs():
         yield target.get_node(), target.get_index()
+
+
+def add_bias(operation: ov.Node, values: NDArray[np.float32]) -> None:
+    """Inserts an addition of a constant between an operation and all that read its output.
+
+    Args:
+        operation: With one output.
+        values: In a shape that broadcasts to it.
+    """
+    readers = list(operation.output(0).get_target_inputs())
+    addition = opset.add(operation, opset.constant(values), name=f"{operation.get_friendly_name()}/bias")
+    for reader in readers:
+        reader.replace_source_output(addition.output(0))
 
 
 def spatial_pads(

@@ -7,7 +7,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.model.nodes import constant_value, consumers, is_constant, source
+from nncf_mcq.model.nodes import add_bias, constant_value, consumers, is_constant, source
 
 _SMALLEST = np.float32(1e-30)
 """Far below what any product adds up to, so that no output changes, and far above the smallest normal number."""
@@ -59,11 +59,7 @@ def _vary_bias(product: ov.Node) -> None:
             varied = opset.constant(_varied(np.full((1, channels), bias.flat[0], dtype=np.float32)))
             reader.input(1 - port).replace_source_output(varied.output(0))
         return
-    targets = product.output(0).get_target_inputs()
-    constant = opset.constant(_varied(np.zeros((1, channels), dtype=np.float32)))
-    addition = opset.add(product, constant, name=f"{product.get_friendly_name()}/bias")
-    for target in targets:
-        target.replace_source_output(addition.output(0))
+    add_bias(product, _varied(np.zeros((1, channels), dtype=np.float32)))
 
 
 def _varied(bias: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,10 +10,10 @@ import openvino as ov
 import torch
 from torch import Tensor
 
+from nncf_mcq.config.nncf2 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.input_scales import input_factors, scale_inputs
-from nncf_mcq.model.int8 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.policy import Policy

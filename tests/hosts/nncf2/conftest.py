@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ENVIRONMENT = Path(sys.prefix)
 
@@ -15,3 +19,20 @@ os.environ["NNCF_EXTENSION_LOAD_TIMEOUT"] = "0"
 os.environ["TORCH_EXTENSIONS_DIR"] = str(ENVIRONMENT / "extensions")
 # The compilation looks for ninja.
 os.environ["PATH"] = os.pathsep.join([str(ENVIRONMENT / "bin"), os.environ.get("PATH", os.defpath)])
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """Messages of NNCF's logger, which hands them to no other."""
+    from nncf.common.logging import nncf_logger
+
+    found: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    handler = Keep()
+    nncf_logger.addHandler(handler)
+    yield found
+    nncf_logger.removeHandler(handler)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from nncf import NNCFConfig
-from nncf.common.logging import nncf_logger
 from nncf.torch import create_compressed_model
 from nncf.torch.quantization.algo import QuantizationController
 
@@ -38,21 +36,6 @@ def quantization(precision: dict[str, Any] | None, **initializer: Any) -> dict[s
 
 UNIFORM = quantization({"type": "uniform", "bits": 3}, range={"type": "mixed_clipping", "num_init_samples": 16})
 ILP = {"type": "ilp", "budget": {"weight_size": {"average_bits": 4}}}
-
-
-@pytest.fixture
-def log() -> Any:
-    """Messages of NNCF's logger, which hands them to no other."""
-    found: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    handler = Keep()
-    nncf_logger.addHandler(handler)
-    yield found
-    nncf_logger.removeHandler(handler)
 
 
 @torch.no_grad()

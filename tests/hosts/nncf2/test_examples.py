@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from nncf import NNCFConfig
-from nncf.common.logging import nncf_logger
 from nncf.torch import create_compressed_model, register_default_init_args
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -31,21 +29,6 @@ ACTIVATIONS = {
     "resnet50": ((4, "ResNet/Sequential[layer1]/Bottleneck[0]/ReLU[relu]/relu__1|OUTPUT"),),
 }
 IMAGES = 8
-
-
-@pytest.fixture
-def log() -> Any:
-    """Messages of NNCF's logger, which hands them to no other."""
-    found: list[str] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    handler = Keep()
-    nncf_logger.addHandler(handler)
-    yield found
-    nncf_logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("mode", MODES)
