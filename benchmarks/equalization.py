@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     ),
                     f"{100 * found[len(SCORES)].mean():.1f}",
                 )
-    except NncfMcqError as error:
+    except (NncfMcqError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     console.print(table)
 

@@ -20,7 +20,7 @@ SCALE_SUFFIX = "/input_scale"
 _ELEMENTWISE = frozenset(
     {
         *("Add", "Subtract", "Multiply"),
-        *("Relu", "PRelu", "Clamp", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh"),
+        *("Relu", "Clamp", "Elu", "Selu", "Sigmoid", "HardSigmoid", "Tanh"),
         *("Swish", "HSwish", "Mish", "Gelu", "SoftPlus"),
     }
 )
