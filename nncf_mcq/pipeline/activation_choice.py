@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.config.parameters import NamedParameters
@@ -56,31 +57,45 @@ def choose_activation_rule(
         return None
     halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
     bits = {point.name: INT8_BITS for point in calibrated.quantizable.activation_points}
-    with stages.stage("activation ranges", len(halves) * len(parameters.candidates)) as advance:
-        float_runner = run(calibrated.quantizable.model)
-        scores = np.zeros((len(halves), len(parameters.candidates)))
-        for row, (seen, held_out) in enumerate(zip(halves, reversed(halves), strict=True)):
-            reference = float_runner(images[held_out].arrays)
-            observed = calibrated.activations.of_images(seen)
-            for column, candidate in enumerate(parameters.candidates):
-                template = observed.with_rule(candidate).model(bits).clone()
-                model = replace_weights(template, calibrated.quantizable, _float_weights)
-                found = score(run(model)(images[held_out].arrays), reference)
-                # A model whose outputs are no numbers is worse than any other.
-                scores[row, column] = found if np.isfinite(found) else float("inf")
+    quantizable, candidates = calibrated.quantizable, parameters.candidates
+    with stages.stage("activation ranges", len(halves) * len(candidates)) as advance:
+        float_runner = run(quantizable.model)
+
+        def in_half(seen: NDArray[np.intp], held_out: NDArray[np.intp]) -> Callable[[int], float]:
+            arrays = images[held_out].arrays
+            reference, observed = float_runner(arrays), calibrated.activations.of_images(seen)
+
+            def score_of(index: int) -> float:
+                template = observed.with_rule(candidates[index]).model(bits).clone()
+                found = score(run(replace_weights(template, quantizable, _float_weights))(arrays), reference)
                 advance()
-    return parameters.candidates[_best(scores.tolist())]
+                # A model whose outputs are no numbers is worse than any other.
+                return found if np.isfinite(found) else float("inf")
+
+            return score_of
+
+        first, second = halves
+        return candidates[_choose(len(candidates), (in_half(*pair) for pair in ((first, second), (second, first))))]
 
 
-def _best(scores: Sequence[Sequence[float]]) -> int:
-    """The column of least sum among the first one and those that are less by `MARGIN` in every row."""
-    columns = list(zip(*scores, strict=True))
-    better = [
-        index
-        for index, column in enumerate(columns)
-        if index == 0 or all(found < (1 - MARGIN) * first for found, first in zip(column, columns[0], strict=True))
-    ]
-    return min(better, key=lambda index: sum(columns[index]))
+def _choose(count: int, halves: Iterable[Callable[[int], float]]) -> int:
+    """The candidate of least sum among the first one and those that are less by `MARGIN` in every half.
+
+    Args:
+        count: Number of candidates, two or more.
+        halves: The score of a candidate in each half. Only what can change the choice is asked for.
+    """
+    sums = dict.fromkeys(range(count), 0.0)
+    for score_of in halves:
+        scores = {index: score_of(index) for index in sums}
+        sums = {
+            index: total + scores[index]
+            for index, total in sums.items()
+            if index == 0 or scores[index] < (1 - MARGIN) * scores[0]
+        }
+        if len(sums) == 1:
+            break
+    return min(sums, key=sums.__getitem__)
 
 
 def _float_weights(layer: QuantizableLayer, operation: ov.Node) -> list[ov.Node]:

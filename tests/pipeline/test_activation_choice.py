@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import Samples
-from nncf_mcq.pipeline.activation_choice import MARGIN, _best, choose_activation_rule
+from nncf_mcq.pipeline.activation_choice import MARGIN, _choose, choose_activation_rule
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.models import convolution, make_model, random_constant
@@ -76,18 +77,33 @@ def test_a_single_image_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "expected"),
+    ("scores", "expected", "asked"),
     [
-        ([[1.0, 0.5, 2.0], [1.0, 0.5, 2.0]], 1),
+        ([[1.0, 0.5, 2.0], [1.0, 0.5, 2.0]], 1, [3, 2]),
         # Better in one half only, or by less than the margin.
-        ([[1.0, 0.1], [1.0, 1.1]], 0),
-        ([[1.0, 1 - MARGIN / 2], [1.0, 0.2]], 0),
-        ([[1.0, 0.7, 0.6], [1.0, 0.7, 0.7]], 2),
-        ([[float("inf"), 1.0], [float("inf"), 1.0]], 1),
+        ([[1.0, 0.1], [1.0, 1.1]], 0, [2, 2]),
+        ([[1.0, 1 - MARGIN / 2], [1.0, 0.2]], 0, [2]),
+        ([[1.0, 0.7, 0.6], [1.0, 0.7, 0.7]], 2, [3, 3]),
+        ([[float("inf"), 1.0], [float("inf"), 1.0]], 1, [2, 2]),
     ],
 )
-def test_another_rule_must_be_clearly_better_in_both_halves(scores: list[list[float]], expected: int) -> None:
-    assert _best(scores) == expected
+def test_another_rule_must_be_clearly_better_in_both_halves(
+    scores: list[list[float]], expected: int, asked: list[int]
+) -> None:
+    """What the first half leaves out is not computed in the other."""
+    calls: list[list[int]] = []
+
+    def in_half(row: list[float]) -> Callable[[int], float]:
+        calls.append([])
+
+        def score_of(index: int) -> float:
+            calls[-1].append(index)
+            return row[index]
+
+        return score_of
+
+    assert _choose(len(scores[0]), (in_half(row) for row in scores)) == expected
+    assert [len(half) for half in calls] == asked
 
 
 def test_statistics_of_some_images_are_those_that_they_show() -> None:
