@@ -63,7 +63,8 @@ def test_quartiles_are_of_rounds() -> None:
 
 
 def test_time_goes_to_the_larger_layer() -> None:
-    large = convolution_model((1, 32, 64, 64), (32, 32, 3, 3))
+    # Large enough to outweigh the change of layout even where other programs interrupt it.
+    large = convolution_model((1, 128, 32, 32), (128, 128, 3, 3))
     times = node_times(compile_model(large, 1, counts_time=True))
     assert max(times, key=times.__getitem__) == "layer" and times["layer"] > 0.5 * sum(times.values())
     assert time_shares(large, ["layer", "no layer"], 1) == {"layer": pytest.approx(1.0, abs=0.5), "no layer": 0.0}
