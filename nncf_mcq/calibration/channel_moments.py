@@ -32,6 +32,13 @@ class ChannelMoments:
     covariance: torch.Tensor
     largest: torch.Tensor
 
+    def scaled(self, factors: NDArray[np.float32]) -> ChannelMoments:
+        """Those of the input times one factor for each channel, (channels,) and positive."""
+        values = torch.from_numpy(factors.astype(np.float64))
+        return ChannelMoments(
+            self.mean * values, self.covariance * values[:, None] * values[None, :], self.largest * values
+        )
+
 
 def collect_channel_moments(
     model: ov.Model,
@@ -45,7 +52,7 @@ def collect_channel_moments(
 
     Args:
         model: The float model; not edited.
-        layers: Convolutions.
+        layers: Layers whose input has channels in the second axis.
         inputs: The input tensors of one sample at a time, one sample at least.
         threads: Inference threads.
         progress: Called after each sample.
@@ -54,18 +61,21 @@ def collect_channel_moments(
         Layer name to the moments of its input.
     """
     operations = operations_by_name(model := model.clone())
-    values = [operations[layer.name].input_value(layer.data_port) for layer in layers]
-    results = [opset.result(value) for value in values]
+    read = [operations[layer.name].input_value(layer.data_port) for layer in layers]
+    keys = [(value.get_node().get_friendly_name(), value.get_index()) for value in read]
+    values = dict(zip(keys, read, strict=True))
+    results = [opset.result(value) for value in values.values()]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "channel_moments"), threads)
     request = compiled.create_infer_request()
-    sums = [_Sums(value.get_shape()[1]) for value in values]
+    sums = {key: _Sums(value.get_shape()[1]) for key, value in values.items()}
     with TorchPool(threads) as pool:
         for item in inputs:
             request.infer(item, share_inputs=True)
             tensors = [torch.from_numpy(request.get_output_tensor(index).data) for index in range(len(results))]
-            list(pool.map(lambda pair: pair[0].add(pair[1]), zip(sums, tensors, strict=True)))
+            list(pool.map(lambda pair: pair[0].add(pair[1]), zip(sums.values(), tensors, strict=True)))
             progress()
-    return {layer.name: total.moments() for layer, total in zip(layers, sums, strict=True)}
+    moments = {key: total.moments() for key, total in sums.items()}
+    return {layer.name: moments[key] for layer, key in zip(layers, keys, strict=True)}
 
 
 class _Sums:

@@ -106,9 +106,9 @@ class WeightsConfig(Parameters):
     )
     equalization: bool = Field(
         default=True,
-        description="Scale the channels of an input that only one convolution reads, and its weights by the inverse, "
-        "so that both together lose least below 8 bits. The float model computes the same; the input gets one "
-        "Multiply.",
+        description="Scale the channels between layers, and the weights that read them by the inverse, so that both "
+        "together lose least below 8 bits. The float model computes the same. Where the layers before cannot absorb "
+        "the scales, the input of a convolution gets one Multiply.",
     )
     fully_connected: Literal["int8", "packed"] = Field(
         default="int8",

@@ -108,11 +108,11 @@ class CalibratedModel:
         table = None if limit is None else limit.table
         check(CostModel(quantizable, _uniform(quantizable, widths[-1]), None, table), choices)
         bits = weight_bits or compression.weights.bits
-        # A budget of latency is kept by layers as they were measured, without the scales.
-        scaled = quantizable if with_float else equalize(quantizable, calibration, compression, bits, threads, stages)
+        # A budget of latency is kept by layers as they were measured, without further operations.
+        scaled = equalize(quantizable, calibration, compression, bits, threads, stages, multiplications=not with_float)
         if scaled is not quantizable:
             quantizable, fake_quantized = _place(scaled, widths)
-            choices = quantizable.choices(compression.weights.bits, widths)
+            choices = quantizable.choices(compression.weights.bits, widths, with_float=with_float)
         statistics = _observe(quantizable, calibration, threads, stages, "statistics", moment_images)
         return cls(
             float_model=model,

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from nncf_mcq.calibration.channel_moments import collect_channel_moments
 from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.model.channel_groups import find_channel_groups
+from nncf_mcq.model.channel_scales import factors_of, round_factors, scale_channels
 from nncf_mcq.model.input_scales import layers_of_own_input, scale_inputs
-from nncf_mcq.model.layers import QuantizableModel, layer_weight
+from nncf_mcq.model.layers import QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.samples import Samples, input_shapes
 from nncf_mcq.utils.progress import Stages
-from nncf_mcq.weights.equalization import find_input_factors
+from nncf_mcq.weights.equalization import Reader, find_group_factors, find_input_factors
 
 IMAGES = 32
 """Number of samples, the first ones, that the moments of channels are made from: far fewer numbers than of weights."""
@@ -24,6 +26,9 @@ LARGEST_BITS = 5
 SMALLEST_BITS = 4
 """Below, scales are made as for so many: those made for 3 bits burden the inputs, and gained half as much."""
 
+INPUT_ERRORS = 3
+"""Scales that layers absorb are those of all values of a group: what is added up has been quantized several times."""
+
 
 def equalize(
     quantizable: QuantizableModel,
@@ -32,8 +37,13 @@ def equalize(
     weight_bits: Sequence[int],
     threads: int,
     stages: Stages,
+    *,
+    multiplications: bool = True,
 ) -> QuantizableModel:
-    """The layers of the model whose inputs have scales, see `find_input_factors`; as it was where none would help.
+    """The layers of the model whose channels have scales; as it was where none would help.
+
+    Where layers on both sides of a value can absorb them, scales are free; other layers multiply an input that they
+    have to themselves.
 
     Args:
         quantizable: The float model and its layers.
@@ -43,27 +53,54 @@ def equalize(
             inputs, but see `SMALLEST_BITS`; above `LARGEST_BITS` nothing is done.
         threads: Of OpenVINO.
         stages: Reports the progress.
+        multiplications: Whether operations may be added.
     """
     bits = statistics.median_low(weight_bits)
-    layers = layers_of_own_input(quantizable)
-    if not compression.weights.equalization or bits > LARGEST_BITS or not layers:
+    if not compression.weights.equalization or bits > LARGEST_BITS:
+        return quantizable
+    # Without a step for each row, the weights of the layers before would be quantized with more error.
+    groups = find_channel_groups(quantizable) if compression.weights.per_channel else []
+    alone = {group.readers[0] for group in groups if len(group.readers) == 1}
+    own = [layer.name for layer in layers_of_own_input(quantizable) if multiplications and layer.name not in alone]
+    deciding = {group.name: [name for name in group.readers if name not in own] for group in groups}
+    names = {*own, *(name for readers in deciding.values() for name in readers)}
+    if not names:
         return quantizable
     images = calibration[:IMAGES]
     with stages.stage("equalization", len(images)) as advance:
         shapes = input_shapes(quantizable.model)
-        inputs = (images.tensors(index, shapes) for index in range(len(images)))
-        moments = collect_channel_moments(quantizable.model, layers, inputs, threads=threads, progress=advance)
-        operations = operations_by_name(quantizable.model)
-        factors = {}
-        for layer in layers:
-            weights = layer_weight(layer, operations[layer.name])
-            found = find_input_factors(
-                weights.reshape(*weights.shape[:2], -1),
-                moments[layer.name],
+        moments = collect_channel_moments(
+            quantizable.model,
+            [layer for layer in quantizable.layers if layer.name in names],
+            (images.tensors(index, shapes) for index in range(len(images))),
+            threads=threads,
+            progress=advance,
+        )
+
+        def read(model: QuantizableModel, name: str, input_errors: float = 1) -> Reader:
+            (matrix,) = weight_matrices(model.layer(name), operations_by_name(model.model)[name]).numpy()
+            return Reader(
+                matrix.reshape(len(matrix), len(moments[name].mean), -1),
+                moments[name],
                 max(bits, SMALLEST_BITS),
                 compression.activations.widths[-1],
                 per_channel=compression.weights.per_channel,
+                input_errors=input_errors,
             )
+
+        steps = {}
+        for group in groups:
+            found = find_group_factors([read(quantizable, name, INPUT_ERRORS) for name in deciding[group.name]])
             if found is not None:
-                factors[layer.name] = found
-        return scale_inputs(quantizable, factors, compression.ignored_scopes, compression.activations.per_channel)
+                steps[group.name] = round_factors(found)
+                moments |= {
+                    name: moments[name].scaled(factors_of(steps[group.name])) for name in group.readers if name in own
+                }
+        absorbed = scale_channels(quantizable, groups, steps)
+        factors = {name: find_input_factors(read(absorbed, name)) for name in own}
+        return scale_inputs(
+            absorbed,
+            {name: found for name, found in factors.items() if found is not None},
+            compression.ignored_scopes,
+            compression.activations.per_channel,
+        )

@@ -13,6 +13,8 @@ from torch import Tensor
 from nncf_mcq.config.nncf2 import ALGORITHM as INT8_ALGORITHM
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.model.channel_groups import find_channel_groups
+from nncf_mcq.model.channel_scales import channel_steps, scale_channels
 from nncf_mcq.model.input_scales import input_factors, scale_inputs
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.torch_graph import TorchGraph
@@ -53,10 +55,11 @@ class QuantizedNetwork:
             )
         scopes, per_channel = compression.ignored_scopes, compression.activations.per_channel
         quantizable = find_layers(result.float_model, scopes, per_channel)
-        factors = input_factors(result.model, quantizable)
+        steps = channel_steps(result.model)
+        scaled = scale_channels(quantizable, find_channel_groups(quantizable) if steps else [], steps)
         return cls(
             result.model,
-            scale_inputs(quantizable, factors, scopes, per_channel),
+            scale_inputs(scaled, input_factors(result.model, quantizable), scopes, per_channel),
             result.policy,
             compression.weights,
         )

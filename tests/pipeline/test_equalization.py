@@ -10,13 +10,24 @@ import pytest
 import torch
 
 import nncf_mcq
+from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.ir.packing import unpack_weight
+from nncf_mcq.model.channel_scales import channel_steps
 from nncf_mcq.model.input_scales import SCALE_SUFFIX
-from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.model.layers import find_layers, layer_weight
+from nncf_mcq.model.nodes import constant_value, operations_by_name, source
+from nncf_mcq.model.samples import as_samples
+from nncf_mcq.pipeline.equalization import equalize
+from nncf_mcq.training.module import QuantizedNetwork
+from nncf_mcq.utils.progress import SilentProgress, Stages
+
+CLAMP = torch.nn.Hardtanh(0, 50)
+"""An activation function that keeps the layer before from absorbing factors."""
 
 IMAGES = np.random.default_rng(0).random((12, 1, 3, 16, 16), dtype=np.float32)
 
 
-def make_network() -> torch.nn.Module:
+def make_network(activation: torch.nn.Module) -> torch.nn.Module:
     """A depthwise convolution whose channels are unequal, and one that makes good for it: the usual case."""
     torch.manual_seed(0)
     factors = torch.exp(2 * torch.randn(16))
@@ -26,10 +37,12 @@ def make_network() -> torch.nn.Module:
             parameter.mul_(factors.reshape(-1, *(1 for _ in parameter.shape[1:])))
         last.weight.div_(factors[None, :, None, None])
     first = torch.nn.Conv2d(3, 16, 3, padding=1)
-    return torch.nn.Sequential(first, torch.nn.ReLU(), depthwise, torch.nn.ReLU(), last).eval()
+    return torch.nn.Sequential(first, torch.nn.ReLU(), depthwise, activation, last).eval()
 
 
-def quantize(bits: int, *, threads: int = 1, **weights: Any) -> nncf_mcq.QuantizationResult:
+def quantize(
+    bits: int, *, threads: int = 1, activation: torch.nn.Module = CLAMP, **weights: Any
+) -> nncf_mcq.QuantizationResult:
     compression = {
         "weights": weights,
         "correction": {"sequential": False},
@@ -40,7 +53,7 @@ def quantize(bits: int, *, threads: int = 1, **weights: Any) -> nncf_mcq.Quantiz
         "compression": compression,
         "runtime": {"threads": threads},
     }
-    return nncf_mcq.quantize(make_network(), nncf.Dataset(list(IMAGES)), config)
+    return nncf_mcq.quantize(make_network(activation), nncf.Dataset(list(IMAGES)), config)
 
 
 def relative_error(result: nncf_mcq.QuantizationResult) -> float:
@@ -63,6 +76,56 @@ def test_4_bits_lose_less(per_channel: bool) -> None:
     assert not scaled_layers(plain.model)
     assert relative_error(equalized) < 0.6 * relative_error(plain)
     assert [layer.bits for layer in equalized.layers] == [4, 4, 4]
+
+
+def test_factors_that_the_layer_before_absorbs_cost_nothing() -> None:
+    absorbed, plain = (quantize(4, activation=torch.nn.ReLU(), equalization=state) for state in (True, False))
+
+    assert not scaled_layers(absorbed.model)
+    (steps,) = channel_steps(absorbed.model).values()
+    assert len(steps) == 16
+    assert not channel_steps(plain.model)
+    assert relative_error(absorbed) < 0.6 * relative_error(plain)
+    kinds = [[node.get_type_name() for node in result.model.get_ordered_ops()] for result in (absorbed, plain)]
+    assert kinds[0] == kinds[1]
+    assert absorbed.policy == plain.policy
+
+
+def test_one_step_for_all_rows_leaves_the_layer_before_as_it_is() -> None:
+    result = quantize(4, activation=torch.nn.ReLU(), per_channel=False)
+
+    assert not channel_steps(result.model)
+    assert len(scaled_layers(result.model)) == 1
+
+
+def test_without_operations_of_its_own_only_what_is_absorbed() -> None:
+    """A limit of latency is kept by layers as they were measured."""
+    images = as_samples([IMAGES[:, 0]])
+    compression, stages = CompressionConfig(), Stages(SilentProgress())
+    for activation, count in ((torch.nn.ReLU(), 1), (CLAMP, 0)):
+        model = ov.convert_model(
+            make_network(activation), input=[1, 3, 16, 16], example_input=torch.zeros(1, 3, 16, 16)
+        )
+        quantizable = find_layers(model)
+
+        found = equalize(quantizable, images, compression, [4], 1, stages, multiplications=False)
+
+        assert not scaled_layers(found.model)
+        assert len(channel_steps(found.model)) == count
+        assert (found is quantizable) == (count == 0)
+
+
+@pytest.mark.parametrize("activation", [torch.nn.ReLU(), CLAMP])
+def test_training_knows_the_factors(activation: torch.nn.Module) -> None:
+    network = QuantizedNetwork.of(quantize(4, activation=activation))
+
+    quantized = operations_by_name(network.model)
+    floats = operations_by_name(network.quantizable.model)
+    for layer in network.quantizable.layers:
+        unpacked = unpack_weight(source(quantized[layer.name], 1))
+        assert unpacked is not None
+        distance = np.abs(layer_weight(layer, floats[layer.name]) - unpacked.values)
+        assert (distance <= 2 * unpacked.scale).all()
 
 
 def test_float_model_is_the_one_that_was_given() -> None:
