@@ -108,7 +108,7 @@ class WeightsConfig(Parameters):
         default=True,
         description="Scale the channels between layers, and the weights that read them by the inverse, so that both "
         "together lose least below 8 bits. The float model computes the same. Where the layers before cannot absorb "
-        "the scales, the input of a convolution gets one Multiply.",
+        "the scales, the input of a convolution gets one Multiply. Not with one scale per tensor.",
     )
     fully_connected: Literal["int8", "packed"] = Field(
         default="int8",

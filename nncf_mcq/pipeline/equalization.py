@@ -50,16 +50,17 @@ def equalize(
         calibration: The calibration samples.
         compression: That section of the configuration.
         weight_bits: Bit-widths that weights may get. The median tells how the error is shared between weights and
-            inputs, but see `SMALLEST_BITS`; above `LARGEST_BITS` nothing is done.
+            inputs, but see `SMALLEST_BITS`; above `LARGEST_BITS` nothing is done. Nor is it where all rows of a layer
+            share a step: it made some networks worse.
         threads: Of OpenVINO.
         stages: Reports the progress.
         multiplications: Whether operations may be added.
     """
     bits = statistics.median_low(weight_bits)
-    if not compression.weights.equalization or bits > LARGEST_BITS:
+    weights = compression.weights
+    if not weights.equalization or not weights.per_channel or bits > LARGEST_BITS:
         return quantizable
-    # Without a step for each row, the weights of the layers before would be quantized with more error.
-    groups = find_channel_groups(quantizable) if compression.weights.per_channel else []
+    groups = find_channel_groups(quantizable)
     alone = {group.readers[0] for group in groups if len(group.readers) == 1}
     own = [layer.name for layer in layers_of_own_input(quantizable) if multiplications and layer.name not in alone]
     deciding = {group.name: [name for name in group.readers if name not in own] for group in groups}
@@ -84,7 +85,6 @@ def equalize(
                 moments[name],
                 max(bits, SMALLEST_BITS),
                 compression.activations.widths[-1],
-                per_channel=compression.weights.per_channel,
                 input_errors=input_errors,
             )
 

@@ -27,6 +27,8 @@ class RangeTask:
         output_error: The error that a grid leaves in each row's output after rounding and corrections, (groups, rows);
             takes several grids, stacked in a leading dimension: (candidates, groups, rows) in and out.
         fisher: (groups, rows, columns) Fisher information of the weights, or None where no rule needs it.
+        output_variance: (groups, rows) variance of each row's float output, by which errors of rows that share one
+            range are compared; None where they are as they are.
     """
 
     weights: torch.Tensor
@@ -36,6 +38,7 @@ class RangeTask:
     statistics: LayerStatistics
     output_error: Callable[[Grid], torch.Tensor]
     fisher: torch.Tensor | None = None
+    output_variance: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

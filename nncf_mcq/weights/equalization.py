@@ -51,7 +51,6 @@ class Reader:
         moments: Of its input.
         weight_bits: Bit-width of the weights.
         input_bits: Bit-width of the input.
-        per_channel: Whether each row has a step of its own.
         input_errors: The input's error is counted so many times.
 
     Attributes:
@@ -67,7 +66,6 @@ class Reader:
         weight_bits: int,
         input_bits: int,
         *,
-        per_channel: bool = True,
         input_errors: float = 1,
     ) -> None:
         magnitudes = np.abs(weights.astype(np.float64))
@@ -81,7 +79,6 @@ class Reader:
         self._weight_levels = 2.0**weight_bits - 1
         self._input_levels = 2.0**input_bits - 1
         self._input_errors = input_errors
-        self._per_channel = per_channel
         self.tells = bool(
             weights.shape[1] > 1 and self._largest.max() > 0 and self._variances.max() > 0 and ranges.max() > 0
         )
@@ -97,10 +94,8 @@ class Reader:
     def error(self, logarithms: Floats) -> tuple[float, Floats]:
         """The sum, and its gradient."""
         scales = np.exp(logarithms)
-        axis = 1 if self._per_channel else (0, 1)
-        steps, step_gradient = _squared_norms(self._largest * scales, _WEIGHT_NORM, axis)
-        repeats = 1 if self._per_channel else len(self._largest)
-        weight_step, weight_gradient = repeats * steps.sum(), repeats * step_gradient.sum(axis=0)
+        steps, step_gradient = _squared_norms(self._largest * scales, _WEIGHT_NORM, 1)
+        weight_step, weight_gradient = steps.sum(), step_gradient.sum(axis=0)
         shares = self._variances / np.square(scales)
         of_weights = 4 * weight_step * shares.sum() / self._weight_levels**2
         weight_change = 4 * (weight_gradient * shares.sum() - 2 * weight_step * shares) / self._weight_levels**2
@@ -175,8 +170,8 @@ def _relative_error(logarithms: Floats, readers: Sequence[Reader]) -> tuple[floa
     return float(np.log(total)), gradient / total
 
 
-def _squared_norms(values: Floats, power: int, axis: int | tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Squares of the norms along axes, and their derivatives by the logarithm of each value."""
+def _squared_norms(values: Floats, power: int, axis: int) -> tuple[Floats, Floats]:
+    """Squares of the norms along an axis, and their derivatives by the logarithm of each value."""
     largest = values.max(axis=axis, keepdims=True)
     powers = (values / largest) ** power
     sums = powers.sum(axis=axis, keepdims=True)

@@ -139,6 +139,7 @@ class LayerQuantizer:
                 statistics=self.statistics,
                 output_error=self._output_error,
                 fisher=self.fisher,
+                output_variance=self.float_variance,
             )
         )
         grid, levels, moments = self._round_choice(_stacked(choice.grid))

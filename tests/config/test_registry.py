@@ -95,7 +95,7 @@ def test_a_third_party_rule_is_a_candidate_of_mixed_clipping() -> None:
     config = load_config({"compression": {"initializer": {"range": {"type": "mixed_clipping", "rules": ["fixed"]}}}})
     parameters: Any = config.compression.initializer.range
     initializer: Any = RANGE_INITIALIZERS.create(parameters)
-    assert [rule.parameters.threshold for rule in initializer.rules] == [1.0]
+    assert [rule.parameters.threshold for rule in initializer.rules(per_channel=True)] == [1.0]
 
 
 def test_a_class_that_is_not_registered_is_unknown() -> None:

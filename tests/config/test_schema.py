@@ -410,7 +410,7 @@ def test_the_resolved_configuration_reads_back_as_itself(data: dict[str, Any]) -
 
 def rules_of(config: Config) -> list[Any]:
     assert isinstance(config.compression.initializer.range, MixedClippingRange.Parameters)
-    return list(config.compression.initializer.range.rules)
+    return list(config.compression.initializer.range.rules or [])
 
 
 def test_the_rules_of_a_list_are_written_with_their_defaults_and_scopes() -> None:

@@ -313,7 +313,7 @@ def test_the_rules_can_be_mixed() -> None:
     choice = mixed.find_range(task)
     assert choice.rules == ("max", "mae", "lp", "aciq", "kl")
     assert choice.errors is not None
-    for index, rule in enumerate(mixed.rules):
+    for index, rule in enumerate(mixed.rules(per_channel=True)):
         grid = rule.find_range(task).grid
         expected = task.output_error(Grid(grid.scale[None], grid.zero_point[None], grid.low, grid.high))[0]
         torch.testing.assert_close(choice.errors[index], expected)

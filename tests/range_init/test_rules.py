@@ -169,6 +169,23 @@ def test_mixed_clipping_per_layer_takes_one_rule_of_least_summed_error(per_chann
     assert choice.dominant_rule == choice.rules[int(choice.rule[0, 0])]
 
 
+def test_rows_that_share_a_range_count_by_their_relative_error() -> None:
+    """Not by their energy: what follows is fitted to each, and a row of small weights would be rounded to nothing."""
+    weights = torch.randn(1, 6, 40, generator=torch.Generator().manual_seed(1))
+    weights[0, 0] *= 12
+    task = make_task(weights, 4, "asymmetric", per_channel=False)
+    zero = Grid(torch.full((1, 1, 6), 1e-9), torch.full((1, 1, 6), 8.0), 0, 15)
+    task = dataclasses.replace(task, output_variance=task.output_error(zero)[0])
+
+    choice = create(MixedClippingRange).find_range(task)
+
+    assert choice.rules == ("max", "percentile", "mse", "output_mse", "kl", "aciq")
+    assert choice.errors is not None and task.output_variance is not None
+    relative = (choice.errors / task.output_variance).sum(dim=(1, 2))
+    assert choice.rule.unique().tolist() == [int(relative.argmin())]
+    assert int(relative.argmin()) != int(choice.errors.sum(dim=(1, 2)).argmin())
+
+
 @pytest.mark.parametrize("rule", [*RULES, MixedClippingRange])
 @pytest.mark.parametrize("mode", ["symmetric", "asymmetric"])
 @pytest.mark.parametrize("bits", [2, 4, 8])

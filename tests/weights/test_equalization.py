@@ -42,12 +42,12 @@ def rounding_error(weights: np.ndarray, inputs: np.ndarray, scales: np.ndarray, 
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds, st.booleans(), st.integers(1, 4))
-def test_gradient_is_that_of_the_sum(seed: int, per_channel: bool, positions: int) -> None:
+@given(seeds, st.integers(1, 4))
+def test_gradient_is_that_of_the_sum(seed: int, positions: int) -> None:
     weights, moments = make_layer(seed, positions=positions)
     readers = [
-        Reader(weights, moments, 4, 8, per_channel=per_channel),
-        Reader(*make_layer(seed + 1, rows=3), 3, 8, per_channel=per_channel),
+        Reader(weights, moments, 4, 8),
+        Reader(*make_layer(seed + 1, rows=3), 3, 8),
     ]
     at, step = np.random.default_rng(seed).standard_normal(5), 1e-5
 
@@ -59,10 +59,10 @@ def test_gradient_is_that_of_the_sum(seed: int, per_channel: bool, positions: in
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds, st.booleans(), st.integers(2, 8), st.integers(2, 8))
-def test_factors_are_worth_their_bytes(seed: int, per_channel: bool, weight_bits: int, input_bits: int) -> None:
+@given(seeds, st.integers(2, 8), st.integers(2, 8))
+def test_factors_are_worth_their_bytes(seed: int, weight_bits: int, input_bits: int) -> None:
     weights, moments = make_layer(seed, rows=24)
-    reader = Reader(weights, moments, weight_bits, input_bits, per_channel=per_channel)
+    reader = Reader(weights, moments, weight_bits, input_bits)
 
     factors = find_input_factors(reader)
 
