@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.mutants.__main__ import judge, main
 from tests.mutants.lists import ROOT, Change, Explained, Group, NamedMutant, Rule, explained, groups, named_mutants
-from tests.mutants.tool import Outcome, changes
+from tests.mutants.tool import Outcome, changes, read
 
 
 def test_groups_name_files_that_are_there_and_none_twice() -> None:
@@ -85,6 +86,23 @@ def test_changes_are_read_from_what_the_tool_writes(tmp_path: Path) -> None:
         Change("box.double", "value = value * factor", "value = None"),
         Change("box.Box.open", "return open(self)", "return"),
     ]
+
+
+def test_a_mutant_whose_tests_cannot_be_run_survives(tmp_path: Path) -> None:
+    group = Group("boxes", ("box.py",), ())
+    (tmp_path / "mutants").mkdir()
+    (tmp_path / "mutants" / "box.py").write_text(MUTATED)
+    first, second, third = "box.x_double__mutmut_1", "box.x_double__mutmut_2", "box.xǁBoxǁopen__mutmut_12"
+
+    def outcome(**codes: int | None) -> Outcome:
+        named = dict(zip((first, second, third), codes.values(), strict=True))
+        (tmp_path / "mutants" / "box.py.meta").write_text(json.dumps({"exit_code_by_key": named}))
+        return read(group, tmp_path)
+
+    assert outcome(killed=1, stopped=-24, left_out=None) == Outcome(1, 0, 1, (), 1)
+    found = outcome(type_error=37, unusable=255, passed=0)
+    assert (found.type_errors, found.stopped, found.mutants) == (1, 0, 3)
+    assert [change.becomes for change in found.survivors] == ["value = None", "return"]
 
 
 def test_a_rule_allows_one_replacement_and_nothing_else() -> None:

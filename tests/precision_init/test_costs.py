@@ -153,9 +153,71 @@ def test_no_file_is_larger_than_its_cost(tmp_path: Path) -> None:
 
 def test_a_shared_constant_is_stored_once_and_multiplied_twice() -> None:
     model = cost_model(LAYERS)
-    policy = Policy({"first": 2, "second": 4, "again": 2, "float_input": 8})
+    weight_bits = {"first": 2, "second": 4, "again": 2, "float_input": 8}
+    policy = Policy(weight_bits)
     assert model.average_bits(policy) == (101 * 2 + 7 * 4 + 13 * 8) / 121
     assert model.bops(policy) == 1000 * 2 * 4 + 50 * 4 * 8 + 300 * 2 * 8 + 10 * 8 * 32
+    # The policy's own bits of an activation count, where it has some.
+    assert model.bops(Policy(weight_bits, {"a8": 2})) == 1000 * 2 * 4 + 50 * 4 * 4 + 300 * 2 * 2 + 10 * 8 * 32
+
+
+PAIRED = [
+    layer("first", 101, macs=1000, inputs=["a4"]),
+    layer("again", 101, macs=300, group="first", inputs=["a8"]),
+    layer("twice", 101, macs=20, group="first", inputs=["a4"]),
+    layer("second", 7, macs=50, inputs=["a8"]),
+    layer("float_input", 13, macs=10),
+]
+"""Layers that share their weights and have several inputs, and the other way round."""
+
+ALL_BITS = st.fixed_dictionaries(
+    {
+        **{group: st.sampled_from(BITS) for group in ("first", "second", "float_input")},
+        **{f"activation:{name}": st.sampled_from((4, 8)) for name in ("a4", "a8")},
+    }
+)
+
+
+@given(ALL_BITS)
+def test_bit_operations_where_activations_are_chosen_too(bits: dict[str, int]) -> None:
+    choices = countable_model(PAIRED).choices(BITS, (4, 8))
+    assert choices.keys() == bits.keys()
+    model, a4, a8 = cost_model(PAIRED), bits["activation:a4"], bits["activation:a8"]
+    expected = bits["first"] * (1020 * a4 + 300 * a8) + bits["second"] * 50 * a8 + bits["float_input"] * 10 * 32
+    policy = Policy({item.name: bits[item.group] for item in PAIRED}, {"a4": a4, "a8": a8})
+    assert model.bops(policy) == expected
+    for budget in ({"total": 1e9}, {"ratio": 1.0}):
+        (constraint,) = model.constraints(Budget.model_validate({"bops": budget}), choices)
+        assert constraint.total(bits) == expected
+        marginal = constraint.marginal(bits)
+        assert {group: tuple(costs) for group, costs in marginal.items()} == choices
+        for group, costs in marginal.items():
+            for width, cost in costs.items():
+                # What depends on the group: the difference to the costs of the others among themselves.
+                without = constraint.total({**bits, group: width}) - cost
+                assert without == pytest.approx(constraint.total(bits) - costs[bits[group]])
+        rates = {"first": 1020 * a4 + 300 * a8, "second": 50 * a8, "float_input": 320}
+        rates |= {"activation:a4": bits["first"] * 1020, "activation:a8": bits["first"] * 300 + bits["second"] * 50}
+        assert {group: costs[4] for group, costs in marginal.items()} == {
+            group: 4 * rate for group, rate in rates.items()
+        }
+
+
+@given(ALL_BITS)
+def test_activations_are_stored_nowhere(bits: dict[str, int]) -> None:
+    model, choices = cost_model(PAIRED), countable_model(PAIRED).choices(BITS, (4, 8))
+    weights_alone = countable_model(PAIRED).choices(BITS, (8,))
+    for size in ({"average_bits": 8}, {"ratio": 0.25}, {"bytes": 10**6}):
+        (constraint,) = model.constraints(Budget.model_validate({"weight_size": size}), choices)
+        (expected,) = model.constraints(Budget.model_validate({"weight_size": size}), weights_alone)
+        assert constraint.total(bits) == expected.total({group: bits[group] for group in weights_alone})
+
+
+def test_average_bits_are_a_limit_of_size() -> None:
+    model, choices = cost_model(LAYERS), choices_of(LAYERS)
+    constraint = model.average_bits_limit(3.5, choices)
+    assert constraint == model.size_limit(WeightSizeBudget(average_bits=3.5), choices)
+    assert (constraint.limit, constraint.divisor) == (3.5 * 121, 121)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +254,7 @@ def test_a_budget_out_of_reach_names_the_reachable_range(budget: dict[str, dict[
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("bits", "more"), itertools.pairwise(BITS))
+@pytest.mark.parametrize(("bits", "more"), [*itertools.pairwise(BITS)])
 def test_a_budget_that_is_exactly_a_uniform_width_is_met_by_it(bits: int, more: int) -> None:
     budget = Budget.model_validate({"weight_size": {"average_bits": bits}})
     (constraint,) = cost_model(LAYERS).constraints(budget, choices_of(LAYERS))
@@ -235,8 +297,35 @@ def test_latency_counts_what_float_layers_add_alone() -> None:
     assert not constraint.is_met({**quantized, "first": FLOAT_CHOICE})
     # Not known before the layers were measured.
     assert cost_model(LAYERS).constraints(budget, choices) == []
-    with pytest.raises(BudgetError, match=r"latency\.ratio_to_int8: found 0\.9 times .* reachable: 1 to 1\.5 times"):
+    with pytest.raises(BudgetError) as caught:
         model.constraints(Budget.model_validate({"latency": {"ratio_to_int8": 0.9}}), choices)
+    unit = "times the latency of int8, with float layers in f32"
+    assert str(caught.value) == (
+        f"{PATH}.latency.ratio_to_int8: found 0.9 {unit}, which no policy meets; reachable: 1 to 1.5 {unit}"
+    )
+
+
+def test_a_budget_in_bytes_before_the_other_bytes_are_known() -> None:
+    model = dataclasses.replace(cost_model(LAYERS), fixed_bytes=None)
+    with pytest.raises(BudgetError) as caught:
+        model.size_limit(WeightSizeBudget(bytes=31), choices_of(LAYERS))
+    assert str(caught.value) == (
+        f"{PATH}.weight_size.bytes: found 31 bytes of the .bin, which no policy meets; "
+        "reachable: 32 to 121 bytes of the .bin, without scales, biases and float constants"
+    )
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "asymmetric"])
+def test_zero_points_of_channels_are_stored_where_they_may_differ(mode: str) -> None:
+    rows = [dataclasses.replace(item, rows=item.weights, columns=1) for item in LAYERS]
+    config = load_config({"compression": {"weights": {"mode": mode, "isa": "vnni"}}}).compression.weights
+    model = dataclasses.replace(cost_model(rows), weights=config)
+    constraint = model.size_limit(WeightSizeBudget(bytes=10**6), choices_of(rows))
+    for group, count in (("first", 101), ("second", 7), ("float_input", 13)):
+        # 8 bits are symmetric in any case, and no bit-width counts less than a smaller one.
+        expected = {bits: stored_bytes(count, bits) + (count if mode == "asymmetric" else 0) for bits in BITS}
+        expected[8] = max(stored_bytes(count, 8), max(expected[bits] for bits in BITS if bits < 8))
+        assert constraint.cost[group] == expected
 
 
 def test_a_float_layer_is_stored_at_sixteen_bits() -> None:
