@@ -124,6 +124,6 @@ def _name_constant_subgraphs(model: ov.Model) -> list[str]:
         else:
             taken.add(node.get_friendly_name())
     unused = (name for name in (f"c{number}" for number in range(len(constant) + len(taken))) if name not in taken)
-    for node, name in zip(constant.values(), unused, strict=False):
-        node.set_friendly_name(name)
+    for node in constant.values():
+        node.set_friendly_name(next(unused))
     return [node.get_friendly_name() for node in constant.values()]

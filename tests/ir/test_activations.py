@@ -90,7 +90,10 @@ def test_what_shares_a_grid_with_the_input_of_a_sum_is_at_the_sum() -> None:
     node = network.quantize(network.parameter)
     first, second, other = (network.quantize(network.layer(node, 8)) for _ in range(3))
     joined = network.layer(opset.concat([first, second], 1), 8)
-    model = network.model(opset.concat([joined, network.layer(opset.add(first, other), 8)], 1))
+    # Two more that share a grid, and meet no sum.
+    apart = network.layer(opset.concat([network.quantize(network.layer(node, 8)) for _ in range(2)], 1), 8)
+    model = network.model(opset.concat([joined, network.layer(opset.add(first, other), 8), apart], 1))
+    assert [len(group) for group in concat_groups(model)] == [2, 2]
     assert grids_at_sums(model) == {"quantizer1", "quantizer2", "quantizer3"}
 
 
@@ -189,6 +192,67 @@ def _named(model: ov.Model, name: str) -> ov.Node:
     return next(node for node in model.get_ops() if node.get_friendly_name() == name)
 
 
+def pair(model: ov.Model) -> list[tuple[str, int, float, float]]:
+    """Name, levels and range of the FakeQuantize nodes, in the order of the model; those of the output are the same."""
+    found = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            bounds = [node.input_value(port).get_node() for port in range(1, 5)]
+            assert all(bound.get_element_type() == ov.Type.f32 for bound in bounds)
+            low, high, *of_output = (float(bound.get_data()) for bound in bounds)
+            assert of_output == [low, high]
+            found.append((node.get_friendly_name(), int(node.get_attributes()["levels"]), low, high))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bits", "low", "at_sum", "expected"),
+    [
+        (3, -4, False, [("q/grid", 8, -4, 3), ("q", 256, -128, 127)]),
+        (3, -4, True, [("q/grid", 8, -4, 3), ("q", 256, -128, 127)]),
+        (3, 0, False, [("q/grid", 8, 0, 7), ("q", 256, 0, 255)]),
+        (3, -1, False, [("q/grid", 8, -1, 6), ("q", 256, -128, 127)]),
+        (4, -8, False, [("q", 16, -8, 7)]),
+        (4, -8, True, [("q/grid", 17, -8, 8), ("q", 16, -8, 7)]),
+        (8, 0, False, [("q", 256, 0, 255)]),
+        (8, 0, True, [("q/grid", 257, 0, 256), ("q", 256, 0, 255)]),
+    ],
+)
+def test_the_forms_of_a_grid(bits: int, low: int, at_sum: bool, expected: list[tuple[str, int, float, float]]) -> None:
+    data, other = (opset.parameter([1, 4], ov.Type.f32) for _ in range(2))
+    quantizer = fake_quantize(data, np.array(-1.0), np.array(1.0), 256)
+    quantizer.set_friendly_name("q")
+    model = ov.Model([opset.add(quantizer, other) if at_sum else opset.relu(quantizer)], [data, other], "model")
+    set_activation_grids(model, {"q": ActivationGrid.from_range(low, low + 2**bits - 1, bits)})
+    assert pair(model) == expected
+
+
+def test_what_is_a_sum() -> None:
+    data, other = (opset.parameter([1, 4, 2, 2], ov.Type.f32) for _ in range(2))
+    constant, weights = (opset.constant(np.ones(shape, np.float32)) for shape in ((1, 4, 1, 1), (4, 4, 1, 1)))
+
+    def found(*build: Callable[[ov.Node], ov.Node]) -> bool:
+        quantizer = fake_quantize(data, np.array(-8.0), np.array(7.0), 16)
+        model = ov.Model([make(quantizer) for make in build], [data, other], "model")
+        assert len(model.get_ops()) > 0
+        return feeds_only_sums(quantizer)
+
+    def layer(node: ov.Node) -> ov.Node:
+        return opset.convolution(node, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+
+    def total(node: ov.Node) -> ov.Node:
+        return opset.add(other, node)
+
+    assert found(total)
+    assert found(total, opset.relu)
+    assert not found(total, layer)
+    assert not found(layer)
+    assert not found(opset.relu)
+    # A bias is none.
+    assert not found(lambda node: opset.add(node, constant))
+    assert not found(lambda node: opset.add(constant, node))
+
+
 def test_replacement_keeps_the_name_and_all_consumers() -> None:
     data = opset.parameter([1, 4], ov.Type.f32)
     quantizer = fake_quantize(data, np.array(0.0), np.array(15.0), 256)
@@ -218,6 +282,32 @@ def test_concat_groups_join_through_operations_that_preserve_values() -> None:
     grids = {f"quantizer{index}": ActivationGrid.from_range(0, 15 + index, 4) for index in range(4)}
     unified = unify_concat_grids(model, grids)
     assert [float(unified[f"quantizer{index}"].high) for index in range(4)] == [17, 17, 17, 18]
+
+
+def test_what_meets_twice_is_looked_through_once() -> None:
+    data = opset.parameter([1, 4, 4, 4], ov.Type.f32)
+    quantizers = [fake_quantize(data, np.array(-1.0), np.array(float(index)), 256) for index in range(1, 4)]
+    for index, quantizer in enumerate(quantizers):
+        quantizer.set_friendly_name(f"quantizer{index}")
+    first, second, third = quantizers
+    for order in ([first, second, second], [second, second, first]):
+        (group,) = concat_groups(ov.Model([opset.concat(order, 1), third], [data], "model"))
+        assert [node.get_friendly_name() for node in group] == ["quantizer0", "quantizer1"]
+    # Between its pixels, another kind of upsampling has values of its own.
+    linear = opset.interpolate(
+        first, opset.constant(np.array([4, 4])), "linear", "sizes", axes=opset.constant(np.array([2, 3]))
+    )
+    assert concat_groups(ov.Model([opset.concat([linear, second], 1)], [data], "model")) == []
+
+
+def test_a_zero_point_leaves_a_level_on_both_sides() -> None:
+    steep = unify_grids([ActivationGrid.from_range(-63, 0, 6)])
+    assert (float(steep.low), float(steep.high), int(steep.zero_point)) == (-63, pytest.approx(63 / 62), 62)
+    grids = [ActivationGrid.from_range(-0.5, 31, 6), ActivationGrid.from_range(0, 126, 6)]
+    flat = unify_grids(grids)
+    assert (float(flat.low), float(flat.high), int(flat.zero_point)) == (pytest.approx(-126 / 62), 126, 1)
+    middle = unify_grids([ActivationGrid.from_range(-20, 43, 6), ActivationGrid.from_range(-10.5, 5.25, 6)])
+    assert (float(middle.low), float(middle.high), int(middle.zero_point)) == (-20, 43, 20)
 
 
 def test_unified_grid_covers_all() -> None:

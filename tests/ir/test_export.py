@@ -59,6 +59,18 @@ def test_the_form_that_is_written_has_to_give_the_outputs_of_the_one_that_was_sc
         assert names_in(tmp_path) == set()
 
 
+def test_other_files_come_with_the_model(tmp_path: Path) -> None:
+    model = convolution_model(SHAPE, (4, 3, 3, 3))
+    with staged(model, tmp_path, "model", [], IMAGES, information={}, threads=1) as found:
+        for name in ("result.json", "policy.json"):
+            (found.folder / name).write_text(name)
+        assert names_in(tmp_path) == {found.folder.name}
+        found.publish(["result.json"])
+        assert names_in(tmp_path) == {found.folder.name, "model.xml", "model.bin", "result.json"}
+    assert (tmp_path / "result.json").read_text() == "result.json"
+    assert names_in(tmp_path) == {"model.xml", "model.bin", "result.json"}
+
+
 def test_a_difference_in_the_last_digit_passes_and_is_told(tmp_path: Path) -> None:
     class Scaled(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from nncf_mcq.ir.pair import replace_pair
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import compile_model
 from tests.files import no_room_for_more_than
-from tests.models import convolution_model, random_images
+from tests.models import convolution, convolution_model, make_model, random_constant, random_images
 
 SHAPE = (1, 3, 8, 8)
 RENAMES = 5
@@ -63,6 +64,45 @@ def test_a_kill_between_two_renames_leaves_one_of_the_two(
     assert done == renames
     np.testing.assert_array_equal(output(ov.Core().read_model(target)), expected[renames > 1])
     assert {path.name for path in tmp_path.iterdir()} == {"model.xml", "model.bin", "new"}
+
+
+def killed_after(monkeypatch: pytest.MonkeyPatch, renames: int) -> list[Path]:
+    """Lets so many renames pass; returns the names that they gave."""
+    rename = Path.replace
+    given: list[Path] = []
+
+    def replace(self: Path, name: Path) -> Path:
+        if len(given) == renames:
+            raise Killed
+        given.append(Path(name))
+        return rename(self, name)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return given
+
+
+def test_files_of_one_size_and_time_need_not_be_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = convolution_model(SHAPE, (4, 3, 3, 3))
+    weights = random_constant(4, 3, 3, 3, seed=1)
+    second = make_model(lambda data: convolution(data, weights, "layer"), SHAPE)
+    target = save_atomically(first, tmp_path, "model")
+    source = save_atomically(second, tmp_path / "new", "model")
+    for xml in (target, source):
+        os.utime(xml.with_suffix(".bin"), (0, 0))
+    assert target.with_suffix(".bin").stat().st_size == source.with_suffix(".bin").stat().st_size
+    killed_after(monkeypatch, 1)
+    with pytest.raises(Killed):
+        replace_pair(source, target)
+    np.testing.assert_array_equal(output(ov.Core().read_model(target)), output(first))
+
+
+def test_equal_constants_need_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = convolution_model(SHAPE, (4, 3, 3, 3))
+    target = save_atomically(first, tmp_path, "model")
+    source = save_atomically(first, tmp_path / "new", "model")
+    given = killed_after(monkeypatch, RENAMES)
+    replace_pair(source, target)
+    assert given == [target.with_suffix(".bin"), target]
 
 
 def test_without_room_for_more_the_pair_is_replaced_all_the_same(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import openvino as ov
@@ -49,6 +51,64 @@ def test_keeps_the_model_its_layer_names_and_its_rt_info(tmp_path: Path) -> None
     assert restored.get_rt_info(["nncf_mcq", "key"]).astype(str) == "a  value > < \n with blanks"
 
 
+def network_with_odd_constants() -> ov.Model:
+    """Nodes computed from constants alone, of which one is an output, beside others that have their names already."""
+    data = opset.parameter([1, 4], ov.Type.f32, name="data")
+    first = opset.convert(opset.constant(np.array([[1, 2, 3, 4]], np.uint8)), "f32", name="converted")
+    node = opset.relu(opset.add(data, first), name="c1")
+    for number in range(12):
+        node = opset.add(node, opset.constant(np.array([[0.1 + number]], np.float32)), name=f"sum{number}")
+    return ov.Model([node, first], [data], "odd")
+
+
+def test_constants_get_short_names_that_nothing_else_has(tmp_path: Path) -> None:
+    model = network_with_odd_constants()
+    restored = ov.Core().read_model(save_atomically(model, tmp_path))
+    kinds = {node.get_friendly_name(): node.get_type_name() for node in restored.get_ordered_ops()}
+    of_constants = [name for name, kind in kinds.items() if kind in ("Constant", "Convert")]
+    assert sorted(of_constants) == sorted(f"c{number}" for number in range(15) if number != 1)
+    assert kinds["c1"] == "Relu"
+    assert kinds["data"] == "Parameter"
+    results = {node.get_friendly_name() for node in model.get_results()}
+    assert {name for name, kind in kinds.items() if kind == "Result"} == results
+
+
+def test_weights_in_floating_point_keep_all_their_bits(tmp_path: Path) -> None:
+    xml = save_atomically(network_with_odd_constants(), tmp_path)
+    values = np.frombuffer(xml.with_suffix(".bin").read_bytes(), np.uint8)
+    assert np.float32(0.1).tobytes() in values.tobytes()
+
+
+def test_the_xml_says_nothing_twice(tmp_path: Path) -> None:
+    text = save_atomically(network_with_odd_constants(), tmp_path).read_bytes()
+    assert not re.search(rb">\s+<", text)
+    assert b'" />' not in text
+    root = ElementTree.fromstring(text)
+    layers = {item.attrib["id"]: item for item in root.iter("layer")}
+    constant = {number for number, item in layers.items() if re.fullmatch(r"c(?!1$)\d+", item.attrib["name"])}
+    assert len(constant) == 14
+    for number, item in layers.items():
+        for port in item.iterfind("./input/port"):
+            assert "precision" not in port.attrib
+            assert (len(port) == 0) is (number in constant)
+        for port in item.iterfind("./output/port"):
+            assert port.attrib["precision"] in ("U8", "FP32")
+            assert len(port) == 2
+    edges = [tuple(map(int, edge.attrib.values())) for edge in root.iter("edge")]
+    assert edges == sorted(edges)
+    assert len({edge[0] for edge in edges}) > 10
+
+
+def test_other_failures_of_openvino_are_not_the_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("an operation cannot be written")
+
+    monkeypatch.setattr(ov, "save_model", fail)
+    with pytest.raises(RuntimeError, match="an operation cannot be written"):
+        save_atomically(network_with_odd_constants(), tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
 def test_names_may_hold_what_looks_like_a_tag(tmp_path: Path) -> None:
     network, model = network_of(0)
     name = '<input> precision="u8" /> <dim>2</dim>'
@@ -93,7 +153,7 @@ def test_a_failure_leaves_the_files_of_before(stage: str, tmp_path: Path, monkey
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "new" / "policy.json"
+    path = tmp_path / "new" / "folder" / "policy.json"
     write_text_atomically(path, "größer\n")
     assert path.read_bytes() == "größer\n".encode()
 

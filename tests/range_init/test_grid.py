@@ -90,3 +90,13 @@ def test_a_grid_from_its_own_scale_is_the_same(bits: int, mode: QuantizationMode
     assert torch.equal(same.zero_point, grid.zero_point)
     assert (same.low, same.high) == (grid.low, grid.high)
     assert bool((grid.scale > 0).all())
+
+
+@pytest.mark.parametrize("bits", [2, 7])
+def test_a_scale_is_positive_and_a_zero_point_on_the_grid(bits: int) -> None:
+    grid = grid_from_scale(torch.tensor([0.0, -1.0, 2.0]), torch.tensor([-3.0, 1.0, 300.0]), bits, "asymmetric")
+    assert grid.scale.tolist() == [pytest.approx(1e-12), pytest.approx(1e-12), 2.0]
+    assert grid.zero_point.tolist() == [0, 1, 2**bits - 1]
+    symmetric = grid_from_scale(torch.tensor([0.0, 2.0]), torch.tensor([-3.0, 300.0]), bits, "symmetric")
+    assert symmetric.scale.tolist() == [pytest.approx(1e-12), 2.0]
+    assert symmetric.zero_point.tolist() == [2 ** (bits - 1)] * 2

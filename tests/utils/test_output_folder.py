@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,28 @@ def test_leftovers_are_told_by_their_names_and_the_rest_stays(tmp_path: Path) ->
     folder = temporary_folder(tmp_path, "unverified")
     (Path(folder.name) / "model.bin").touch()
     (tmp_path / ".unverified-ab12_x9z").mkdir()
+    # A link goes, and what it leads to stays.
+    (tmp_path / "tmp2").mkdir()
+    (tmp_path / "tmp2" / "file").touch()
+    (tmp_path / ".unverified-link").symlink_to(tmp_path / "tmp2")
     remove_leftovers(tmp_path)
     remove_leftovers(tmp_path / "missing")
-    assert {path.name for path in tmp_path.iterdir()} == kept | {".git"}
+    assert {path.name for path in tmp_path.iterdir()} == kept | {".git", "tmp2"}
+    assert (tmp_path / "tmp2" / "file").exists()
     folder._finalizer.detach()  # type: ignore[attr-defined]
+
+
+def test_leftovers_that_cannot_be_removed_or_are_gone_already_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = tmp_path / ".unverified-stuck"
+    stuck.mkdir()
+    gone = tmp_path / ".model.0123456789ab.xml"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter([gone, stuck]))
+    remove_leftovers(tmp_path)
+    assert stuck.exists()

@@ -78,7 +78,7 @@ class StudyMemo:
         with self._lock:
             if self._claims is None:
                 with uninterrupted():
-                    if SHARED not in self._study.user_attrs:
+                    if not self._study.user_attrs.get(SHARED):
                         return True
                     self._claims = Claims(self._make_claims())
             return self._claims.take(policy)

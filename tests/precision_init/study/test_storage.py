@@ -14,10 +14,12 @@ import openvino as ov
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from nncf_mcq import ConfigError, Policy
-from nncf_mcq.precision_init.estimate import ImageScores, mean_score
+from nncf_mcq.precision_init.estimate import ImageScores, mean_score, to_text
 from nncf_mcq.precision_init.study import StudyStorage, Subject
+from nncf_mcq.precision_init.study.memo import IMAGE_SCORES, SCORED_POLICY
 from tests.models import make_evaluator, make_task, small_calibrated_model
 
 SUBJECT = Subject("model", "images", {"bits": [2, 4]})
@@ -54,6 +56,36 @@ def test_scores_are_found_again(place: Any) -> None:
     first.memo.put(Policy({"layer": 3}), of_images([1.0]))
     assert again.memo.refresh() == [(Policy({"layer": 3}).key, [1.0])]
     assert first.study().study_name == again.study().study_name == "nncf_mcq-1"
+
+
+def test_what_is_no_score_is_passed_over(tmp_path: Path) -> None:
+    stored = StudyStorage(tmp_path / "study.journal").start(SUBJECT)
+    study = stored.memo._study
+    policy = POLICIES[0].to_dict()
+    for attributes in (
+        {},
+        {SCORED_POLICY: 3, IMAGE_SCORES: to_text(of_images([1.0]))},
+        {SCORED_POLICY: policy},
+        {SCORED_POLICY: policy, IMAGE_SCORES: "?"},
+        {SCORED_POLICY: policy, IMAGE_SCORES: to_text(of_images([]))},
+    ):
+        study.add_trial(optuna.trial.create_trial(value=1.0, user_attrs=attributes))
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.RUNNING, user_attrs={SCORED_POLICY: policy, IMAGE_SCORES: to_text(of_images([1.0]))}
+        )
+    )
+    stored.memo.put(POLICIES[1], of_images([2.0]))
+    assert stored.memo.refresh() == [(POLICIES[1].key, [2.0])]
+
+
+def test_scores_are_trials_with_their_mean_or_failed_ones(tmp_path: Path) -> None:
+    stored = StudyStorage(tmp_path / "study.journal").start(SUBJECT)
+    stored.memo.put(POLICIES[0], of_images([1.0, 2.0]))
+    stored.memo.put(POLICIES[1], of_images([1.0, math.nan]))
+    found = [(trial.state, trial.value) for trial in stored.memo._study.trials]
+    assert found == [(TrialState.COMPLETE, 1.5), (TrialState.FAIL, None)]
+    assert len(stored.memo.refresh()) == 2
 
 
 def test_nothing_to_resume_is_a_fresh_start(place: Any) -> None:
