@@ -7,10 +7,14 @@ def reason_of(error: BaseException, limit: int = 300) -> str:
     """The message of a library's exception in one line, without where in OpenVINO's sources it was raised.
 
     Args:
-        error: The exception; its type stands for an empty message.
+        error: The exception; its type stands for an empty message, and for one that cannot be told.
         limit: Characters that are kept.
     """
-    lines = (line.strip() for line in str(error).splitlines())
+    try:
+        message = str(error)
+    except Exception:  # the class may be the user's
+        message = ""
+    lines = (line.strip() for line in message.splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(("Exception from ", "Check '")))
     return text[:limit] or type(error).__name__
 

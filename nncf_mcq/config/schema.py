@@ -58,9 +58,11 @@ class InputInfo(Parameters):
 
 def _one_or_several(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     """Here rather than by the union, whose message would name each of its members."""
-    if not isinstance(value, list):
-        return value if value is None else _input_info(value)
-    if not value:
+    if value is None:
+        return None
+    if isinstance(value, Mapping | InputInfo):
+        return _input_info(value)
+    if not isinstance(value, list) or not value:
         raise ValueError("an object with sample_size, or a list of one for each input of the model")
     return [_input_info(entry, number) for number, entry in enumerate(value)]
 

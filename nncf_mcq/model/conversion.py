@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import openvino as ov
 
 from nncf_mcq.config.types import SampleSize
-from nncf_mcq.errors import ConfigError, ConversionError
+from nncf_mcq.errors import ConfigError, ConversionError, reason_of
 from nncf_mcq.model.batching import with_shapes
 
 if TYPE_CHECKING:
     import torch
+
+_LONGEST_REASON = 1000
+"""Characters of what OpenVINO says: it lists operations that it does not know."""
 
 
 def convert_module(module: torch.nn.Module, sample_size: SampleSize | None, example_input: Any) -> ov.Model:
@@ -73,8 +76,11 @@ def _convert(source: torch.nn.Module | torch.export.ExportedProgram, **options: 
         warnings.simplefilter("ignore")
         try:
             return ov.convert_model(source, **options)
-        except Exception as error:  # the frontend raises many kinds
-            raise ConversionError(f"OpenVINO cannot convert the torch model: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the frontend raises many kinds, and what it traces is the user's
+            reason = reason_of(error, _LONGEST_REASON)
+            raise ConversionError(f"OpenVINO cannot convert the torch model: {reason}") from error
 
 
 def _as_float32(value: Any) -> Any:

@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -106,7 +107,8 @@ def _checked(loaded: Any, reference: str, checkpoint: Path | None) -> FloatModel
     if isinstance(loaded, torch.nn.Module):
         if checkpoint is not None:
             _load_checkpoint(loaded, checkpoint)
-        return loaded.eval()
+        with _user_code("model", reference, "a model that can be put into evaluation mode"):
+            return loaded.eval()
     if not isinstance(loaded, ov.Model | torch.export.ExportedProgram):
         allowed = "a callable that returns a torch.nn.Module, an exported program or an openvino.Model"
         raise ConfigError("model", reference, f"{allowed} (it returned {type(loaded).__name__})")
@@ -126,22 +128,27 @@ def _find_callable(reference: str, base_directory: Path) -> Any:
         if not path.is_file() or specification is None or specification.loader is None:
             raise ConfigError("model", str(path), "an existing Python file")
         module = importlib.util.module_from_spec(specification)
-        try:
+        with _user_code("model", str(path), "a Python file that can be imported"):
             specification.loader.exec_module(module)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # the file is the user's, and may call sys.exit
-            raise ConfigError("model", str(path), f"a Python file that can be imported ({_named(error)})") from error
     else:
-        try:
+        with _user_code("model", where, "an installed module"):
             module = importlib.import_module(where)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # ImportError, or whatever the module raises; ValueError for an empty name
-            raise ConfigError("model", where, f"an installed module ({_named(error)})") from error
-    if not callable(getattr(module, name, None)):
+    with _user_code("model", reference, f"a callable of {where}"):
+        found = getattr(module, name, None)
+    if not callable(found):
         raise ConfigError("model", reference, f"a callable of {where}")
-    return getattr(module, name)
+    return found
+
+
+@contextmanager
+def _user_code(key: str, found: str, allowed: str) -> Iterator[None]:
+    """What the user's code raises, which may be anything and call sys.exit, is an error of the configuration."""
+    try:
+        yield
+    except (KeyboardInterrupt, NncfMcqError):
+        raise
+    except BaseException as error:
+        raise ConfigError(key, found, f"{allowed} ({_named(error)})") from error
 
 
 def _build(builder: Any, reference: str, keywords: Mapping[str, Any]) -> Any:
@@ -210,9 +217,10 @@ def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
         raise ConfigError("checkpoint", str(path), "a state dict saved with torch.save") from error
     try:
         module.load_state_dict(state.get("state_dict", state) if isinstance(state, dict) else state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).replace("\n\t", " ")[:300]
-        raise ConfigError("checkpoint", str(path), f"the state dict of this model ({reason})") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the class is the user's
+        raise ConfigError("checkpoint", str(path), f"the state dict of this model ({reason_of(error)})") from error
 
 
 def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input: Any = None) -> ov.Model:

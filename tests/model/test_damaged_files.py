@@ -89,14 +89,44 @@ def test_damaged_files_are_read_or_refused(cases: int, files: Files, tmp_path: P
     assert cases / 2 < refused < cases
 
 
+SILENT = "class E(BaseException):\n    def __str__(self): raise ValueError\n"
+
+
 @pytest.mark.parametrize(
-    "statement", ["raise SystemExit(3)", "def build(): raise SystemExit", "class E(BaseException): ...\nraise E"]
+    "statement",
+    [
+        "raise SystemExit(3)",
+        "def build(): raise SystemExit",
+        "class E(BaseException): ...\nraise E",
+        f"{SILENT}raise E",
+        f"{SILENT}def build(): raise E",
+        f"{SILENT}def __getattr__(name): raise E",
+        f"import torch\n{SILENT}class build(torch.nn.Module):\n    def eval(self): raise E",
+    ],
 )
 def test_a_python_file_of_the_user_may_raise_anything(statement: str, tmp_path: Path) -> None:
     (tmp_path / "file.py").write_text(statement)
     with pytest.raises(NncfMcqError, match=r"^model: found ") as caught:
-        load_model("file.py:build", base_directory=tmp_path)
+        to_openvino(load_model("file.py:build", base_directory=tmp_path), SAMPLE_SIZE)
     assert "SystemExit" in str(caught.value) or "E: E" in str(caught.value)
+
+
+@pytest.mark.parametrize("statement", ["raise E", "raise SystemExit", "raise RuntimeError('no\\nroom' * 9999)"])
+def test_a_forward_of_the_user_may_raise_anything(statement: str, tmp_path: Path) -> None:
+    code = f"import torch\n{SILENT}class build(torch.nn.Module):\n    def forward(self, x): {statement}"
+    (tmp_path / "file.py").write_text(code)
+    with pytest.raises(NncfMcqError, match="OpenVINO cannot convert the torch model: ") as caught:
+        to_openvino(load_model("file.py:build", base_directory=tmp_path), SAMPLE_SIZE)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 2 * LONGEST_MESSAGE
+
+
+def test_loading_of_a_checkpoint_may_raise_anything(tmp_path: Path) -> None:
+    code = f"import torch\n{SILENT}class build(torch.nn.Module):\n    def load_state_dict(self, state): raise E"
+    (tmp_path / "file.py").write_text(code)
+    torch.save({}, tmp_path / "weights.pt")
+    with pytest.raises(NncfMcqError, match=r"^checkpoint: found .*, allowed: the state dict of this model \(E\)$"):
+        load_model("file.py:build", base_directory=tmp_path, checkpoint="weights.pt")
 
 
 def test_an_input_beyond_memory_is_refused_with_the_estimate() -> None:
