@@ -19,7 +19,7 @@ from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import FLOAT_CHOICE
-from nncf_mcq.precision_init.costs import CostModel
+from nncf_mcq.precision_init.costs import Constraint, CostModel
 from nncf_mcq.testing.networks import images, small_config, small_network
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from tests.latency.tables import make_table
@@ -276,6 +276,13 @@ def test_a_limit_gives_way_to_rounding_alone() -> None:
         else:
             with pytest.raises(BudgetError, match="which no policy meets"):
                 alone.check_reachable()
+
+
+def test_what_costs_nothing_is_within_a_limit_of_nothing() -> None:
+    nothing = Constraint("path", "units", {"group": {2: 0.0, 4: 1.0}}, 0.0, 0.0)
+    nothing.check_reachable()
+    assert nothing.is_met({"group": 2})
+    assert not nothing.is_met({"group": 4})
 
 
 def test_every_limit_that_is_given_becomes_a_constraint() -> None:
