@@ -72,6 +72,7 @@ def test_the_page_stands_alone_and_holds_all_points(folder: Path) -> None:
     page.feed(text)
     assert all(reference.startswith("#") for reference in page.references), page.references
     assert "script" not in page.tags
+    assert "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"" in text
     report = read_document(folder / "pareto.json", ParetoReport)
     for point in (*report.points, *report.dominated):
         assert f"{point.bytes / 1000:,.1f} kB" in text

@@ -121,6 +121,8 @@ def test_a_report_is_whole_and_loads_nothing() -> None:
     assert "second&lt;b&gt;" in own
     assert "second<b>" not in own
     assert "alert(1)</script>" not in own
+    # The browser is told so as well.
+    assert "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'" in own
     # Two scripts that run: the page's own, and none that a name brought along.
     assert own.count("<script>") == 1
     for shown in ("50.0 %", "90.2 %", "1.90 MB", "7.4× smaller than FP32", "2.6× smaller than INT8", "3.98", "0.51×"):

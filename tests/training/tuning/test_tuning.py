@@ -152,6 +152,19 @@ def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
     assert first.search.tuning == second.search.tuning
 
 
+def test_a_time_limit_of_the_search_leaves_out_the_tuning() -> None:
+    configuration = configured(DISTILLATION)
+    configuration["compression"]["initializer"]["precision"] = {
+        "type": "rl",
+        "budget": {"weight_size": {"average_bits": 4}},
+        "measured_widths": 1,
+        "time_limit": 1e-6,
+    }
+    result = quantize(float_model(), as_dataset(images()), configuration)
+    assert (result.search.ended_by, result.search.left_out) == ("time_limit", ("tuning",))
+    assert result.search.tuning is None
+
+
 def test_an_interrupted_tuning_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN", 0.0)
     file = tmp_path / "tuning.pt"
