@@ -84,8 +84,8 @@ class ActivationGrid:
 
         A symmetric grid keeps its largest positive value, and reaches one step further below.
         """
-        lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-        if (lows < 0).any() and (lows == -highs).all():
+        lows, highs = (np.asarray(bound, dtype=np.float64) for bound in (low, high))
+        if (lows == -highs).all():
             step = highs / (2 ** (bits - 1) - 1)
             return cls.from_range(-(2 ** (bits - 1)) * step, highs, bits)
         return cls.from_range(lows, highs, bits)

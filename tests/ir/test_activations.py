@@ -356,6 +356,13 @@ def test_grid_of_a_threshold_at_any_width() -> None:
     assert (float(signed.high), float(signed.low), int(signed.zero_point)) == (127, pytest.approx(-127 * 8 / 7), 8)
     unsigned = ActivationGrid.from_thresholds(0.0, 6.0, 4)
     assert (float(unsigned.high), float(unsigned.low)) == (6, 0)
+    asymmetric = ActivationGrid.from_thresholds([-5.0], [10.0], 4)
+    assert (asymmetric.low.tolist(), asymmetric.high.tolist()) == ([-5], [10])
+    with pytest.raises(QuantizationError, match="allowed: finite, low < high"):
+        ActivationGrid.from_thresholds(0.0, 0.0, 4)
+    # In double precision, whatever the thresholds are in.
+    high = np.float32(0.1)
+    assert float(ActivationGrid.from_thresholds(-high, high, 4).low) == -8 * (float(high) / 7)
 
 
 @pytest.mark.parametrize(
