@@ -43,8 +43,7 @@ class StudyMemo:
         self._study = study
         self._make_claims = make_claims
         self._claims: Claims | None = None
-        if is_shared and make_claims is not None:
-            self._claims = Claims(make_claims())
+        if is_shared:
             study.set_user_attr(SHARED, True)
         self._read: set[int] = set()
         self._lock = threading.Lock()
@@ -60,8 +59,8 @@ class StudyMemo:
         for trial in new:
             try:
                 policy = Policy.from_dict(trial.user_attrs.get(SCORED_POLICY))
-                values = from_text(str(trial.user_attrs.get(IMAGE_SCORES, "")))
-            except (ConfigError, ValueError):
+                values = from_text(str(trial.user_attrs[IMAGE_SCORES]))
+            except (ConfigError, KeyError, ValueError):
                 continue
             if len(values):
                 found.append((policy.key, values))
