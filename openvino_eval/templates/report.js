@@ -65,6 +65,10 @@
       layout[key] = { ...base.axis, ...layout[key], title: { standoff: 12, ...layout[key].title, font: { color: palette.quiet, size: 12.5 } } };
     }
     const data = coloured(choice ? choice.data : spec.data, palette);
+    // The names of many points need a wide plot; a tap shows that of one.
+    if (element.clientWidth < 500) {
+      for (const trace of data) trace.mode &&= trace.mode.replace("markers+text", "markers");
+    }
     if (!element.drawn) element.replaceChildren();
     element.drawn = true;
     return Plotly.react(element, data, layout, {

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from nncf_mcq.metrics import SHARES
 from openvino_eval.formats import format_bytes, format_label
 from openvino_eval.report.figures.base import Figure, Trace
+from openvino_eval.report.figures.labels import label_positions
 from openvino_eval.report.models import ModelRow, metric_label, pareto_front
+
+# In pixels; the width is that of the plot on a wide page, without the axis.
+_HEIGHT, _INNER_HEIGHT, _INNER_WIDTH = 380, 280, 890
 
 
 def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
@@ -18,6 +22,19 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
         return None
     front = pareto_front(known, metric)
     label = metric_label(metric)
+    sizes = [math.log10(row.bin_bytes or 1) for row in known]
+    values = [float(row.metrics[metric] or 0.0) for row in known]
+    margin = max((max(values) - min(values)) * 0.18, 1e-4)
+    size_range = (min(sizes) - 0.12, max(sizes) + 0.12)
+    value_range = (min(values) - margin, max(values) + margin)
+    points = [
+        (
+            _INNER_WIDTH * (size - size_range[0]) / (size_range[1] - size_range[0]),
+            _INNER_HEIGHT * (value_range[1] - value) / (value_range[1] - value_range[0]),
+        )
+        for size, value in zip(sizes, values, strict=True)
+    ]
+    placed = list(zip(known, label_positions(points, [row.name for row in known]), strict=True))
     percent = metric in SHARES
     traces: list[Trace] = [
         {
@@ -31,10 +48,11 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
             "showlegend": len(front) > 1,
         }
     ]
-    for name, members, colour, symbol in (
-        ("models quantized here", [row for row in known if row.is_run], "$accent", "circle"),
-        ("other models", [row for row in known if not row.is_run], "$series-1", "diamond"),
+    for name, is_run, colour, symbol in (
+        ("models quantized here", True, "$accent", "circle"),
+        ("other models", False, "$series-1", "diamond"),
     ):
+        members = [row for row in known if row.is_run == is_run]
         if members:
             traces.append(
                 {
@@ -44,7 +62,7 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
                     "x": [row.bin_bytes for row in members],
                     "y": [row.metrics[metric] for row in members],
                     "text": [row.name for row in members],
-                    "textposition": "top center",
+                    "textposition": [place for row, place in placed if row.is_run == is_run],
                     "textfont": {"size": 11},
                     "cliponaxis": False,
                     "customdata": [[format_bytes(row.bin_bytes), row.show(metric)] for row in members],
@@ -52,10 +70,7 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
                     "marker": {"color": colour, "size": 10, "symbol": symbol, "line": {"color": "$card", "width": 1}},
                 }
             )
-    sizes = [math.log10(row.bin_bytes or 1) for row in known]
     names = ", ".join(row.name for row in front)
-    values = [float(row.metrics[metric] or 0.0) for row in known]
-    margin = max((max(values) - min(values)) * 0.18, 1e-4)
     return Figure(
         name="pareto",
         title=f"{format_label(metric)} against size",
@@ -66,16 +81,16 @@ def pareto_figure(rows: Sequence[ModelRow], metric: str) -> Figure | None:
             "xaxis": {
                 "title": {"text": "weights on disk (.bin)"},
                 "type": "log",
-                "range": [min(sizes) - 0.12, max(sizes) + 0.12],
+                "range": list(size_range),
                 **_byte_ticks(min(sizes), max(sizes)),
             },
             "yaxis": {
                 "title": {"text": label},
-                "range": [min(values) - margin, max(values) + margin],
+                "range": list(value_range),
                 **({"tickformat": ".2%"} if percent else {}),
             },
         },
-        height=380,
+        height=_HEIGHT,
     )
 
 
