@@ -28,7 +28,11 @@ def init(
         typer.Argument(metavar="MODEL", help=f"{MODEL_REFERENCES}."),
     ],
     data: Annotated[
-        Path, typer.Option(help="Folder of images: one folder per class, images without labels, or idx files.")
+        Path,
+        typer.Option(
+            help="Folder of images: one folder per class, images without labels, or idx files. For inputs that are no "
+            "images, or several: an .npz file with an array (N, ...) for each input.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")] = Path("config.json"),
     shape: Annotated[
@@ -44,11 +48,17 @@ def init(
     # Not first after all the work.
     check_folder(output.parent)
     with rare_collection():
-        from nncf_mcq.starter import make_initial_config
+        from nncf_mcq.starter import make_array_config, make_initial_config
 
-        starter = make_initial_config(
-            model, data, output, shape=_parse_shape(shape), pretrained=pretrained, checkpoint=checkpoint
-        )
+        sides = _parse_shape(shape)
+        if data.is_file():
+            if sides is not None:
+                raise ConfigError("--shape", shape, "nothing beside an .npz file: its arrays have the shapes")
+            starter = make_array_config(model, data, output, pretrained=pretrained, checkpoint=checkpoint)
+        else:
+            starter = make_initial_config(
+                model, data, output, shape=sides, pretrained=pretrained, checkpoint=checkpoint
+            )
     write_text_atomically(output, starter.text)
     console.print("\n".join(f"- {note}" for note in starter.notes), highlight=False, soft_wrap=True, markup=False)
     console.print(

@@ -64,7 +64,7 @@ class ArraysDataset:
             ConfigError: The file is missing or holds something else, or there are fewer samples than the split asks
                 for.
         """
-        arrays = _read(base_directory / parameters.file)
+        arrays = read_arrays(base_directory / parameters.file)
         targets = arrays.pop(TARGETS, None)
         return make_splits(
             parameters.split,
@@ -74,7 +74,12 @@ class ArraysDataset:
         )
 
 
-def _read(file: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive (N, ...), by name; floats are float32.
+
+    Raises:
+        ConfigError: The file is missing or holds something else.
+    """
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.config.model_reference import is_model_file
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.average_precision import EXTRA
 from nncf_mcq.model.layers import find_layers
+from nncf_mcq.starter.document import (
+    InitialConfig,
+    budget_note,
+    model_section,
+    precision_section,
+    relative,
+    to_text,
+    weight_notes,
+)
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
 from nncf_mcq.starter.outputs import (
@@ -38,25 +43,11 @@ from nncf_mcq.starter.preprocessing import (
     from_torchvision,
 )
 
-AVERAGE_BITS: Final = 4
 CALIBRATION: Final = 128
 MOST_CALIBRATION: Final = 512
 """Images for calibration where there are twice as many: MobileNetV2 at an average of 4 bits has a divergence of .042 on
 other images with 128 of them, and .034 with 475."""
 _GREY_SIDE: Final = 28
-
-
-@dataclass(frozen=True)
-class InitialConfig:
-    """A first configuration.
-
-    Attributes:
-        text: The JSON document.
-        notes: What was found and what was assumed, a line each.
-    """
-
-    text: str
-    notes: Sequence[str]
 
 
 def make_initial_config(
@@ -100,8 +91,7 @@ def make_initial_config(
         f"model: {len(layers.layers)} layers of {layers.quantizable_weights:,} weights, input {list(found.shape)}",
         *found.notes,
     ]
-    if isinstance(reference, str) and ":" in reference and not pretrained and checkpoint is None:
-        notes.append("weights: those that the callable makes; --pretrained or --checkpoint FILE for trained ones")
+    notes += weight_notes(reference, pretrained=pretrained, checkpoint=checkpoint)
     images = find_dataset(data, _classes(found.model))
     section, metric, more, score = _dataset(data, found, images, documented)
     notes += [*([] if section["type"] == "coco" else images.notes), *more]
@@ -111,17 +101,11 @@ def make_initial_config(
             f"ignored_scopes: {', '.join(ignored)}, which makes distances of distributions (DFL): it stays in floating "
             "point, as the tools of the YOLO family leave it"
         )
-    notes.append(
-        f"budget: {AVERAGE_BITS} bits per weight on average, a default (nncf-mcq layers shows what can be reached)"
-    )
-    config: dict[str, Any] = {"model": _relative_model(reference, target)}
-    if pretrained:
-        config["pretrained"] = True
-    if checkpoint is not None:
-        config["checkpoint"] = _relative(checkpoint, target)
+    notes.append(budget_note())
+    config = model_section(reference, target, pretrained=pretrained, checkpoint=checkpoint)
     if found.is_stated:
         config["input_info"] = {"sample_size": list(found.shape)}
-    config["dataset"] = {**section, "root": _relative(data, target)}
+    config["dataset"] = {**section, "root": relative(data, target)}
     if metric is not None:
         config["metric"] = metric
     if score:
@@ -134,10 +118,10 @@ def make_initial_config(
         notes.append(
             f"split: {count} of {images.count} images for calibration: with more, bits hold better on new images"
         )
-    initializer["precision"] = {"type": "ilp", "budget": {"weight_size": {"average_bits": AVERAGE_BITS}}}
+    initializer["precision"] = precision_section()
     config["compression"] = {"initializer": initializer, **({"ignored_scopes": ignored} if ignored else {})}
     load_config(config)
-    return InitialConfig(_to_text(config), notes)
+    return InitialConfig(to_text(config), notes)
 
 
 def _dataset(
@@ -204,27 +188,3 @@ def _classes(model: ov.Model) -> int | None:
     if shape.is_dynamic or len(shape) != 2 or shape[1].get_length() < 2:
         return None
     return int(shape[1].get_length())
-
-
-def _relative(path: Path, target: Path) -> str:
-    return os.path.relpath(path.resolve(), target.resolve().parent)
-
-
-def _relative_model(reference: str, target: Path) -> str:
-    file, separator, name = reference.partition(":")
-    if is_model_file(reference):
-        return _relative(Path(reference), target)
-    return f"{_relative(Path(file), target)}{separator}{name}" if file.endswith(".py") else reference
-
-
-def _to_text(config: Mapping[str, Any]) -> str:
-    """One line a key, and one for the preprocessing, which is what a newcomer reads first."""
-    lines = []
-    for key, value in config.items():
-        if key == "dataset" and "preprocessing" in value:
-            others = {name: item for name, item in value.items() if name != "preprocessing"}
-            lines.append(f'  "dataset": {{\n    {json.dumps(others)[1:-1]},\n    "preprocessing": ')
-            lines[-1] += f"{json.dumps(value['preprocessing'])}\n  }}"
-        else:
-            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"

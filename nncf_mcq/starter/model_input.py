@@ -14,6 +14,7 @@ from nncf_mcq.starter.preprocessing import ImageInput
 
 USUAL_SIDE = 224
 _CHANNELS = (1, 3, 4)
+_ARRAYS = "or --data samples.npz with an array (N, ...) for each input by its name, prepared as the model takes it"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def read_model_input(
     """
     loaded = load_model(reference, base_directory=folder, pretrained=pretrained, checkpoint=checkpoint)
     notes: list[str] = []
+    if isinstance(loaded, ov.Model) and len(loaded.inputs) > 1:
+        raise ConfigError("MODEL", f"{len(loaded.inputs)} inputs: {_inputs(loaded)}", f"one input of images, {_ARRAYS}")
     found = _stated_shape(loaded)
     open_sides = found is None or None in found
     if shape is not None:
@@ -73,13 +76,21 @@ def read_model_input(
         if open_sides:
             notes.append(f"input shape {full}: the model leaves {_as_text(found)} open (--shape to change it)")
     elif found is not None:
-        raise ConfigError("MODEL", f"an input of shape {_as_text(found)}", "images: [1, channels, height, width]")
+        allowed = f"images [1, channels, height, width], {_ARRAYS}"
+        raise ConfigError("MODEL", f"an input of shape {_as_text(found)}", allowed)
     else:
         full = list(usual_shape)
         notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
     model = _converted(loaded, full, stated=found, is_given=shape is not None)
     given = loaded if isinstance(loaded, ov.Model) else model
     return ModelInput(model, given, tuple(full), _checked(full), shape is not None or open_sides, tuple(notes))
+
+
+def _inputs(model: ov.Model) -> str:
+    return ", ".join(
+        f"{port.get_any_name() if port.get_names() else port.get_node().get_friendly_name()} {port.get_partial_shape()}"
+        for port in model.inputs
+    )
 
 
 def _stated_shape(loaded: FloatModel) -> list[int | None] | None:

@@ -15,6 +15,7 @@ from nncf_mcq.metrics.quality import RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import constant_value, operations_by_name
+from nncf_mcq.model.samples import Samples, input_shapes
 from nncf_mcq.starter.preprocessing import COLOURS, UNIT, ImageInput, RecognizedPreprocessing
 
 LOOKED_AT: Final = 4
@@ -44,10 +45,21 @@ def recognize_on(model: ov.Model, images: ImageDataset) -> RecognizedOutputs:
         model: The float model, of one input.
         images: Its inputs, without the batch.
     """
-    compiled = compile_model(model, 1)
+    first = [images[index][0] for index in range(min(len(images), LOOKED_AT))]
+    return recognize_on_samples(model, Samples(np.stack(first)))
+
+
+def recognize_on_samples(model: ov.Model, samples: Samples) -> RecognizedOutputs:
+    """Runs a model on samples of all of its inputs.
+
+    Args:
+        model: The float model.
+        samples: A few.
+    """
+    compiled, shapes = compile_model(model, 1), input_shapes(model)
     found = []
-    for index in range(min(len(images), LOOKED_AT)):
-        outputs = compiled(images[index][0][None])
+    for index in range(len(samples)):
+        outputs = compiled(samples.tensors(index, shapes))
         found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
     return recognize_outputs(model, found)
 
