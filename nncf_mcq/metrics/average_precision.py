@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -18,7 +18,7 @@ from nncf_mcq.metrics.metrics import Outputs, SampleMetric, register_metric
 
 EXTRA = "nncf-mcq[detection]"
 UNDEFINED = -1
-"""COCO's value if there is no object at all."""
+"""COCO's value of a class without an object."""
 
 
 class Image(NamedTuple):
@@ -61,45 +61,79 @@ def summarize(output: Outputs, target: Objects) -> Image:
     return Image(target, in_image(read_labelled(output, SCORE_THRESHOLD), target.placement))
 
 
-def average_precision(images: Sequence[Image]) -> AveragePrecision:
-    """COCO's average precision over all areas, of at most 100 detections an image.
+class MatchedImages:
+    """Detections that are matched with the objects of their images, once for the average precision of any part of them.
 
-    Classes that none of the images has are left out, as COCO does.
+    Args:
+        images: Of which at least one has an object.
 
     Raises:
         NncfMcqError: `pycocotools` is not installed.
         ValueError: No image has an object.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ModuleNotFoundError as error:
-        raise NncfMcqError(f"no module {error.name!r}; the metrics map and map50 need: pip install {EXTRA}") from error
-    annotations = [record for index, image in enumerate(images) for record in _annotations(index, image.objects)]
-    detections = [record for index, image in enumerate(images) for record in _detections(index, image.detections)]
-    if not annotations:
-        raise ValueError("none of the images has an object")
-    categories = sorted({record["category_id"] for record in annotations + detections})
-    truth, found = COCO(), COCO()
-    for coco, records in ((truth, annotations), (found, detections)):
-        coco.dataset = {
-            "images": [{"id": index} for index in range(len(images))],
-            "categories": [{"id": category} for category in categories],
-            "annotations": [{"id": number, **record} for number, record in enumerate(records, start=1)],
-        }
-    # It reports its progress on standard output.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        found.createIndex()
-        evaluation = COCOeval(truth, found, "bbox")
-        # Of the four ranges of areas only that of all is asked for, which takes a fourth of the time.
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    mean, at_half = (float(value) for value in evaluation.stats[:2])
-    # Where every object is part of a crowd, nothing can be right or wrong.
-    return AveragePrecision(*(0.0 if value == UNDEFINED else value for value in (mean, at_half)))
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        try:
+            from pycocotools.coco import COCO
+            from pycocotools.cocoeval import COCOeval
+        except ModuleNotFoundError as error:
+            raise NncfMcqError(
+                f"no module {error.name!r}; the metrics map and map50 need: pip install {EXTRA}"
+            ) from error
+        annotations = [record for index, image in enumerate(images) for record in _annotations(index, image.objects)]
+        detections = [record for index, image in enumerate(images) for record in _detections(index, image.detections)]
+        if not annotations:
+            raise ValueError("none of the images has an object")
+        categories = sorted({record["category_id"] for record in annotations + detections})
+        truth, found = COCO(), COCO()
+        for coco, records in ((truth, annotations), (found, detections)):
+            coco.dataset = {
+                "images": [{"id": index} for index in range(len(images))],
+                "categories": [{"id": category} for category in categories],
+                "annotations": [{"id": number, **record} for number, record in enumerate(records, start=1)],
+            }
+        # It reports its progress on standard output.
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth.createIndex()
+            found.createIndex()
+            self._evaluation = COCOeval(truth, found, "bbox")
+            # Of the four ranges of areas only that of all is asked for, which takes a fourth of the time.
+            parameters = self._evaluation.params
+            parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], ["all"]
+            parameters.maxDets = parameters.maxDets[-1:]
+            self._evaluation.evaluate()
+        self._matches = self._evaluation.evalImgs
+
+    def precision(self, which: Collection[int] | None = None) -> AveragePrecision:
+        """COCO's average precision over all areas, of at most 100 detections an image.
+
+        Classes that none of the images has are left out, as COCO does.
+
+        Args:
+            which: Indices of the images that count; None for all.
+        """
+        chosen = None if which is None else set(which)
+        self._evaluation.evalImgs = [
+            match if match is not None and (chosen is None or match["image_id"] in chosen) else None
+            for match in self._matches
+        ]
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._evaluation.accumulate()
+        # (overlaps, recalls, classes, areas, detections), of which the first overlap is one half.
+        precisions = self._evaluation.eval["precision"]
+        known = [values[values > UNDEFINED] for values in (precisions, precisions[0])]
+        # Where every object is part of a crowd, nothing can be right or wrong.
+        return AveragePrecision(*(float(values.mean()) if values.size else 0.0 for values in known))
+
+
+def average_precision(images: Sequence[Image]) -> AveragePrecision:
+    """COCO's average precision, see `MatchedImages.precision`.
+
+    Raises:
+        NncfMcqError: `pycocotools` is not installed.
+        ValueError: No image has an object.
+    """
+    return MatchedImages(images).precision()
 
 
 def _annotations(index: int, objects: Objects) -> list[_Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nncf_mcq.data.letterbox import Placement
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.metrics.average_precision import Image, average_precision
+from nncf_mcq.metrics.average_precision import Image, MatchedImages
 from nncf_mcq.metrics.detection import Detections
 from nncf_mcq.metrics.detectors import Detector
 from nncf_mcq.metrics.metrics import agreements, kl_divergences
@@ -66,6 +66,14 @@ class Closeness(ABC):
         Args:
             summaries: Of the images, at least one.
         """
+
+    def metrics_of_parts(self, summaries: Sequence[Any]) -> Callable[[NDArray[np.intp]], dict[str, float]]:
+        """From indices of images to the metrics of these images alone.
+
+        Args:
+            summaries: Of all images.
+        """
+        return lambda which: self.metrics([summaries[index] for index in which])
 
     @property
     def notes(self) -> Sequence[str]:
@@ -228,16 +236,27 @@ class BoxCloseness(Closeness):
         return _shown_agreement(summary.detections, summary.objects)
 
     def metrics(self, summaries: Sequence[Image]) -> dict[str, float]:
+        return self.metrics_of_parts(summaries)(np.arange(len(summaries)))
+
+    def metrics_of_parts(self, summaries: Sequence[Image]) -> Callable[[NDArray[np.intp]], dict[str, float]]:
         self._notes = []
-        if not any(len(image.objects.boxes) for image in summaries):
+        has_boxes = np.array([len(image.objects.boxes) > 0 for image in summaries], dtype=np.bool_)
+        if not has_boxes.any():
             self._notes.append(f"boxes: the float model finds none of a score above {SHOWN_SCORE} on these images")
-            return {}
+            return lambda which: {}
         try:
-            precision = average_precision(summaries)
+            matched = MatchedImages(summaries)
         except NncfMcqError as error:
             self._notes.append(f"boxes: their agreement is not measured: {error}")
-            return {}
-        return {"box_map50": precision.at_half, "box_map": precision.mean}
+            return lambda which: {}
+
+        def metrics(which: NDArray[np.intp]) -> dict[str, float]:
+            if not has_boxes[which].any():
+                return {}
+            precision = matched.precision(which.tolist())
+            return {"box_map50": precision.at_half, "box_map": precision.mean}
+
+        return metrics
 
     @property
     def notes(self) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,23 @@ from numpy.typing import NDArray
 _GROUPS = 32
 
 
-def jackknife_values(statistic: Callable[[NDArray[np.intp]], float], total: float, images: int) -> NDArray[np.float64]:
-    """Pseudovalues of the delete-a-group jackknife, one for each image.
+class Jackknife(NamedTuple):
+    """What leaving out some of the images tells of a statistic.
 
-    They are moved so that their mean is the statistic, and spread so that their standard error over the images is the
-    jackknife's: the images of a group share a value, and are no independent draws of it.
+    Attributes:
+        values: (N,) pseudovalues, whose mean is the statistic and whose standard error over the images is its own.
+        bias: By how much the statistic of so few images is larger than that of many.
+    """
+
+    values: NDArray[np.float64]
+    bias: float
+
+
+def jackknife(statistic: Callable[[NDArray[np.intp]], float], total: float, images: int) -> Jackknife:
+    """Pseudovalues of the delete-a-group jackknife, one for each image, and the bias.
+
+    The images of a group share a value, and are no independent draws of it: values are spread so that their standard
+    error is the jackknife's.
 
     Args:
         statistic: From indices of images to what only these images give.
@@ -22,18 +35,19 @@ def jackknife_values(statistic: Callable[[NDArray[np.intp]], float], total: floa
         images: Their number N.
 
     Returns:
-        (N,); the statistic for every image where there are too few, or where one is not finite.
+        The statistic for every image, and no bias, where there are too few images, or where one is not finite.
 
-    Source: Tukey, "Bias and confidence in not-quite large samples", Annals of Mathematical Statistics 29, 1958.
+    Source: Quenouille, "Notes on bias in estimation", Biometrika 43, 1956; Tukey, "Bias and confidence in not-quite
+    large samples", Annals of Mathematical Statistics 29, 1958.
     """
     groups = np.arange(images) % min(images, _GROUPS)
     count = int(groups.max()) + 1 if images else 0
     if count < 2 or not np.isfinite(total):
-        return np.full(images, total, dtype=np.float64)
+        return Jackknife(np.full(images, total, dtype=np.float64), 0.0)
     without = np.array([statistic(np.flatnonzero(groups != group)) for group in range(count)])
     if not np.isfinite(without).all():
-        return np.full(images, total, dtype=np.float64)
+        return Jackknife(np.full(images, total, dtype=np.float64), 0.0)
     pseudovalues = (count * total - (count - 1) * without)[groups]
     spread = np.sqrt((images - 1) / (count - 1))
     values: NDArray[np.float64] = total + spread * (pseudovalues - pseudovalues.mean())
-    return values
+    return Jackknife(values, float((count - 1) * (without.mean() - total)))

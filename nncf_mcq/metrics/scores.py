@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from nncf_mcq.metrics.detection import BOX_VALUES
-from nncf_mcq.metrics.jackknife import jackknife_values
+from nncf_mcq.metrics.jackknife import jackknife
 from nncf_mcq.metrics.metrics import are_probabilities, kl_divergences, to_logits
 from nncf_mcq.utils.named_functions import NamedFunctions
 
@@ -49,7 +49,7 @@ class ImageScore:
 def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
     """One value for each image, of which a score is the mean.
 
-    Of a score that is no mean over images, e.g. one of the caller's own, these are `jackknife_values`.
+    Of a score that is no mean over images, e.g. one of the caller's own, these are those of the `jackknife`.
 
     Args:
         score: The distance.
@@ -61,9 +61,9 @@ def image_values(score: Score, outputs: NDArray[np.float32], reference: NDArray[
     """
     if isinstance(score, ImageScore):
         return score.values(outputs, reference)
-    return jackknife_values(
+    return jackknife(
         lambda images: score(outputs[images], reference[images]), score(outputs, reference), len(reference)
-    )
+    ).values
 
 
 register_score("kl")(ImageScore(kl_divergences))

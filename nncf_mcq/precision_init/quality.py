@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -15,7 +16,7 @@ from nncf_mcq.data.splits import Target
 from nncf_mcq.metrics import METRICS, SHARES, stack_targets
 from nncf_mcq.metrics.bounds import mean_upper_bound, paired_drop_upper_bound, share_lower_bound
 from nncf_mcq.metrics.closeness import Closeness
-from nncf_mcq.metrics.jackknife import jackknife_values
+from nncf_mcq.metrics.jackknife import jackknife
 from nncf_mcq.metrics.metrics import ImageMetric, Metric, SampleMetric, agreements, kl_divergences
 from nncf_mcq.metrics.quality import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays
@@ -24,6 +25,16 @@ from nncf_mcq.precision_init.evaluator import Fold
 
 _ALIKE: Final = 1e-9
 """Difference of shares that is one of rounding."""
+
+_FEWEST_DIFFERENT: Final = 5
+"""Images that differ from the float model's, with fewer of which their spread tells nothing of the others."""
+
+_BIAS: Final = 2.0
+"""How often the jackknife's bias is taken off: of what falls with the root of the number of images, as that of the
+interpolated precision of few objects does, it finds half."""
+
+_SURE: Final = 1e-4
+"""Distance of a share from 0 and 1 at which its odds are those of a sure thing."""
 
 
 @dataclass(frozen=True)
@@ -136,29 +147,56 @@ class ToFloat(Quality):
             raise ValueError("; ".join(notes) or f"recognized outputs: {known or 'none'}")
 
     def interval(self, outputs: Sequence[Arrays], confidence: float) -> Interval:
-        """The metric, with the bounds of the jackknife where the images differ."""
+        """The metric, with the bounds of the jackknife where the images differ.
+
+        A metric of few images is larger than that of many, and its spread seems smaller where it is larger: the lower
+        bound begins at the value without that bias, and both lie as far away on the scale of log odds as at the value.
+        """
         found = [row for arrays in outputs for row in _rows(arrays)]
         pairs = list(zip(found, self._expected, strict=True))
         summaries = [[measure.summarize(*pair) for pair in pairs] for measure in self._measures]
+        parts = [self._of_parts(*known) for known in zip(self._measures, summaries, strict=True)]
 
         def statistic(images: NDArray[np.intp]) -> float:
-            found = zip(self._measures, summaries, strict=True)
-            return float(np.min([self._value(measure, [known[index] for index in images]) for measure, known in found]))
+            return float(np.min([part(images) for part in parts]))
 
         count = len(pairs)
         total = statistic(np.arange(count))
-        values = jackknife_values(statistic, total, count)
+        values, bias = jackknife(statistic, total, count)
+        # What is promised of images that are all alike.
+        proven = share_lower_bound(count, count, confidence)
         if np.ptp(values) < _ALIKE:
             # All images are alike, or a part of them is not enough for the metric: their spread tells nothing.
-            low = share_lower_bound(count, count, confidence) if total > 1 - _ALIKE else 0.0
-            return Interval(total, np.inf, low, 1.0)
+            return Interval(total, np.inf, proven if total > 1 - _ALIKE else 0.0, 1.0)
         interval = mean_interval(values, confidence)
-        return dataclasses.replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
+        low = _moved(total - _BIAS * max(bias, 0.0), interval.low - total)
+        if self._different(summaries) < _FEWEST_DIFFERENT:
+            low = min(low, proven)
+        return dataclasses.replace(interval, low=low, high=_moved(total, interval.high - total))
+
+    def _different(self, summaries: Sequence[Sequence[Any]]) -> int:
+        """Number of images with any difference from the float model."""
+        values = [
+            [math.nan if summary is None else measure.value(summary) for summary in known]
+            for measure, known in zip(self._measures, summaries, strict=True)
+        ]
+        return int((np.array(values) < 1 - _ALIKE).any(axis=0).sum())
 
     def _value(self, measure: Closeness, summaries: Sequence[Any]) -> float:
         """The metric; not a number where these images, or these outputs, have none."""
-        known = [summary for summary in summaries if summary is not None]
-        return measure.metrics(known).get(self._metric, np.nan) if known else np.nan
+        return self._of_parts(measure, summaries)(np.arange(len(summaries)))
+
+    def _of_parts(self, measure: Closeness, summaries: Sequence[Any]) -> Callable[[NDArray[np.intp]], float]:
+        """From indices of images to the metric, as `_value`."""
+        is_known = np.array([summary is not None for summary in summaries], dtype=np.bool_)
+        place = np.cumsum(is_known) - 1
+        metrics = measure.metrics_of_parts([summary for summary in summaries if summary is not None])
+
+        def value(images: NDArray[np.intp]) -> float:
+            known = place[images[is_known[images]]]
+            return metrics(known).get(self._metric, np.nan) if len(known) else np.nan
+
+        return value
 
 
 class Drop(Quality):
@@ -188,7 +226,7 @@ class Drop(Quality):
         count, before, after = len(self._targets), self._before, self._measured(_first(outputs))
         if before.values is None or after.values is None:
             total = before(np.arange(count)) - after(np.arange(count))
-            drops = jackknife_values(lambda images: before(images) - after(images), total, count)
+            drops = jackknife(lambda images: before(images) - after(images), total, count).values
         else:
             drops = before.values.astype(np.float64) - after.values
             if before.values.dtype == after.values.dtype == np.bool_:
@@ -227,6 +265,13 @@ class _Measured:
         if isinstance(self._metric, SampleMetric):
             return self._metric.finish([self._summaries[index] for index in images])
         return self._metric(self._outputs[images], stack_targets([self._targets[index] for index in images]))
+
+
+def _moved(share: float, offset: float) -> float:
+    """A share that is moved on the scale of log odds, by what an offset is there."""
+    inside = float(np.clip(share, _SURE, 1 - _SURE))
+    odds = np.log(inside / (1 - inside)) + offset / (inside * (1 - inside))
+    return float(1 / (1 + np.exp(-odds)))
 
 
 def _rows(outputs: Arrays) -> Iterator[Arrays]:

@@ -8,6 +8,8 @@ import pytest
 from nncf_mcq.data.letterbox import Placement
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.metrics.average_precision import Image, MatchedImages, average_precision
+from nncf_mcq.metrics.detection import Detections
 from nncf_mcq.metrics.metrics import METRICS
 
 pytest.importorskip("pycocotools")
@@ -93,3 +95,21 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     with pytest.raises(NncfMcqError, match=r"need: pip install nncf-mcq\[detection\]$"):
         measure([output()], [objects((10, 10, 30, 30, 0))])
+
+
+def test_a_part_of_the_images_has_the_precision_that_it_has_alone() -> None:
+    random = np.random.default_rng(0)
+    images = []
+    for index in range(12):
+        corners = random.uniform(0, 40, (4, 2))
+        boxes = np.concatenate([corners, corners + random.uniform(5, 30, (4, 2))], axis=1)
+        classes = random.integers(0, 3 if index < 10 else 5, 4)
+        truth = Objects(boxes[:3], classes[:3], np.array([False, False, index == 4]), PLACEMENT)
+        moved = boxes + random.normal(0, 2, boxes.shape)
+        images.append(Image(truth, Detections(moved, np.roll(classes, index % 2), random.uniform(0, 1, 4))))
+    matched = MatchedImages(images)
+    for which in ([0, 3, 4, 9, 11], list(range(6)), [10]):
+        alone = average_precision([images[index] for index in which])
+        assert matched.precision(which) == alone
+        assert 0 < alone.mean < 1 or which == [10]
+    assert matched.precision() == average_precision(images)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from nncf_mcq.metrics.bounds import mean_upper_bound, paired_drop_upper_bound, share_lower_bound
-from nncf_mcq.metrics.jackknife import jackknife_values
+from nncf_mcq.metrics.jackknife import jackknife
 
 DRAWS = 2000
 
@@ -76,7 +76,7 @@ def test_the_error_of_jackknife_values_is_that_of_the_statistic(images: int) -> 
     true_error = np.std([ratio(rows) for rows in draws])
     errors = []
     for rows in draws[:50]:
-        values = jackknife_values(functools.partial(ratio_of, rows), ratio(rows), images)
+        values = jackknife(functools.partial(ratio_of, rows), ratio(rows), images).values
         assert values.mean() == pytest.approx(ratio(rows))
         errors.append(values.std(ddof=1) / np.sqrt(images))
     assert np.mean(errors) == pytest.approx(true_error, rel=0.15)

@@ -84,6 +84,51 @@ def test_the_agreement_of_boxes_and_its_bounds(metric: str, expected: list[Array
     assert wider.low < measured.low < measured.high < wider.high
 
 
+POPULATION, DRAWS, DRAWN = 600, 20, 48
+CLASS_SHARES = (0.5, 0.25, 0.15, 0.07, 0.03)
+BOXES = 12
+
+
+def detected(seed: int, mistakes: float) -> tuple[Arrays, Arrays]:
+    """What the float model gives for an image, and another model: boxes are lost, moved and made up.
+
+    Args:
+        seed: Of the image.
+        mistakes: Their share; in a third of the images they are many, in the others few.
+    """
+    random = np.random.default_rng(seed)
+    count = min(random.poisson(2.5), BOXES // 2)
+    share = mistakes * (3 if random.random() < 0.3 else 0.15)
+    boxes = np.column_stack([random.uniform(20, 80, (BOXES, 2)), random.uniform(10, 40, (BOXES, 2))])
+    classes = random.choice(len(CLASS_SHARES), BOXES, p=CLASS_SHARES)
+    expected, found = np.full((2, BOXES, len(CLASS_SHARES)), 0.001)
+    rows = np.arange(BOXES)
+    expected[rows[:count], classes[:count]] = random.uniform(0.4, 0.9, count)
+    found[rows[:count], classes[:count]] = random.uniform(0.4, 0.9, count) * (random.random(count) > share)
+    extra = random.random(BOXES - count) < share / 2
+    found[rows[count:][extra], classes[count:][extra]] = random.uniform(0.1, 0.5, extra.sum())
+    moved = boxes.copy()
+    moved[:, :2] += boxes[:, 2:] * np.where(random.random(BOXES) < share, random.normal(0, 0.4, BOXES), 0)[:, None]
+    head_of = [np.column_stack(parts).T[None].astype(np.float32) for parts in ((boxes, expected), (moved, found))]
+    return (head_of[0],), (head_of[1],)
+
+
+@pytest.mark.parametrize("mistakes", [0.1, 0.02, 0.002])
+@pytest.mark.parametrize("metric", ["box_map50", "box_map"])
+def test_the_bound_of_boxes_holds_in_eighteen_of_twenty_draws(metric: str, mistakes: float) -> None:
+    """Images of some classes are rare, and of most images all is right."""
+    images = [detected(seed, mistakes) for seed in range(POPULATION)]
+    truth = quality_of([found for _, found in images], [expected for expected, _ in images]).metrics()[metric]
+    assert truth < 1
+    held = 0
+    for seed in range(DRAWS):
+        drawn = np.random.default_rng(seed).choice(POPULATION, DRAWN, replace=False)
+        expected, found = zip(*(images[index] for index in drawn), strict=True)
+        # A goal of 95 % asks for bounds of half the error.
+        held += interval(metric, list(expected), list(found), 0.975).low <= truth
+    assert held >= 18
+
+
 def test_no_difference_is_no_proof(expected: list[Arrays]) -> None:
     measured = interval("box_map", expected, expected)
     assert (measured.value, measured.high) == (1, 1)
