@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,12 @@ _UNIT_TOLERANCE: Final = 2e-3
 _FEWEST_POINTS: Final = 5
 _BEYOND: Final = 0.25
 """Part of the image that points lie outside of it."""
+
+_AROUND_MIDDLE: Final = 0.3
+"""Distance of the mean of points from the middle of the image, as a part of it."""
+
+_FEWEST_PIXELS: Final = 64
+"""Side of an image in which places are larger numbers than scores."""
 
 _MOSTLY: Final = 0.95
 _SPREAD: Final = 0.02
@@ -89,6 +95,9 @@ def recognize(
         is_vector = shape[0] == 1 and shape[1] > 1 and output.activation != "sigmoid"
         if not is_vector:
             return RecognizedOutput("values")
+        coordinates = _coordinates(np.concatenate(images), sizes, is_row=True)
+        if coordinates is not None:
+            return RecognizedOutput("landmarks", 1, coordinates)
         return RecognizedOutput("embedding" if are_embeddings(np.concatenate(images)) else "classes")
     if shape[:3] == (1, 1, 1):
         coordinates = _coordinates(np.concatenate(images).reshape(len(images), -1), sizes)
@@ -96,6 +105,24 @@ def recognize(
     if len(shape) == 3:
         return _of_rows(output, shape)
     return _of_maps(output, images, sizes, is_only_map) if len(shape) == 4 else RecognizedOutput("values")
+
+
+def alike(
+    kinds: Mapping[int, RecognizedOutput], images: Sequence[Sequence[NDArray[Any]]]
+) -> dict[int, RecognizedOutput]:
+    """The kinds of outputs, where those that look like classes are points if others of their shape are.
+
+    Hand and pose models also give the points in metres, which nothing but their number tells from scores.
+
+    Args:
+        kinds: Number of each output to its kind, as `recognize` found them.
+        images: For each of some images, the array of each output.
+    """
+    points = {images[0][number].shape: kind for number, kind in kinds.items() if kind.kind == "landmarks"}
+    return {
+        number: points.get(images[0][number].shape, kind) if kind.kind == "classes" else kind
+        for number, kind in kinds.items()
+    }
 
 
 def given(kind: OutputKind, shape: Sequence[int]) -> RecognizedOutput:
@@ -128,17 +155,29 @@ def _of_rows(output: ModelOutput, shape: tuple[int, ...]) -> RecognizedOutput:
     return RecognizedOutput("values")
 
 
-def _coordinates(rows: NDArray[Any], sizes: ImageSizes) -> int | None:
-    """Coordinates of each point where rows (N, values) are points: most lie in the image, and far apart."""
+def _coordinates(rows: NDArray[Any], sizes: ImageSizes, *, is_row: bool = False) -> int | None:
+    """Coordinates of each point where rows (N, values) are points: most lie in the image, and far apart.
+
+    Args:
+        rows: Outputs of the float model.
+        sizes: Of the images.
+        is_row: Whether these may as well be the scores of classes: then the points have to lie around the middle of the
+            image, in pixels, where no scores are.
+    """
     for count in (3, 2):
         if rows.shape[1] % count or rows.shape[1] < _FEWEST_POINTS * count:
             continue
         points = rows.reshape(len(rows), -1, count)[..., :2].astype(np.float64)
         # In pixels, or as parts of the image.
-        for height, width in [size[:2] for size in sizes] + [(1, 1)]:
+        for height, width in [size[:2] for size in sizes] + ([] if is_row else [(1, 1)]):
             places = points / (width, height)
+            is_off = (np.abs(places.mean(axis=(0, 1)) - 0.5) > _AROUND_MIDDLE).any()
+            if is_row and (is_off or min(height, width) < _FEWEST_PIXELS):
+                continue
             are_inside = ((places > -_BEYOND) & (places < 1 + _BEYOND)).mean() >= _MOSTLY
-            if are_inside and places.std(axis=1).min() >= _SPREAD:
+            # In an image without a hand, say, its points may lie on a line.
+            spread = places.std(axis=1).mean(axis=0) if is_row else places.std(axis=1)
+            if are_inside and spread.min() >= _SPREAD:
                 return count
     return None
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nncf_mcq.config.quality_report import OutputKind, OutputQuality, WorstImage
 from nncf_mcq.metrics.closeness import CLOSENESS, BoxCloseness, Closeness
 from nncf_mcq.metrics.detectors import Detector, find_detector
-from nncf_mcq.metrics.output_kinds import RecognizedOutput, given, image_sizes, recognize
+from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, given, image_sizes, recognize
 from nncf_mcq.model.outputs import ModelOutput, describe_outputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.utils.json_values import finite_or_none
@@ -80,17 +80,17 @@ def recognize_outputs(
         detector = None
     boxes = () if detector is None else detector.outputs
     maps = sum(image.ndim == 4 and min(image.shape[1:]) > 1 for image in images[0])
-    return RecognizedOutputs(
-        outputs,
-        detector,
-        {
-            number: given(known[output.name], images[0][number].shape)
-            if output.name in known
-            else recognize(output, [image[number] for image in images], sizes, is_only_map=maps == 1)
-            for number, output in enumerate(outputs)
-            if number not in boxes
-        },
-    )
+    found = {
+        number: recognize(output, [image[number] for image in images], sizes, is_only_map=maps == 1)
+        for number, output in enumerate(outputs)
+        if number not in boxes and output.name not in known
+    }
+    asked = {
+        number: given(known[output.name], images[0][number].shape)
+        for number, output in enumerate(outputs)
+        if number not in boxes and output.name in known
+    }
+    return RecognizedOutputs(outputs, detector, dict(sorted((alike(found, images) | asked).items())))
 
 
 def output_closeness(model: ov.Model, outputs: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:

@@ -26,7 +26,7 @@ from nncf_mcq.starter.document import (
     to_text,
     weight_notes,
 )
-from nncf_mcq.starter.outputs import LOOKED_AT, output_notes, recognize_on_samples, score_section
+from nncf_mcq.starter.outputs import LOOKED_AT, output_keys, output_notes, recognize_on_samples
 
 CALIBRATION = 128
 
@@ -74,8 +74,7 @@ def make_array_config(
         **({} if sizes is None else {"input_info": _input_info(sizes)}),
         "dataset": {"type": "arrays", "file": relative(data, target), "split": {"calibration": calibration}},
     }
-    score = score_section(recognized)
-    config |= {"score": score} if score else {}
+    config |= output_keys(recognized)
     config["compression"] = {"initializer": {"precision": precision_section()}}
     load_config(config)
     labels = '; targets are there: "metric" names what is measured of them' if targets is not None else ""

@@ -29,9 +29,9 @@ from nncf_mcq.starter.outputs import (
     distribution_layers,
     has_boxes,
     letterboxed,
+    output_keys,
     output_notes,
     recognize_on,
-    score_section,
 )
 from nncf_mcq.starter.preprocessing import (
     COLOURS,
@@ -93,7 +93,7 @@ def make_initial_config(
     ]
     notes += weight_notes(reference, pretrained=pretrained, checkpoint=checkpoint)
     images = find_dataset(data, _classes(found.model))
-    section, metric, more, score = _dataset(data, found, images, documented)
+    section, metric, more, keys = _dataset(data, found, images, documented)
     notes += [*([] if section["type"] == "coco" else images.notes), *more]
     ignored = [layer.name for layer in distribution_layers(layers)]
     if ignored:
@@ -108,8 +108,7 @@ def make_initial_config(
     config["dataset"] = {**section, "root": relative(data, target)}
     if metric is not None:
         config["metric"] = metric
-    if score:
-        config["score"] = score
+    config |= keys
     initializer: dict[str, Any] = {}
     count = _calibration_images(images)
     if count > CALIBRATION and config["dataset"]["type"] in ("imagenet", "image_folder", "coco"):
@@ -126,8 +125,8 @@ def make_initial_config(
 
 def _dataset(
     data: Path, found: ModelInput, images: FoundImages, documented: RecognizedPreprocessing | None
-) -> tuple[dict[str, Any], str | list[str] | None, list[str], dict[str, str]]:
-    """The section `dataset`, the metric, what was assumed, and the distances of outputs."""
+) -> tuple[dict[str, Any], str | list[str] | None, list[str], dict[str, Any]]:
+    """The section `dataset`, the metric, what was assumed, and keys about the outputs."""
     image_input = found.images
     if images.kind == "fashion_mnist":
         if image_input.channels != 1:
@@ -158,7 +157,7 @@ def _dataset(
     is_guess = preprocessing is None
     preprocessing = preprocessing or default(image_input)
     recognized = recognize_on(found.model, load(preprocessing.values))
-    score = score_section(recognized)
+    keys = output_keys(recognized)
     seen = list(output_notes(recognized, has_labels=images.kind == "imagenet"))
     if recognized.detector is not None:
         preprocessing = letterboxed(preprocessing, image_input, is_guess=is_guess)
@@ -166,13 +165,13 @@ def _dataset(
         if boxes is not None and recognized.detector.outputs[0] == 0:
             note = f"labels: boxes of {images.count} images in YOLO's layout; mAP needs pip install {EXTRA}"
             labelled = {**section, "type": "coco", "preprocessing": boxes}
-            return labelled, ["map50", "map"], [*notes, note, preprocessing.note, *seen], score
+            return labelled, ["map50", "map"], [*notes, note, preprocessing.note, *seen], keys
     elif image_input.height != image_input.width:
         size = [image_input.height, image_input.width]
         notes.append(f'geometry: images are stretched to {size}; "letterbox": {size} instead of resize pads them')
     section["preprocessing"] = dict(preprocessing.values)
     metric = "top1" if images.kind == "imagenet" else None
-    return section, metric, [*notes, preprocessing.note, *seen], score
+    return section, metric, [*notes, preprocessing.note, *seen], keys
 
 
 def _calibration_images(images: FoundImages) -> int:

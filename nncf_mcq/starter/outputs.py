@@ -97,6 +97,21 @@ def score_section(recognized: RecognizedOutputs) -> dict[str, str]:
     return {recognized.outputs[detector.logits].name: "logit_divergence"}
 
 
+def output_keys(recognized: RecognizedOutputs) -> dict[str, Any]:
+    """The keys of a configuration that say what outputs are, where their shapes alone suggest something else.
+
+    Args:
+        recognized: By `recognize_on`.
+    """
+    points = {
+        recognized.outputs[number].name: kind.kind
+        for number, kind in recognized.kinds.items()
+        if kind.kind == "landmarks" and kind.axis == 1
+    }
+    keys = {"score": score_section(recognized), "outputs": points}
+    return {key: value for key, value in keys.items() if value}
+
+
 def distribution_layers(layers: QuantizableModel) -> list[QuantizableLayer]:
     """The convolutions that turn distributions over distances into distances: their weights are 0, 1, 2 and so on.
 

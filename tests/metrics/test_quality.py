@@ -13,7 +13,7 @@ from scipy.special import softmax
 from nncf_mcq.config.quality_report import OutputKind, OutputQuality
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import METRICS
-from nncf_mcq.metrics.output_kinds import recognize
+from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, recognize
 from nncf_mcq.metrics.points import cosines, normalized_distances, peaks
 from nncf_mcq.metrics.quality import LARGEST_RATIO, Quality, recognize_outputs
 from nncf_mcq.metrics.report import Measured, Report
@@ -41,6 +41,28 @@ def with_peaks(channels: int, height: int, width: int) -> np.ndarray:
 def unit(rows: int, size: int) -> np.ndarray:
     values = np.random.default_rng(1).normal(size=(rows, size))
     return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "side", "kind"),
+    [
+        (0.1, 0.9, 224, "landmarks"),
+        # Scores are far below the middle of the image, and in a small one nothing tells them apart.
+        (-0.05, 0.1, 224, "classes"),
+        (0.1, 0.9, 28, "classes"),
+    ],
+)
+def test_points_in_a_row_lie_around_the_middle_of_the_image(low: float, high: float, side: int, kind: str) -> None:
+    images = [RANDOM.uniform(low * side, high * side, (1, 63)) for _ in range(4)]
+    assert recognize(ModelOutput("y"), images, [(side, side, 3)]).kind == kind
+
+
+def test_outputs_of_the_shape_of_landmarks_are_landmarks() -> None:
+    """The same points in metres, as hand models give them."""
+    shapes = [(1, 63), (1, 63), (1, 9)]
+    images = [[np.zeros(shape) for shape in shapes]]
+    kinds = {0: RecognizedOutput("landmarks", 1, 3), 1: RecognizedOutput("classes"), 2: RecognizedOutput("classes")}
+    assert [kind.kind for kind in alike(kinds, images).values()] == ["landmarks", "landmarks", "classes"]
 
 
 @pytest.mark.parametrize(
