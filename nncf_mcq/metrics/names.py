@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 METRIC_NAMES = {
@@ -61,6 +62,8 @@ COSTS: Final = ("bin_bytes", "xml_bytes", "average_weight_bits", "bops")
 LOWER_IS_BETTER: Final = frozenset({"kl", "nme_to_float", "relative_error"})
 
 _SHORT = {"agreement": "agree"}
+_COSINES: Final = frozenset({"cosine", "cosine_to_float"})
+_MOST_DECIMALS: Final = 8
 
 
 def is_to_float(name: str) -> bool:
@@ -100,6 +103,8 @@ def metric_value(name: str, value: float) -> str:
         name: As in a configuration or a result.
         value: What was measured.
     """
+    if name in _COSINES:
+        return _cosine(value)
     return f"{100 * value:.2f}" if name in SHARES else f"{value:.4f}"
 
 
@@ -110,4 +115,13 @@ def metric_figure(name: str, value: float) -> str:
         name: As in a configuration or a result.
         value: What was measured.
     """
+    if name in _COSINES:
+        return _cosine(value)
     return f"{100 * value:.2f} %" if name in SHARES else f"{value:.4g}"
+
+
+def _cosine(value: float) -> str:
+    """Digits enough to see two of the distance from 1, which is small as a rule."""
+    distance = 1 - value
+    decimals = 1 - math.floor(math.log10(distance)) if 0 < distance < 1 else 0
+    return f"{value:.{min(max(decimals, 4), _MOST_DECIMALS)}f}"

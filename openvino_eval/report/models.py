@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from nncf_mcq.config import ModelFile, QualityReport
-from nncf_mcq.metrics import LOWER_IS_BETTER, SHARES, TO_FLOAT, is_to_float
+from nncf_mcq.metrics import LOWER_IS_BETTER, SHARES, TO_FLOAT, is_to_float, metric_figure
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, Comparison, ComparisonRow
-from openvino_eval.formats import MISSING, format_bytes, format_label, format_number, format_percent
+from openvino_eval.formats import MISSING, format_bytes, format_label, format_percent
 from openvino_eval.run_result import Run
 
 _NO_ACCURACY: Final = ("average_weight_bits", "bops", "bin_bytes", "xml_bytes")
@@ -66,7 +66,7 @@ class ModelRow:
         value = self.metrics.get(metric)
         if value is None:
             return MISSING
-        return format_percent(value) if metric in SHARES else format_number(float(value))
+        return format_percent(value) if metric in SHARES else metric_figure(metric, float(value))
 
 
 @dataclass(frozen=True)
