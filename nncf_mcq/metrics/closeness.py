@@ -135,6 +135,10 @@ class PixelCloseness(_OfOne):
 
     image_metric = "pixel_agreement"
 
+    def __init__(self, number: int, output: RecognizedOutput) -> None:
+        super().__init__(number, output)
+        self._notes: list[str] = []
+
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> PixelCounts:
         return pixel_counts(self._classes(found), self._classes(expected))
 
@@ -150,8 +154,16 @@ class PixelCloseness(_OfOne):
         return equal_share(summary)
 
     def metrics(self, summaries: Sequence[PixelCounts]) -> dict[str, float]:
+        self._notes = []
         total = functools.reduce(added, summaries, NO_PIXELS)
+        if self._kind == "mask" and not total.labelled[1:].any():
+            self._notes.append("pixels: the float model finds nothing on these images, its mask is empty: take others")
+            return {}
         return {"miou_to_float": intersection_over_union(total), "pixel_agreement": equal_share(total)}
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._notes
 
 
 class PointCloseness(_MeanOfOne):

@@ -196,7 +196,8 @@ class Quality:
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be measured, and why; after `metrics` or `outputs`."""
-        return () if self._boxes is None else tuple(self._boxes.closeness.notes)
+        collected = [item for item in (self._boxes, *self._others.values()) if item is not None]
+        return tuple(dict.fromkeys(note for item in collected for note in item.closeness.notes))
 
     def _ratios(self, numbers: Sequence[int]) -> dict[str, float]:
         """Signal-to-noise ratio and relative error over all images, of the worst of some outputs."""

@@ -14,10 +14,11 @@ IGNORED: Final = 255
 
 
 class PixelCounts(NamedTuple):
-    """Pixels of each class in an image: found rightly, and in the union of those found and labelled."""
+    """Pixels of each class in an image: found rightly, in the union of those found and labelled, and labelled."""
 
     common: NDArray[np.int64]
     union: NDArray[np.int64]
+    labelled: NDArray[np.int64]
 
 
 def pixel_counts(classes: NDArray[np.integer], labels: NDArray[np.integer]) -> PixelCounts:
@@ -30,8 +31,9 @@ def pixel_counts(classes: NDArray[np.integer], labels: NDArray[np.integer]) -> P
     found, wanted = classes.reshape(-1), labels.reshape(-1)
     count = int(max(found.max(initial=0), wanted.max(initial=0))) + 1
     common = np.bincount(wanted[found == wanted], minlength=count)
-    union = np.bincount(found, minlength=count) + np.bincount(wanted, minlength=count) - common
-    return PixelCounts(common, union)
+    labelled = np.bincount(wanted, minlength=count)
+    union = np.bincount(found, minlength=count) + labelled - common
+    return PixelCounts(common, union, labelled)
 
 
 def added(first: PixelCounts, second: PixelCounts) -> PixelCounts:
@@ -61,7 +63,7 @@ def equal_share(counts: PixelCounts) -> float:
     return common / max(common + wrong, 1)
 
 
-NO_PIXELS: Final = PixelCounts(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+NO_PIXELS: Final = PixelCounts(*np.zeros((3, 0), dtype=np.int64))
 
 
 def _summarize(output: Outputs, target: Any) -> PixelCounts:

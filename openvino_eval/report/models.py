@@ -139,7 +139,9 @@ def overview(runs: Mapping[str, Run], comparison: Comparison | None) -> Overview
         elif floats[0].bin_bytes in (None, reference.bin_bytes):
             floats = [_merged(reference, floats[0])]
             rows = [floats[0] if row.name == FLOAT_ROW else row for row in rows]
-    names = list(dict.fromkeys(name for row in rows for name, value in row.metrics.items() if value is not None))
+    known = dict.fromkeys(name for row in rows for name, value in row.metrics.items() if value is not None)
+    # Those of single outputs, `sqnr_db NAME`, would be a column each: the closeness of the run has them.
+    names = [name for name in known if not (is_to_float(name) and " " in name)]
     labelled = [name for name in names if name not in _NO_ACCURACY and not is_to_float(name)]
     # The divergence alone tells a reader little.
     accuracy = next(iter([*labelled, *(name for name in TO_FLOAT if name in names and name != "kl")]), None)

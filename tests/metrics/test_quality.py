@@ -166,6 +166,22 @@ def test_a_model_is_as_close_to_itself_as_can_be() -> None:
     assert output.kind == "segmentation"
 
 
+def test_of_empty_masks_nothing_is_told_but_why() -> None:
+    """A text detector on photographs without text: its mask is right wherever nothing is."""
+
+    def mask(values: ov.Node) -> ov.Node:
+        return opset.sigmoid(opset.subtract(opset.multiply(values, np.float32(0.1)), np.float32(5)))
+
+    model = model_of(mask, 1)
+    report = Report(lambda: [(image, -1) for image in IMAGES], {}, 1)
+    report(model)
+    found = report.measure(with_noise(model, 0.1))
+    assert found.metrics.keys() == {"sqnr_db", "relative_error"}
+    assert found.quality is not None
+    (note,) = found.quality.notes
+    assert note == "pixels: the float model finds nothing on these images, its mask is empty: take others"
+
+
 def test_an_embedding_is_told_in_cosines_and_not_in_classes() -> None:
     def embedding(values: ov.Node) -> ov.Node:
         pooled = opset.reduce_mean(values, np.array([2, 3]), keep_dims=False)

@@ -425,3 +425,8 @@ def test_a_quality_of_calibration_images_is_called_so() -> None:
     assert "on 12 calibration images, which the quantization has seen" in text
     assert "which neither calibration nor search used" not in text
     assert "97.0 %" in text
+
+
+def test_signals_of_single_outputs_are_no_columns() -> None:
+    metrics = {"quantized": {"nme_to_float": 0.1, "sqnr_db": 12.0, "sqnr_db points": 12.0, "sqnr_db score": 14.0}}
+    assert overview({"run": run_of(metrics=metrics)}, None).metrics == ["nme_to_float", "sqnr_db"]
