@@ -74,6 +74,7 @@ def test_every_plot_is_drawn_and_nothing_else_happens(browser: Browser, report: 
     assert page.locator("h1").inner_text() == "Quantization report"
     for heading in ("Top-1 against size", "Search curves: contest", "Slowest layers", "Clipping rule of every layer"):
         assert page.get_by_role("heading", name=heading).count() >= 1
+    assert page.locator(".plot .textpoint").count() >= 2
     # The heat map, and bars of both subplots.
     assert page.locator(".plot .heatmaplayer .hm").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -104,6 +105,8 @@ def test_on_a_phone_the_models_are_a_list_without_scrolling(browser: Browser, re
     label = table.locator("td").first.evaluate("cell => getComputedStyle(cell, '::before').content")
     assert label == '"Top-1"'
     assert page.locator(".modebar").count() == 0
+    # Names of models, for which there is no room.
+    assert page.locator(".plot .textpoint").count() == 0
     page.close()
 
 
