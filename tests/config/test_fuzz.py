@@ -182,7 +182,8 @@ def test_keys_of_any_kind_are_told_in_one_line() -> None:
 def test_values_that_may_be_several_are_told_in_words() -> None:
     with pytest.raises(ConfigError, match=r"^metric: found 3, allowed: a name or a list of names$"):
         load_config({"metric": 3})
-    for value in (3, "1x3", []):
+    values: list[object] = [3, "1x3", []]
+    for value in values:
         with pytest.raises(ConfigError, match=r"^input_info: found .*, allowed: an object with sample_size, or a list"):
             load_config({"input_info": value})
 
