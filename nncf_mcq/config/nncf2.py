@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nncf_mcq.config.messages import format_path
+from nncf_mcq.config.nncf2_section import RANGE_LOCATION, check_section
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, RANGE_PARAMETERS
 from nncf_mcq.errors import ConfigError
 
@@ -21,6 +23,8 @@ DEFAULT_SAMPLES = 256
 """Images that NNCF 2 initializes ranges with."""
 
 _PATH = "compression.initializer.precision"
+_GROUPS = ("weights", "activations")
+_SCOPES = frozenset({"target_scopes", "ignored_scopes"})
 _AUTOQ_RATIO, _HAWQ_RATIO = 0.15, 1.5
 _NNCF_BITS = (2, 4, 8)
 """Defaults of NNCF 2."""
@@ -33,13 +37,13 @@ class Translation:
     Attributes:
         compression: JSON values of this package's `compression`.
         scopes: Pairs of bits and a name of NNCF 2, where the bits are given by hand.
-        ranges: Whether activations too get the ranges of this package, rather than those that NNCF's rule finds.
+        activation_rule: NNCF 2's range initializer of activations; None where they too get the ranges of this package.
         notices: What was changed, a line each.
     """
 
     compression: dict[str, Any]
     scopes: list[list[Any]] | None
-    ranges: bool
+    activation_rule: Mapping[str, Any] | None
     notices: tuple[str, ...]
 
 
@@ -54,39 +58,75 @@ def translate(section: Mapping[str, Any]) -> Translation | None:
         NNCF 2 does not have.
 
     Raises:
-        ConfigError: A type is not known, or the ranges of single layers are configured.
+        ConfigError: A value cannot be used, or the ranges of single layers are configured.
     """
-    initializer = section.get("initializer", {})
-    precision, found_range = initializer.get("precision"), initializer.get("range", {})
-    if isinstance(found_range, list):
-        if not precision and all(item.get("type", "mixed_min_max") in NNCF_RANGE_TYPES for item in found_range):
-            return None
-        raise ConfigError("compression.initializer.range", found_range, "one rule for all layers")
-    range_type = found_range.get("type")
-    if not precision and (range_type is None or range_type in NNCF_RANGE_TYPES):
+    check_section(section)
+    initializer = section.get("initializer") or {}
+    precision = initializer.get("precision")
+    rules = _rules(initializer.get("range") or {}, bool(precision))
+    if rules is None or not (precision or any(_is_of_this_package(rule) for rule in rules)):
         return None
+    for_weights, for_activations = rules
     notices: list[str] = []
     compression: dict[str, Any] = {
         "weights": _weights(section.get("weights", {}), notices),
         "activations": _activations(section.get("activations", {}), notices),
         "initializer": {
-            "num_init_samples": int(found_range.get("num_init_samples", DEFAULT_SAMPLES)),
-            "range": _range(range_type, found_range.get("params", {}), notices),
+            "num_init_samples": for_weights.get("num_init_samples", DEFAULT_SAMPLES),
+            "range": _range(for_weights, notices),
         },
     }
+    if _is_of_this_package(for_activations) and for_activations is not for_weights:
+        compression["activations"]["range"] = _type_and_parameters(for_activations)
     scopes = None
     if precision:
         values = dict(precision)
         kind = values.pop("type", "manual")
         if kind == "manual":
-            scopes = list(values.pop("bitwidth_per_scope", []))
+            scopes = [list(pair) for pair in values.pop("bitwidth_per_scope", [])]
             notices.append(f"precision manual: the {len(scopes)} given bits are kept")
             _drop(values, notices, kind)
         else:
             compression["initializer"]["precision"] = _precision(kind, values, compression["weights"], notices)
     else:
         compression["initializer"]["precision"] = {"type": "uniform", "bits": section.get("weights", {}).get("bits", 8)}
-    return Translation(compression, scopes, range_type not in NNCF_RANGE_TYPES, tuple(notices))
+    rule = for_activations if for_activations.get("type") in NNCF_RANGE_TYPES else None
+    return Translation(compression, scopes, rule, tuple(notices))
+
+
+def _rules(found: Any, is_needed: bool) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The range initializers of weights and of activations; None for rules of single layers that NNCF 2 does itself.
+
+    Args:
+        found: One for both, or a list in which each names its group.
+        is_needed: Whether ranges of this package are asked for in any case.
+
+    Raises:
+        ConfigError: Single layers have a rule of their own, or a group has several.
+    """
+    if not isinstance(found, list):
+        rule = {"type": found} if isinstance(found, str) else found
+        return rule, rule
+    groups: dict[str, Mapping[str, Any]] = {}
+    for index, rule in enumerate(found):
+        group = rule.get("target_quantizer_group")
+        targets = _GROUPS if group is None else (group,)
+        if not _SCOPES.isdisjoint(rule) or not groups.keys().isdisjoint(targets):
+            if not is_needed and not any(_is_of_this_package(rule) for rule in found):
+                return None
+            allowed = "one rule for all layers, or one for the group weights and one for the group activations"
+            raise ConfigError(format_path((*RANGE_LOCATION, index)), rule, allowed)
+        groups |= dict.fromkeys(targets, rule)
+    weights, activations = (groups.get(group, {}) for group in _GROUPS)
+    return weights, activations
+
+
+def _is_of_this_package(rule: Mapping[str, Any]) -> bool:
+    return "type" in rule and rule["type"] not in NNCF_RANGE_TYPES
+
+
+def _type_and_parameters(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": rule["type"], **rule.get("params", {})}
 
 
 def _weights(values: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
@@ -104,23 +144,25 @@ def _activations(values: Mapping[str, Any], notices: list[str]) -> dict[str, Any
     return found
 
 
-def _range(kind: str | None, parameters: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
+def _range(rule: Mapping[str, Any], notices: list[str]) -> dict[str, Any]:
     """The rule of the weights."""
+    kind = rule.get("type")
     if kind is None or kind in NNCF_RANGE_TYPES:
         if kind is not None:
             notices.append(f"range {kind}: for activations; weights get mixed_clipping, which the bits are chosen with")
         return {"type": "mixed_clipping"}
     if kind not in RANGE_PARAMETERS:
         allowed = ", ".join([*sorted(NNCF_RANGE_TYPES), *RANGE_PARAMETERS])
-        raise ConfigError("compression.initializer.range.type", kind, f"a range initializer: {allowed}")
-    return {"type": kind, **parameters}
+        raise ConfigError(format_path((*RANGE_LOCATION, "type")), kind, f"a range initializer: {allowed}")
+    return _type_and_parameters(rule)
 
 
 def _precision(kind: str, values: dict[str, Any], weights: dict[str, Any], notices: list[str]) -> dict[str, Any]:
     """The precision initializer; its bits are those of the weights."""
     translated = _TRANSLATED.get(kind)
     if translated is not None:
-        weights["bits"] = list(values.pop("bits", _NNCF_BITS))
+        bits = values.pop("bits", _NNCF_BITS)
+        weights["bits"] = list(bits) if isinstance(bits, list | tuple) else [bits]
         notices.append(f"precision.bits {weights['bits']}: for weights; activations keep the bits of their section")
         found = translated(values, notices)
         _drop(values, notices, kind)
@@ -137,7 +179,7 @@ def _autoq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
     ratio = values.pop("compression_ratio", _AUTOQ_RATIO)
     notices.append(f"precision autoq: rl with the budget weight_size.ratio {ratio}")
     found: dict[str, Any] = {"type": "rl", "budget": {"weight_size": {"ratio": ratio}}}
-    evaluations = int(values.pop("iter_number", 0))
+    evaluations = values.pop("iter_number", 0)
     if evaluations:
         notices.append(f"precision.iter_number: evaluations {evaluations}, warm-up and sensitivities included")
         found["evaluations"] = evaluations
@@ -146,8 +188,6 @@ def _autoq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
 
 def _hawq(values: dict[str, Any], notices: list[str]) -> dict[str, Any]:
     ratio = values.pop("compression_ratio", _HAWQ_RATIO)
-    if not ratio > 0:
-        raise ConfigError(f"{_PATH}.compression_ratio", ratio, "a positive number")
     notices.append(f"precision hawq: ilp with measured sensitivities and the budget bops.ratio 1 / {ratio}")
     return {"type": "ilp", "budget": {"bops": {"ratio": 1 / ratio}}}
 

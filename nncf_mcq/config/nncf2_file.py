@@ -125,7 +125,8 @@ def _is_nncf2(data: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
     initializer = section.get("initializer")
     initializer = initializer if isinstance(initializer, dict) else {}
     precision, ranges = (initializer.get(key) for key in ("precision", "range"))
-    kind, rule = (values.get("type") if isinstance(values, dict) else None for values in (precision, ranges))
+    given = (values.get("type") if isinstance(values, dict) else None for values in (precision, ranges))
+    kind, rule = (value if isinstance(value, str) else None for value in given)
     is_manual = kind in (None, "manual") and isinstance(precision, dict) and "bitwidth_per_scope" in precision
     return (
         isinstance(data["compression"], list)

@@ -42,7 +42,7 @@ class MixedClippingBuilder(QuantizationBuilder):  # type: ignore[misc]
     def initialize(self, model: NNCFNetwork) -> None:
         """Sets the ranges, and weights that lie on their grids, before NNCF 2 adapts batch normalizations."""
         if self._settings is not None and self.should_init:
-            self._put_start(self._precision_init_params, self._settings.translation.ranges)
+            self._put_start(self._precision_init_params, self._settings.translation.activation_rule is None)
         super().initialize(model)
 
     def _put_start(self, params: MixedPrecisionParams, with_activations: bool) -> None:

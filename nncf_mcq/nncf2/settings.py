@@ -10,7 +10,7 @@ from nncf import NNCFConfig
 from nncf.common.logging import nncf_logger
 from nncf.config.extractors import extract_algo_specific_config
 
-from nncf_mcq.config.nncf2 import ALGORITHM, DEFAULT_SAMPLES, NNCF_RANGE_TYPES, Translation, translate
+from nncf_mcq.config.nncf2 import ALGORITHM, Translation, translate
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.types import SampleSize
 from nncf_mcq.nncf2.images import Inputs, registered_images
@@ -65,7 +65,7 @@ def read_settings(config: NNCFConfig, should_init: bool) -> Settings | None:
     weights = {**translation.compression["weights"], "isa": "vnni", "equalization": False}
     compression = {**translation.compression, "weights": weights}
     values = {"input_info": _input_info(config, images), "compression": compression}
-    return Settings(translation, load_config(values), images, _remainder(config, section))
+    return Settings(translation, load_config(values), images, _remainder(config, section, translation))
 
 
 def sample_size(config: NNCFConfig, images: list[Inputs]) -> SampleSize | None:
@@ -92,15 +92,17 @@ def _input_info(config: NNCFConfig, images: list[Inputs]) -> Any:
     return entries if len(entries) > 1 or "keyword" in entries[0] else entries[0]
 
 
-def _remainder(config: NNCFConfig, section: dict[str, Any]) -> NNCFConfig:
+def _remainder(config: NNCFConfig, section: dict[str, Any], translation: Translation) -> NNCFConfig:
     """A copy, with the registered loaders, in which NNCF 2 knows every type."""
     initializer = dict(section.get("initializer", {}))
-    ranges = dict(initializer.get("range", {}))
-    if ranges.get("type") not in NNCF_RANGE_TYPES:
-        ranges = {"num_init_samples": ranges.get("num_init_samples", DEFAULT_SAMPLES), "type": _STATISTICS}
+    ranges = translation.activation_rule
+    if ranges is None:
+        ranges = {"num_init_samples": translation.compression["initializer"]["num_init_samples"], "type": _STATISTICS}
+    # NNCF's rules are for activations: weights get the ranges of this package.
+    rule = {key: value for key, value in ranges.items() if key != "target_quantizer_group"}
     changed = {
         **section,
-        "initializer": {**initializer, "range": ranges},
+        "initializer": {**initializer, "range": rule},
         "weights": {"per_channel": True, **section.get("weights", {})},
     }
     sections = config["compression"]

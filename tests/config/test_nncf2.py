@@ -9,7 +9,7 @@ from nncf_mcq.config.nncf2 import translate
 from nncf_mcq.errors import ConfigError
 
 
-def section(precision: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def section(precision: Any = None, **more: Any) -> dict[str, Any]:
     initializer = {} if precision is None else {"precision": precision}
     return {"algorithm": "quantization", "initializer": {**initializer, **more.pop("initializer", {})}, **more}
 
@@ -80,7 +80,7 @@ def test_own_types_keep_their_parameters() -> None:
     precision = {"type": "rl", "bits": [2, 3, 4], "budget": {"weight_size": {"average_bits": 3}}, "seed": 7}
     ranges = {"type": "mixed_clipping", "num_init_samples": 32, "params": {"rules": ["max", "mse"]}}
     found = translate(section(precision, initializer={"range": ranges}, weights={"mode": "symmetric"}))
-    assert found is not None and found.ranges
+    assert found is not None and found.activation_rule is None
     settings = load_config({"compression": found.compression}).compression
     assert settings.weights.bits == [2, 3, 4]
     assert settings.weights.mode == "symmetric"
@@ -91,10 +91,26 @@ def test_own_types_keep_their_parameters() -> None:
 
 
 def test_a_rule_of_nncf_2_is_for_activations() -> None:
-    found = translate(section({"type": "uniform", "bits": 4}, initializer={"range": {"type": "mean_min_max"}}))
-    assert found is not None and not found.ranges
+    rule = {"type": "mean_min_max", "num_init_samples": 8}
+    found = translate(section({"type": "uniform", "bits": 4}, initializer={"range": rule}))
+    assert found is not None and found.activation_rule == rule
     assert found.compression["initializer"]["range"] == {"type": "mixed_clipping"}
     assert any("range mean_min_max: for activations" in notice for notice in found.notices)
+
+
+def test_weights_and_activations_may_have_a_rule_each() -> None:
+    weights = {"type": "mse", "num_init_samples": 8, "target_quantizer_group": "weights"}
+    of_nncf = {"type": "percentile", "num_init_samples": 16, "target_quantizer_group": "activations"}
+    found = translate(section(initializer={"range": [of_nncf, weights]}, weights={"bits": 4}))
+    assert found is not None and found.activation_rule == of_nncf
+    assert found.compression["initializer"]["range"] == {"type": "mse"}
+    assert found.compression["initializer"]["num_init_samples"] == 8
+    assert "range" not in found.compression["activations"]
+
+    own = {"type": "max", "target_quantizer_group": "activations"}
+    found = translate(section(initializer={"range": [own, weights]}))
+    assert found is not None and found.activation_rule is None
+    assert load_config({"compression": found.compression}).compression.activations.range.type == "max"
 
 
 def test_a_rule_alone_is_at_the_bits_of_the_weights() -> None:
@@ -114,8 +130,35 @@ def test_a_rule_alone_is_at_the_bits_of_the_weights() -> None:
             section({"type": "rl"}, initializer={"range": {"type": "none"}}),
             r"range\.type: found 'none', allowed: .*max",
         ),
-        (section({"type": "hawq", "compression_ratio": 0}), r"compression_ratio: found 0, allowed: a positive number"),
-        (section({"type": "rl"}, initializer={"range": [{"type": "min_max"}]}), "allowed: one rule for all layers"),
+        (section({"type": "hawq", "compression_ratio": 0}), r"compression_ratio: found 0, allowed: greater than 0"),
+        (
+            section({"type": "autoq", "iter_number": "9"}),
+            r"precision\.iter_number: found '9', allowed: a valid integer",
+        ),
+        (section({"type": ["rl"]}), r"precision\.type: found \['rl'\], allowed: a valid string"),
+        (section("rl"), r"precision: found 'rl', allowed: a JSON object"),
+        (section({"type": "hawq"}, weights=3), r"compression\.weights: found 3, allowed: a JSON object"),
+        (section({"type": "hawq"}, ignored_scopes=[3]), r"ignored_scopes: found \[3\], allowed: a name, or a list of"),
+        (
+            section({"bitwidth_per_scope": [[4, "a"], [9, "b"]]}),
+            r"precision\.bitwidth_per_scope\[1\]\[0\]: found 9, allowed: 2, 3, 4, 5, 6, 7 or 8",
+        ),
+        (
+            section({"type": "rl"}, initializer={"range": {"type": "max", "num_init_samples": "8"}}),
+            r"range\.num_init_samples: found '8', allowed: a valid integer",
+        ),
+        (
+            section({"type": "rl"}, initializer={"range": [{"type": "max"}, {"params": 3}]}),
+            r"range\[1\]\.params: found 3, allowed: a JSON object",
+        ),
+        (
+            section({"type": "rl"}, initializer={"range": [{"type": "min_max", "target_scopes": "a"}]}),
+            r"range\[0\]: found .*, allowed: one rule for all layers, or one for the group weights and one for",
+        ),
+        (
+            section(initializer={"range": [{"type": "max"}, {"type": "min_max", "target_quantizer_group": "weights"}]}),
+            r"range\[1\]: found .*, allowed: one rule for all layers",
+        ),
     ],
 )
 def test_what_cannot_be_translated_is_an_error(found: dict[str, Any], message: str) -> None:

@@ -132,6 +132,12 @@ def test_an_overflow_fix_that_is_turned_off_asks_for_vnni() -> None:
         {"compression": 3},
         {"compression": [3]},
         {"compression": {"algorithm": "quantization", "initializer": None}},
+        {
+            "compression": {
+                "algorithm": "quantization",
+                "initializer": {"range": {"type": ["a"]}, "precision": {"type": []}},
+            }
+        },
     ],
 )
 def test_what_is_not_of_nncf_2_stays(data: dict[str, Any]) -> None:
