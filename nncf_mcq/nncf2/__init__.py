@@ -7,10 +7,11 @@ check_nncf2()
 from nncf_mcq.nncf2.builder import register_builder
 from nncf_mcq.nncf2.completion import finish_training
 from nncf_mcq.nncf2.initializer import register_initializer
-from nncf_mcq.nncf2.schema import extend_schema
+from nncf_mcq.nncf2.schema import explain_errors, extend_schema
 
 __all__ = ["finish_training"]
 
 extend_schema()
+explain_errors()
 register_initializer()
 register_builder()
