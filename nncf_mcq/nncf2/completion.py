@@ -23,6 +23,7 @@ from nncf_mcq.ir.grid_reading import take_grids
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.nncf2.alignment import Alignment, align
 from nncf_mcq.nncf2.images import Inputs, as_dataset, registered_images
+from nncf_mcq.nncf2.network import masked_parameters
 from nncf_mcq.nncf2.quantizers import Grid, read_grid, read_levels
 from nncf_mcq.nncf2.settings import sample_size
 from nncf_mcq.nncf2.start import Start
@@ -72,11 +73,13 @@ def finish_training(
     weights = {key.target_node_name: info.quantizer_module_ref for key, info in controller.weight_quantizers.items()}
     activations = {key: info.quantizer_module_ref for key, info in controller.non_weight_quantizers.items()}
     per_channel = any(quantizer.per_channel for quantizer in activations.values())
-    alignment = align(network, list(weights), activations, images, sample_size(controller.config, images), per_channel)
-    frame = _frame(alignment, settings, images, weights, activations)
-    module = make_module(QuantizedNetwork.of(frame), frame)
-    _put_weights(module, alignment, weights)
-    _put_grids(module, alignment, activations)
+    size = sample_size(controller.config, images)
+    with masked_parameters(network):
+        alignment = align(network, list(weights), activations, images, size, per_channel)
+        frame = _frame(alignment, settings, images, weights, activations)
+        module = make_module(QuantizedNetwork.of(frame), frame)
+        _put_weights(module, alignment, weights)
+        _put_grids(module, alignment, activations)
     trained = finish_module(module, report_dataset=report_dataset, evaluate=evaluate)
     if start is None:
         return trained

@@ -88,6 +88,8 @@ NNCF2_HOOKS: Final[Hooks] = {
         f"{_LAYERS}:QuantizersSwitcher(quantizers)",
         f"{_LAYERS}:QuantizersSwitcher.disable_quantizers",
         f"{_LAYERS}:QuantizersSwitcher.enable_quantizers",
+        "nncf.torch.module_operations:UpdateParameter.operand",
+        "nncf.torch.module_operations:UpdateParameterList.operand",
         "nncf.torch.utils:get_model_device",
         "nncf.torch.utils:training_mode_switcher(model, is_training)",
     ),
@@ -109,7 +111,9 @@ NNCF2_HOOKS: Final[Hooks] = {
         f"{_LAYERS}:BaseQuantizer.quantize",
     ),
     "nncf_mcq/nncf2/schema.py": (
+        "nncf:NNCFConfig.validate",
         "nncf.config.schema:TARGET_DEVICE_SCHEMA",
+        "nncf.config.schema:REF_VS_ALGO_SCHEMA",
         "nncf.config.schemata.algo.quantization:RANGE_INIT_TYPES_VS_DESCRIPTIONS",
         "nncf.config.schemata.algo.quantization:BASIC_RANGE_INIT_CONFIG_PROPERTIES",
         "nncf.config.schemata.algo.quantization:PRECISION_INITIALIZER_SCHEMA",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import openvino as ov
 import torch
 from nncf.common.graph.utils import get_target_dim_for_compression_legacy
 from nncf.common.quantization.structs import QuantizerId
+from nncf.torch.module_operations import UpdateParameter, UpdateParameterList
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.quantization.layers import BaseQuantizer, QuantizersSwitcher
 from nncf.torch.utils import get_model_device, training_mode_switcher
@@ -138,6 +140,35 @@ def _quantizer_inputs(
             *(value.cpu() for value in image.positional), **{name: value.cpu() for name, value in image.named.items()}
         )
     return found
+
+
+@contextlib.contextmanager
+def masked_parameters(network: NNCFNetwork) -> Iterator[None]:
+    """Gives the modules the parameters that they compute with: without what sparsity and pruning have taken away.
+
+    Args:
+        network: Has its own parameters again afterwards.
+    """
+    kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
+    try:
+        with torch.no_grad(), training_mode_switcher(network, is_training=False):
+            for module in network.modules():
+                parameters = dict(module.named_parameters(recurse=False))
+                used = SimpleNamespace(**parameters)
+                for operation in getattr(module, "pre_ops", {}).values():
+                    is_of_parameters = isinstance(operation, UpdateParameter | UpdateParameterList)
+                    if is_of_parameters and not isinstance(operation.operand, BaseQuantizer):
+                        operation(used, None)
+                for name, parameter in parameters.items():
+                    values = getattr(used, name)
+                    if values is not parameter:
+                        kept.append((parameter, parameter.detach().clone()))
+                        parameter.copy_(values)
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, values in kept:
+                parameter.copy_(values)
 
 
 @contextlib.contextmanager
