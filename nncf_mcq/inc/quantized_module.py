@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from numpy.typing import NDArray
 
+from nncf_mcq.api.headline import headline
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.batching import find_batch_size
 from nncf_mcq.model.runner import ModelRunner
@@ -39,6 +40,21 @@ class QuantizedModule(torch.nn.Module):
         self._shapes = input_shapes(result.model)
         self._batch_size: int | None = None
         self._runners: dict[int, ModelRunner] = {}
+
+    def extra_repr(self) -> str:
+        """Says in `print` what was quantized."""
+        return headline(self.result)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuses `pickle`, and so `torch.save`: OpenVINO's models have a file of their own.
+
+        Raises:
+            QuantizationError: Always.
+        """
+        raise QuantizationError("a quantized module: found pickle or torch.save, allowed: its own save(folder)")
+
+    def __copy__(self) -> QuantizedModule:
+        return self.__deepcopy__(None)
 
     def __deepcopy__(self, memo: object) -> QuantizedModule:
         # Nothing in it changes.

@@ -12,6 +12,7 @@ from neural_compressor.torch.algorithms import Quantizer
 from neural_compressor.torch.utils import logger, postprocess_model, register_algo
 
 from nncf_mcq.api import RunOptions, quantize_normalized
+from nncf_mcq.api.headline import headline
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.inc.config import FLOAT_DTYPE, MixedClippingConfig
 from nncf_mcq.inc.local_settings import has_local_settings, with_local_settings
@@ -23,15 +24,11 @@ from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.module_layers import modules_of_layers
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.tuning import images_needed
-from nncf_mcq.utils.progress import SilentProgress
+from nncf_mcq.utils.progress import StageLog
 
 
-class StageLog(SilentProgress):
-    """Tells in Intel Neural Compressor's log which stage begins."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage begins."""
-        logger.info("%s: %s", NAME, stage)
+def _tell(text: str) -> None:
+    logger.info("%s: %s", NAME, text)
 
 
 class MixedClippingQuantizer(Quantizer):  # type: ignore[misc]
@@ -82,6 +79,7 @@ class MixedClippingQuantizer(Quantizer):  # type: ignore[misc]
             result = self._quantize_on(recorder, model, example_inputs)
         except ConfigError as error:
             raise of_parameter(error, self.quant_config.given()) from error
+        _tell(headline(result))
         return QuantizedModule(result, recorder.make_output)
 
     def _quantize_on(self, recorder: InputRecorder, model: torch.nn.Module, example_inputs: Any) -> QuantizationResult:
@@ -95,7 +93,9 @@ class MixedClippingQuantizer(Quantizer):  # type: ignore[misc]
             module_of = modules_of_layers(model, modules, quantizable)
             layers = [layer.name for layer in quantizable.layers]
             settings = with_local_settings(settings, config, model, module_of, layers)
-        return quantize_normalized(float_model, nncf.Dataset(recorder.items), settings, RunOptions(progress=StageLog()))
+        return quantize_normalized(
+            float_model, nncf.Dataset(recorder.items), settings, RunOptions(progress=StageLog(_tell))
+        )
 
     def quantize(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> QuantizedModule:
         """Both, with the user's function between them."""

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nncf.common.logging import nncf_logger
 from nncf.common.quantization.structs import QuantizerId
 from numpy.typing import NDArray
 
-from nncf_mcq.api import quantize_normalized
+from nncf_mcq.api import RunOptions, quantize_normalized
+from nncf_mcq.api.headline import headline
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.nncf2.alignment import Alignment
 from nncf_mcq.nncf2.images import Inputs, as_dataset
@@ -19,6 +21,7 @@ from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.module import QuantizedNetwork, TrainingModule, parts
 from nncf_mcq.training.preparation import make_module
 from nncf_mcq.training.quantizers import ActivationQuantizer, QuantizedWeights
+from nncf_mcq.utils.progress import StageLog
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,15 @@ def find_start(alignment: Alignment, settings: Config, images: Sequence[Inputs],
     values["compression"]["ignored_scopes"] = alignment.unmatched_layers
     if given is not None:
         values["compression"]["initializer"]["precision"] = alignment.manual_precision(given)
-    result = quantize_normalized(alignment.quantizable.model, as_dataset(images), load_config(values))
+    options = RunOptions(progress=StageLog(_tell))
+    result = quantize_normalized(alignment.quantizable.model, as_dataset(images), load_config(values), options)
+    _tell(headline(result))
     module = make_module(QuantizedNetwork.of(result))
     return Start(result, dict(_weights(alignment, module)), dict(_activations(alignment, module)))
+
+
+def _tell(text: str) -> None:
+    nncf_logger.info(f"nncf_mcq: {text}")
 
 
 def _weights(alignment: Alignment, module: TrainingModule) -> Iterator[tuple[str, WeightStart]]:

@@ -34,6 +34,21 @@ class SilentProgress:
         """Nothing."""
 
 
+class StageLog(SilentProgress):
+    """Tells which stage begins, for a log that has no place for progress bars.
+
+    Args:
+        tell: Gets the name of each stage.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins."""
+        self._tell(stage)
+
+
 class Stages:
     """Runs stages: reports their progress and takes their time.
 

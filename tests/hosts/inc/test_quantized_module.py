@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,14 @@ def test_wrong_inputs_are_refused(inputs: tuple[Tensor, ...], named: dict[str, T
 def test_a_copy_computes_the_same() -> None:
     module = quantized(Single(), IMAGES)
     assert torch.equal(copy.deepcopy(module)(IMAGES), module(IMAGES))
+    assert torch.equal(copy.copy(module)(IMAGES), module(IMAGES))
+
+
+def test_what_it_shows_and_how_it_is_not_saved(tmp_path: Path) -> None:
+    module = quantized(Single(), IMAGES)
+    assert repr(module) == "QuantizedModule(1 layer of 8 bits, 8.00 on average)"
+    with pytest.raises(QuantizationError, match=r"found pickle or torch.save, allowed: its own save\(folder\)"):
+        torch.save(module, tmp_path / "module.pt")
 
 
 def test_a_sample_of_several_rows_is_given_as_example() -> None:
