@@ -36,6 +36,8 @@ COMPRESSION: dict[str, Any] = {
         "precision": PRECISION,
     }
 }
+WEIGHTS: dict[str, Any] = {"isa": "vnni", "equalization": False}
+"""The quantizers of NNCF 2 use all levels of 8 bits, and its network gets no operation more."""
 
 
 def network() -> torch.nn.Module:
@@ -63,8 +65,7 @@ def calibration_dataset() -> nncf.Dataset:
 
 def quantize() -> nncf_mcq.QuantizationResult:
     """What every host is compared with."""
-    # Quantizers of NNCF 2 use all levels of 8 bits.
-    compression = {**COMPRESSION, "weights": {"isa": "vnni", "equalization": False}}
+    compression = {**COMPRESSION, "weights": WEIGHTS}
     config = {"input_info": {"sample_size": [1, 1, 28, 28]}, "compression": compression}
     return nncf_mcq.quantize(network(), calibration_dataset(), config)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import nncf_mcq
 from nncf_mcq.inc import MixedClippingConfig, QuantizedModule
+from tests.hosts import demo
 from tests.hosts.inc.conftest import FAST, FISHER, fast
 
 Calibrate = Callable[[torch.nn.Module], None]
@@ -50,6 +51,26 @@ def test_the_policy_and_the_file_are_those_of_our_own_entry(
     assert report["metrics"]["quantized"]["average_weight_bits"] <= 3
     assert {layer["runtime_precision"] for layer in report["layers"]} <= {"i8", "u8"}
     assert evaluate(quantized) > evaluate(model) - 0.1
+
+
+def test_the_demo_has_the_policy_and_the_file_of_the_other_hosts() -> None:
+    """In NNCF 2 its tests compare with the same."""
+    config = MixedClippingConfig(
+        precision="rl",
+        average_bits=3.0,
+        evaluations=demo.PRECISION["evaluations"],
+        seed=demo.PRECISION["seed"],
+        num_init_samples=demo.CALIBRATION_IMAGES,
+        compression={"weights": demo.WEIGHTS},
+    )
+    images, _ = demo.images("train")
+    quantized = quantize(demo.network(), config, run_fn=lambda model: model(images[: demo.CALIBRATION_IMAGES]))
+    expected = demo.quantize()
+    assert isinstance(quantized, QuantizedModule)
+    assert quantized.result.policy == expected.policy
+    quantized.save("theirs")
+    expected.save("ours")
+    assert Path("theirs/model.bin").read_bytes() == Path("ours/model.bin").read_bytes()
 
 
 def test_another_seed_is_passed_on(model: torch.nn.Module) -> None:
