@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, ValidationError, field_validator
 
 from nncf_mcq.config.messages import to_config_error
+from nncf_mcq.config.paths import RANGE_PATH
 from nncf_mcq.policy import Bits
 
-RANGE_LOCATION: Final = ("compression", "initializer", "range")
+RANGE_LOCATION: Final = tuple(RANGE_PATH.split("."))
 
 
 class _Shape(BaseModel):

@@ -11,8 +11,10 @@ from nncf.common.logging import nncf_logger
 from nncf.config.extractors import extract_algo_specific_config
 
 from nncf_mcq.config.nncf2 import ALGORITHM, Translation, translate
+from nncf_mcq.config.paths import GOAL_PATH
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.types import SampleSize
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.nncf2.images import Inputs, registered_images
 
 _ANY_BITS = "TRIAL"
@@ -65,7 +67,11 @@ def read_settings(config: NNCFConfig, should_init: bool) -> Settings | None:
     weights = {**translation.compression["weights"], "isa": "vnni", "equalization": False}
     compression = {**translation.compression, "weights": weights}
     values = {"input_info": _input_info(config, images), "compression": compression}
-    return Settings(translation, load_config(values), images, _remainder(config, section, translation))
+    settings = load_config(values)
+    aim = settings.compression.initializer.precision.aim
+    if aim is not None and aim.metric is not None:
+        raise ConfigError(GOAL_PATH, aim.quantity, "agreement or kl: the search sees no labels")
+    return Settings(translation, settings, images, _remainder(config, section, translation))
 
 
 def sample_size(config: NNCFConfig, images: list[Inputs]) -> SampleSize | None:

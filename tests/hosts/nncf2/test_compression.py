@@ -273,12 +273,77 @@ def test_an_export_writes_the_ir_and_then_what_nncf_2_writes(tmp_path: Path, mon
     assert asked == [(str(tmp_path / "a.onnx"), None)]
 
 
-def test_unknown_keys_and_types_are_errors() -> None:
-    for precision in ({"type": "rl", "budgt": {}}, {"type": "none such"}):
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            quantization({"type": "rl", "budgt": {}}),
+            "precision.budgt: found 'unknown key budgt', allowed: one of the keys",
+        ),
+        (
+            quantization({"type": "none such"}),
+            "precision.type: found 'none such', allowed: a precision initializer: .*rl",
+        ),
+        (
+            quantization(ILP, range={"type": "mixed_cliping"}),
+            "range.type: found 'mixed_cliping', allowed: .*mixed_clipp",
+        ),
+        (
+            quantization(ILP, ranges={}),
+            "initializer.ranges: found 'unknown key ranges', allowed: one of the keys batchn",
+        ),
+        (
+            {**UNIFORM, "weight": {}},
+            "compression.weight: found 'unknown key weight', allowed: one of the keys algorithm",
+        ),
+        (
+            {**UNIFORM, "weights": {"bits": "3"}},
+            "compression.weights.bits: found '3', allowed: what NNCF's schema has there: .*'number'",
+        ),
+    ],
+)
+def test_what_the_schema_refuses_is_named(section: dict[str, Any], message: str) -> None:
+    for found in (section, [{"algorithm": "knowledge_distillation", "type": "softmax"}, section]):
+        with pytest.raises(ConfigError, match=message):
+            NNCFConfig.from_dict({"compression": found})
+
+
+def test_what_is_of_nncf_2_alone_is_refused_as_ever() -> None:
+    for section in ({"algorithm": "quantization", "weight": {}}, {"algorithm": "none such"}):
         with pytest.raises(jsonschema.ValidationError):
-            NNCFConfig.from_dict({"compression": quantization(precision)})
-    with pytest.raises(ConfigError, match=r"precision\.budget\.weight_size: found .*, allowed: exactly one of"):
-        compress(quantization({"type": "rl", "budget": {"weight_size": {}}}))
+            NNCFConfig.from_dict({"compression": section})
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [
+        (
+            {"type": "rl", "budget": {"weight_size": {}}},
+            r"precision\.budget\.weight_size: found .*, allowed: exactly one",
+        ),
+        ({"type": "ilp", "goal": {"top1_drop": 1.0}}, r"precision\.goal: found 'top1_drop', allowed: agreement or kl"),
+        ({"bitwidth_per_scope": [[9, "a"]]}, r"precision\.bitwidth_per_scope\[0\]\[0\]: found 9, allowed: 2, 3, 4, 5"),
+    ],
+)
+def test_values_that_cannot_be_used_are_errors(precision: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compress(quantization(precision))
+
+
+def test_weights_and_activations_may_have_a_range_each() -> None:
+    rule = {"type": "mean_min_max", "num_init_samples": 16}
+    both = [
+        {"type": "mixed_clipping", "num_init_samples": 16, "target_quantizer_group": "weights"},
+        {**rule, "target_quantizer_group": "activations"},
+    ]
+    precision = {"type": "uniform", "bits": 4}
+    expected = activation_scales(quantization(precision, range=rule))
+    np.testing.assert_allclose(activation_scales(quantization(precision, range=both)), expected, rtol=1e-5)
+
+
+def test_the_log_tells_the_stages_and_the_outcome(log: list[str]) -> None:
+    compress(UNIFORM)
+    assert log.index("nncf_mcq: layers") < log.index("nncf_mcq: 5 layers of 3 bits, 3.00 on average")
 
 
 def test_without_images_there_is_nothing_to_search_on() -> None:
