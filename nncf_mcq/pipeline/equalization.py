@@ -20,7 +20,8 @@ IMAGES = 32
 """Number of samples, the first ones, that the moments of channels are made from: far fewer numbers than of weights."""
 
 LARGEST_BITS = 5
-"""Above, weights lose little beside activations: at 6 bits nothing was gained, at 8 bits something lost."""
+"""Above, weights lose little beside activations: scales with operations of their own gained nothing at 6 bits and lost
+something at 8, and those of residual sums, whose terms are quantized as well, lost at both."""
 
 
 SMALLEST_BITS = 4
@@ -50,17 +51,19 @@ def equalize(
         calibration: The calibration samples.
         compression: That section of the configuration.
         weight_bits: Bit-widths that weights may get. The median tells how the error is shared between weights and
-            inputs, but see `SMALLEST_BITS`; above `LARGEST_BITS` nothing is done. Nor is it where all rows of a layer
-            share a step: it made some networks worse.
+            inputs, but see `SMALLEST_BITS`; above `LARGEST_BITS` only what one layer makes has scales, and what it
+            absorbs. Nothing is done where all rows of a layer share a step: it made some networks worse.
         threads: Of OpenVINO.
         stages: Reports the progress.
         multiplications: Whether operations may be added.
     """
     bits = statistics.median_low(weight_bits)
     weights = compression.weights
-    if not weights.equalization or not weights.per_channel or bits > LARGEST_BITS:
+    if not weights.equalization or not weights.per_channel:
         return quantizable
     groups = find_channel_groups(quantizable)
+    if bits > LARGEST_BITS:
+        groups, multiplications = [group for group in groups if len(group.producers) == 1], False
     alone = {group.readers[0] for group in groups if len(group.readers) == 1}
     own = [layer.name for layer in layers_of_own_input(quantizable) if multiplications and layer.name not in alone]
     deciding = {group.name: [name for name in group.readers if name not in own] for group in groups}

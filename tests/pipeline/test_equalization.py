@@ -157,8 +157,38 @@ def test_policies_name_activations_as_ever() -> None:
     assert equalized.policy.activation_bits == plain.policy.activation_bits
 
 
-def test_8_bits_are_left_alone() -> None:
+def test_8_bits_have_scales_only_where_one_layer_absorbs_them() -> None:
     assert not scaled_layers(quantize(8).model)
+    assert not channel_steps(quantize(8).model)
+    absorbed, plain = (quantize(8, activation=torch.nn.ReLU(), equalization=state) for state in (True, False))
+    assert len(channel_steps(absorbed.model)) == 1
+    assert relative_error(absorbed) < 0.8 * relative_error(plain)
+
+
+def test_residual_sums_have_scales_up_to_5_bits() -> None:
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first = torch.nn.Conv2d(3, 16, 3)
+            self.branch = torch.nn.Conv2d(16, 16, 1)
+            self.last = torch.nn.Conv2d(16, 4, 1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            value = torch.relu(self.first(image))
+            result: torch.Tensor = self.last(value + self.branch(value))
+            return result
+
+    images, stages = as_samples([IMAGES[:, 0]]), Stages(SilentProgress())
+    model = ov.convert_model(Residual().eval(), input=[1, 3, 16, 16], example_input=torch.zeros(1, 3, 16, 16))
+    quantizable = find_layers(model)
+
+    counts = {
+        bits: len(channel_steps(equalize(quantizable, images, CompressionConfig(), [bits], 1, stages).model))
+        for bits in (5, 6)
+    }
+
+    assert counts == {5: 1, 6: 0}
 
 
 def test_threads_change_nothing() -> None:
