@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import openvino as ov
@@ -71,7 +74,7 @@ def example_shape(program: torch.export.ExportedProgram) -> list[int] | None:
 def _convert(source: torch.nn.Module | torch.export.ExportedProgram, **options: Any) -> ov.Model:
     import torch
 
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _same_root_logger():
         # The tracer announces its own deprecation, which OpenVINO's users can do nothing about.
         warnings.simplefilter("ignore")
         try:
@@ -81,6 +84,19 @@ def _convert(source: torch.nn.Module | torch.export.ExportedProgram, **options: 
         except BaseException as error:  # the frontend raises many kinds, and what it traces is the user's
             reason = reason_of(error, _LONGEST_REASON)
             raise ConversionError(f"OpenVINO cannot convert the torch model: {reason}") from error
+
+
+@contextmanager
+def _same_root_logger() -> Iterator[None]:
+    """OpenVINO sets up the root logger for errors alone, and leaves it so where a conversion fails."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)
 
 
 def _as_float32(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 from dataclasses import dataclass
@@ -119,6 +120,16 @@ def test_a_forward_of_the_user_may_raise_anything(statement: str, tmp_path: Path
         to_openvino(load_model("file.py:build", base_directory=tmp_path), SAMPLE_SIZE)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 2 * LONGEST_MESSAGE
+
+
+def test_warnings_are_told_after_a_conversion_that_failed(tmp_path: Path) -> None:
+    code = "import torch\nclass build(torch.nn.Module):\n    def forward(self, x): raise ValueError"
+    (tmp_path / "file.py").write_text(code)
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    with pytest.raises(NncfMcqError, match="OpenVINO cannot convert"):
+        to_openvino(load_model("file.py:build", base_directory=tmp_path), SAMPLE_SIZE)
+    assert (root.level, root.handlers) == before
 
 
 def test_loading_of_a_checkpoint_may_raise_anything(tmp_path: Path) -> None:
