@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -58,7 +59,9 @@ def choose_activation_rule(
     halves = [np.arange(start, len(images), 2)[:MAXIMUM_IMAGES] for start in (0, 1)]
     bits = {point.name: INT8_BITS for point in calibrated.quantizable.activation_points}
     quantizable, candidates = calibrated.quantizable, parameters.candidates
-    with stages.stage("activation ranges", len(halves) * len(candidates)) as advance:
+    runs = len(halves) * len(candidates)
+    with stages.stage("activation ranges", runs) as advance:
+        left = itertools.repeat(None, runs)
         float_runner = run(quantizable.model)
 
         def in_half(seen: NDArray[np.intp], held_out: NDArray[np.intp]) -> Callable[[int], float]:
@@ -68,6 +71,7 @@ def choose_activation_rule(
             def score_of(index: int) -> float:
                 template = observed.with_rule(candidates[index]).model(bits).clone()
                 found = score(run(replace_weights(template, quantizable, _float_weights))(arrays), reference)
+                next(left)
                 advance()
                 # A model whose outputs are no numbers is worse than any other.
                 return found if np.isfinite(found) else float("inf")
@@ -75,7 +79,10 @@ def choose_activation_rule(
             return score_of
 
         first, second = halves
-        return candidates[_choose(len(candidates), (in_half(*pair) for pair in ((first, second), (second, first))))]
+        chosen = _choose(len(candidates), (in_half(*pair) for pair in ((first, second), (second, first))))
+        for _ in left:
+            advance()
+    return candidates[chosen]
 
 
 def _choose(count: int, halves: Iterable[Callable[[int], float]]) -> int:
