@@ -14,7 +14,7 @@ from openvino import opset13 as opset
 from nncf_mcq.calibration.shrinkage import central_covariance
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer
-from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.nodes import operations_by_name, value_name
 from nncf_mcq.utils.torch_threads import TorchPool
 
 
@@ -62,8 +62,7 @@ def collect_channel_moments(
     """
     operations = operations_by_name(model := model.clone())
     read = [operations[layer.name].input_value(layer.data_port) for layer in layers]
-    keys = [(value.get_node().get_friendly_name(), value.get_index()) for value in read]
-    values = dict(zip(keys, read, strict=True))
+    values = {value_name(value): value for value in read}
     results = [opset.result(value) for value in values.values()]
     compiled = compile_model(ov.Model(results, model.get_parameters(), "channel_moments"), threads)
     request = compiled.create_infer_request()
@@ -75,7 +74,7 @@ def collect_channel_moments(
             list(pool.map(lambda pair: pair[0].add(pair[1]), zip(sums.values(), tensors, strict=True)))
             progress()
     moments = {key: total.moments() for key, total in sums.items()}
-    return {layer.name: moments[key] for layer, key in zip(layers, keys, strict=True)}
+    return {layer.name: moments[value_name(value)] for layer, value in zip(layers, read, strict=True)}
 
 
 class _Sums:

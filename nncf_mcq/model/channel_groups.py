@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import openvino as ov
 
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
-from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_constant, operations_by_name
+from nncf_mcq.model.nodes import (
+    constant_value,
+    consumers,
+    has_own_constant,
+    is_constant,
+    operations_by_name,
+    value_name,
+)
 from nncf_mcq.utils.disjoint_sets import merge_overlapping
 
 _HOMOGENEOUS = frozenset(
@@ -71,11 +78,13 @@ class _Values:
     """Values in disjoint sets of those that have one unit for each channel."""
 
     def __init__(self, quantizable: QuantizableModel) -> None:
-        operations = operations_by_name(quantizable.model)
+        operations, groups = operations_by_name(quantizable.model), quantizable.groups
         self._layers = {
             layer.name: layer
             for layer in quantizable.layers
-            if len(quantizable.groups[layer.group]) == 1 and _has_own_weights(layer, operations[layer.name])
+            if (layer.is_convolution or layer.kind == "matmul")
+            and len(groups[layer.group]) == 1
+            and has_own_constant(operations[layer.name], layer.weight_port)
         }
         self._joined: list[tuple[str, str]] = []
         self._fixed: set[str] = set()
@@ -92,9 +101,9 @@ class _Values:
         elif kind in _SUMS and _is_elementwise(operation):
             self._add_sum(operation)
         elif kind in _HOMOGENEOUS and _keeps_channels(operation):
-            self._joined.append((_key(operation.input_value(0)), _key(operation.output(0))))
+            self._joined.append((value_name(operation.input_value(0)), value_name(operation.output(0))))
         else:
-            self._fixed.update(_key(value) for value in (*operation.input_values(), *operation.outputs()))
+            self._fixed.update(value_name(value) for value in (*operation.input_values(), *operation.outputs()))
 
     def groups(self) -> list[ChannelGroup]:
         """What was found."""
@@ -113,31 +122,20 @@ class _Values:
         return found
 
     def _add_layer(self, layer: QuantizableLayer, operation: ov.Node) -> None:
-        data = _key(operation.input_value(layer.data_port))
-        self._producers[_key(operation.output(0))] = layer.name
+        data = value_name(operation.input_value(layer.data_port))
+        self._producers[value_name(operation.output(0))] = layer.name
         if layer.kind in ("convolution", "matmul"):
             self._readers.setdefault(data, []).append(layer.name)
         else:
             self._fixed.add(data)
 
     def _add_sum(self, operation: ov.Node) -> None:
-        output = _key(operation.output(0))
+        output = value_name(operation.output(0))
         for port in (0, 1):
             if is_constant(operation, port):
                 self._terms[output] = (operation.get_friendly_name(), port)
             else:
-                self._joined.append((_key(operation.input_value(port)), output))
-
-
-def _key(value: ov.Output) -> str:
-    return f"{value.get_index()}:{value.get_node().get_friendly_name()}"
-
-
-def _has_own_weights(layer: QuantizableLayer, operation: ov.Node) -> bool:
-    if not (layer.is_convolution or layer.kind == "matmul"):
-        return False
-    constant = constant_of(operation, layer.weight_port)
-    return len(list(consumers(constant.output(0)))) == 1
+                self._joined.append((value_name(operation.input_value(port)), output))
 
 
 def _has_channels_second(layer: QuantizableLayer, operation: ov.Node) -> bool:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as opset
 
 from nncf_mcq.model.channel_groups import ChannelGroup
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
-from nncf_mcq.model.nodes import constant_of, constant_value, operations_by_name
+from nncf_mcq.model.nodes import constant_value, operations_by_name, replace_constant
 
 STEPS_OF_OCTAVE = 16
 """Factors are powers of two to a whole multiple of one part in so many, 5 % apart: they are kept in a byte."""
@@ -51,23 +50,20 @@ def scale_channels(
         return quantizable
     model = quantizable.model.clone()
     operations = operations_by_name(model)
-    weights: dict[str, NDArray[np.float32]] = {}
     for group in scaled:
         factors = factors_of(steps[group.name])
         for name in group.producers:
             layer = quantizable.layer(name)
-            before = weights.get(name, layer_weight(layer, operations[name]))
-            weights[name] = before * factors.reshape(layer.channel_shape())
+            scaled_rows = layer_weight(layer, operations[name]) * factors.reshape(layer.channel_shape())
+            replace_constant(operations[name], layer.weight_port, scaled_rows)
         for name in group.readers:
             layer = quantizable.layer(name)
-            before = weights.get(name, layer_weight(layer, operations[name]))
-            weights[name] = before / factors.reshape(_input_shape(layer))
+            divided = layer_weight(layer, operations[name]) / factors.reshape(_input_shape(layer))
+            replace_constant(operations[name], layer.weight_port, divided)
         for name, port in group.terms:
             operation = operations[name]
             shape = (1, -1, *(1 for _ in operation.get_output_shape(0)[2:]))
-            _replace(operation, port, constant_value(operation, port) * factors.reshape(shape))
-    for name, values in weights.items():
-        _replace(operations[name], quantizable.layer(name).weight_port, values)
+            replace_constant(operation, port, constant_value(operation, port) * factors.reshape(shape))
     model.validate_nodes_and_infer_types()
     model.set_rt_info(
         json.dumps({name: base64.b64encode(values.tobytes()).decode() for name, values in steps.items()}), _RT_INFO
@@ -91,10 +87,3 @@ def _input_shape(layer: QuantizableLayer) -> tuple[int, ...]:
     """The shape in which one value per input channel broadcasts to the weights of a layer with one group."""
     (rows,) = layer.channel_axes
     return tuple(-1 if axis == 1 - rows else 1 for axis in range(len(layer.weight_shape)))
-
-
-def _replace(operation: ov.Node, port: int, values: NDArray[np.float32]) -> None:
-    constant = opset.constant(np.ascontiguousarray(values, dtype=np.float32))
-    # Layers are told apart by the names of their weights.
-    constant.set_friendly_name(constant_of(operation, port).get_friendly_name())
-    operation.input(port).replace_source_output(constant.output(0))

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layers, layer_weight
-from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_constant, operations_by_name
+from nncf_mcq.model.nodes import (
+    constant_value,
+    consumers,
+    has_own_constant,
+    is_constant,
+    operations_by_name,
+    replace_constant,
+)
 
 SCALE_SUFFIX = "/input_scale"
 """Behind the name of a layer, that of the multiplication which scales its input."""
@@ -51,13 +58,12 @@ def layers_of_own_input(quantizable: QuantizableModel) -> list[QuantizableLayer]
         point, operation = points[name], operations[layer.name]
         value = operation.input_value(layer.data_port)
         readers = {reader.get_friendly_name() for reader, _ in consumers(value)}
-        weights = constant_of(operation, layer.weight_port)
         if (
             readers == {layer.name}
             and _is_activation(value.get_node())
             and point.location == value.get_node().get_friendly_name()
             and name not in unified
-            and len(list(consumers(weights.output(0)))) == 1
+            and has_own_constant(operation, layer.weight_port)
         ):
             found.append(layer)
     return found
@@ -98,10 +104,8 @@ def scale_inputs(
         floats = opset.convert(opset.convert(opset.constant(values), "i32"), "f32")
         scaled = opset.multiply(operation.input_value(layer.data_port), floats, name=name + SCALE_SUFFIX)
         operation.input(layer.data_port).replace_source_output(scaled.output(0))
-        weights = opset.constant(layer_weight(layer, operation) / values.astype(np.float32))
-        # Layers are told apart by the names of their weights.
-        weights.set_friendly_name(constant_of(operation, layer.weight_port).get_friendly_name())
-        operation.input(layer.weight_port).replace_source_output(weights.output(0))
+        divisors: NDArray[np.float32] = values.astype(np.float32)
+        replace_constant(operation, layer.weight_port, layer_weight(layer, operation) / divisors)
     model.validate_nodes_and_infer_types()
     scopes = [*ignored_scopes, *(name + SCALE_SUFFIX for name in factors)]
     found = find_layers(model, scopes, per_channel_activations)

@@ -123,6 +123,23 @@ def consumers(output: ov.Output) -> Iterator[tuple[ov.Node, int]]:
         yield target.get_node(), target.get_index()
 
 
+def value_name(value: ov.Output) -> str:
+    """A name that a value has to itself in its model."""
+    return f"{value.get_index()}:{value.get_node().get_friendly_name()}"
+
+
+def has_own_constant(operation: ov.Node, port: int) -> bool:
+    """Whether nothing else reads the constant that an input port reads."""
+    return len(list(consumers(constant_of(operation, port).output(0)))) == 1
+
+
+def replace_constant(operation: ov.Node, port: int, values: NDArray[np.float32]) -> None:
+    """Gives a constant input other values, under the old name: layers are told apart by the names of their weights."""
+    constant = opset.constant(np.ascontiguousarray(values, dtype=np.float32))
+    constant.set_friendly_name(constant_of(operation, port).get_friendly_name())
+    operation.input(port).replace_source_output(constant.output(0))
+
+
 def add_bias(operation: ov.Node, values: NDArray[np.float32]) -> None:
     """Inserts an addition of a constant between an operation and all that read its output.
 

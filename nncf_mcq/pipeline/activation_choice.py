@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -61,7 +60,6 @@ def choose_activation_rule(
     quantizable, candidates = calibrated.quantizable, parameters.candidates
     runs = len(halves) * len(candidates)
     with stages.stage("activation ranges", runs) as advance:
-        left = itertools.repeat(None, runs)
         float_runner = run(quantizable.model)
 
         def in_half(seen: NDArray[np.intp], held_out: NDArray[np.intp]) -> Callable[[int], float]:
@@ -71,7 +69,6 @@ def choose_activation_rule(
             def score_of(index: int) -> float:
                 template = observed.with_rule(candidates[index]).model(bits).clone()
                 found = score(run(replace_weights(template, quantizable, _float_weights))(arrays), reference)
-                next(left)
                 advance()
                 # A model whose outputs are no numbers is worse than any other.
                 return found if np.isfinite(found) else float("inf")
@@ -80,8 +77,7 @@ def choose_activation_rule(
 
         first, second = halves
         chosen = _choose(len(candidates), (in_half(*pair) for pair in ((first, second), (second, first))))
-        for _ in left:
-            advance()
+        stages.report(runs, runs)
     return candidates[chosen]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import openvino as ov
 
 from nncf_mcq.calibration.channel_moments import collect_channel_moments
 from nncf_mcq.config.schema import CompressionConfig
@@ -65,7 +67,8 @@ def equalize(
     if bits > LARGEST_BITS:
         groups, multiplications = [group for group in groups if len(group.producers) == 1], False
     alone = {group.readers[0] for group in groups if len(group.readers) == 1}
-    own = [layer.name for layer in layers_of_own_input(quantizable) if multiplications and layer.name not in alone]
+    with_input = layers_of_own_input(quantizable) if multiplications else []
+    own = [layer.name for layer in with_input if layer.name not in alone]
     deciding = {group.name: [name for name in group.readers if name not in own] for group in groups}
     names = {*own, *(name for readers in deciding.values() for name in readers)}
     if not names:
@@ -81,8 +84,8 @@ def equalize(
             progress=advance,
         )
 
-        def read(model: QuantizableModel, name: str, input_errors: float = 1) -> Reader:
-            (matrix,) = weight_matrices(model.layer(name), operations_by_name(model.model)[name]).numpy()
+        def read(name: str, operations: Mapping[str, ov.Node], input_errors: float = 1) -> Reader:
+            (matrix,) = weight_matrices(quantizable.layer(name), operations[name]).numpy()
             return Reader(
                 matrix.reshape(len(matrix), len(moments[name].mean), -1),
                 moments[name],
@@ -92,15 +95,17 @@ def equalize(
             )
 
         steps = {}
+        operations = operations_by_name(quantizable.model)
         for group in groups:
-            found = find_group_factors([read(quantizable, name, INPUT_ERRORS) for name in deciding[group.name]])
+            found = find_group_factors([read(name, operations, INPUT_ERRORS) for name in deciding[group.name]])
             if found is not None:
                 steps[group.name] = round_factors(found)
                 moments |= {
                     name: moments[name].scaled(factors_of(steps[group.name])) for name in group.readers if name in own
                 }
         absorbed = scale_channels(quantizable, groups, steps)
-        factors = {name: find_input_factors(read(absorbed, name)) for name in own}
+        operations = operations_by_name(absorbed.model)
+        factors = {name: find_input_factors(read(name, operations)) for name in own}
         return scale_inputs(
             absorbed,
             {name: found for name, found in factors.items() if found is not None},

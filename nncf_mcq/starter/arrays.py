@@ -10,7 +10,6 @@ from typing import Any
 import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.schema import load_config
 from nncf_mcq.config.types import SampleSize
 from nncf_mcq.data.arrays import TARGETS, ArraySamples, read_arrays
 from nncf_mcq.errors import ConfigError, ConversionError, QuantizationError
@@ -18,17 +17,17 @@ from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples, input_names
 from nncf_mcq.starter.document import (
+    CALIBRATION,
     InitialConfig,
     budget_note,
+    initial_config,
+    model_note,
     model_section,
     precision_section,
     relative,
-    to_text,
     weight_notes,
 )
 from nncf_mcq.starter.outputs import LOOKED_AT, output_keys, output_notes, recognize_on_samples
-
-CALIBRATION = 128
 
 
 def make_array_config(
@@ -64,8 +63,6 @@ def make_array_config(
     sizes = None if _is_static(loaded) else shapes
     model = _converted(loaded, sizes)
     layers = find_layers(model)
-    if not layers.layers:
-        raise ConfigError("MODEL", "no convolution or matrix product with constant weights", "a convolutional network")
     recognized = recognize_on_samples(model, _first(samples, model))
     calibration = min(CALIBRATION, len(samples) // 2)
     inputs = ", ".join(f"{name} {list(values.shape[1:])}" for name, values in arrays.items())
@@ -76,17 +73,16 @@ def make_array_config(
     }
     config |= output_keys(recognized)
     config["compression"] = {"initializer": {"precision": precision_section()}}
-    load_config(config)
     labels = '; targets are there: "metric" names what is measured of them' if targets is not None else ""
     notes = [
-        f"model: {len(layers.layers)} layers of {layers.quantizable_weights:,} weights, {len(model.inputs)} inputs",
+        model_note(layers, f"{len(model.inputs)} inputs"),
         *weight_notes(reference, pretrained=pretrained, checkpoint=checkpoint),
         f"samples: {len(samples)} of {inputs}, taken as the model takes them{labels}",
         f"split: {calibration} of {len(samples)} samples for calibration",
         *output_notes(recognized, has_labels=False),
         budget_note(),
     ]
-    return InitialConfig(to_text(config), notes)
+    return initial_config(config, notes)
 
 
 def _is_static(loaded: FloatModel) -> bool:

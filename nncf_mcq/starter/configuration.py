@@ -8,18 +8,19 @@ from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.config.schema import load_config
 from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.average_precision import EXTRA
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.document import (
+    CALIBRATION,
     InitialConfig,
     budget_note,
+    initial_config,
+    model_note,
     model_section,
     precision_section,
     relative,
-    to_text,
     weight_notes,
 )
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
@@ -43,7 +44,6 @@ from nncf_mcq.starter.preprocessing import (
     from_torchvision,
 )
 
-CALIBRATION: Final = 128
 MOST_CALIBRATION: Final = 512
 """Images for calibration where there are twice as many: MobileNetV2 at an average of 4 bits has a divergence of .042 on
 other images with 128 of them, and .034 with 475."""
@@ -85,12 +85,7 @@ def make_initial_config(
         checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
     )
     layers = find_layers(found.model)
-    if not layers.layers:
-        raise ConfigError("MODEL", "no convolution or matrix product with constant weights", "a convolutional network")
-    notes = [
-        f"model: {len(layers.layers)} layers of {layers.quantizable_weights:,} weights, input {list(found.shape)}",
-        *found.notes,
-    ]
+    notes = [model_note(layers, f"input {list(found.shape)}"), *found.notes]
     notes += weight_notes(reference, pretrained=pretrained, checkpoint=checkpoint)
     images = find_dataset(data, _classes(found.model))
     section, metric, more, keys = _dataset(data, found, images, documented)
@@ -119,8 +114,7 @@ def make_initial_config(
         )
     initializer["precision"] = precision_section()
     config["compression"] = {"initializer": initializer, **({"ignored_scopes": ignored} if ignored else {})}
-    load_config(config)
-    return InitialConfig(to_text(config), notes)
+    return initial_config(config, notes)
 
 
 def _dataset(

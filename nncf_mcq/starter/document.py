@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from nncf_mcq.config.model_reference import is_model_file
+from nncf_mcq.config.schema import load_config
+from nncf_mcq.model.layers import QuantizableModel
 
 AVERAGE_BITS: Final = 4
+CALIBRATION: Final = 128
+"""Samples for calibration, where there are enough."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ def model_section(reference: str, target: Path, *, pretrained: bool, checkpoint:
     return section
 
 
+def model_note(layers: QuantizableModel, inputs: str) -> str:
+    """How large a model is, and what it takes in words."""
+    return f"model: {len(layers.layers)} layers of {layers.quantizable_weights:,} weights, {inputs}"
+
+
 def weight_notes(reference: str, *, pretrained: bool, checkpoint: Path | None) -> list[str]:
     """A line where the weights are not those of a trained model, as far as anyone can see."""
     if ":" in reference and not pretrained and checkpoint is None:
@@ -59,6 +68,16 @@ def precision_section() -> dict[str, Any]:
 def budget_note() -> str:
     """What the budget is, and where to look what can be had."""
     return f"budget: {AVERAGE_BITS} bits per weight on average, a default (nncf-mcq layers shows what can be reached)"
+
+
+def initial_config(config: Mapping[str, Any], notes: Sequence[str]) -> InitialConfig:
+    """The text of a configuration that was made here, with notes.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    load_config(config)
+    return InitialConfig(to_text(config), notes)
 
 
 def relative(path: Path, target: Path) -> str:

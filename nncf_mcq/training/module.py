@@ -55,8 +55,7 @@ class QuantizedNetwork:
             )
         scopes, per_channel = compression.ignored_scopes, compression.activations.per_channel
         quantizable = find_layers(result.float_model, scopes, per_channel)
-        steps = channel_steps(result.model)
-        scaled = scale_channels(quantizable, find_channel_groups(quantizable) if steps else [], steps)
+        scaled = scale_channels(quantizable, find_channel_groups(quantizable), channel_steps(result.model))
         return cls(
             result.model,
             scale_inputs(scaled, input_factors(result.model, quantizable), scopes, per_channel),

@@ -134,7 +134,7 @@ def find_group_factors(readers: Sequence[Reader]) -> Floats | None:
     The errors of the layers are added, each relative to what it was without scales.
 
     Args:
-        readers: The layers; one at least.
+        readers: The layers.
 
     Returns:
         (channels,) factors in 0..1; None where no layer tells which ones are better.
