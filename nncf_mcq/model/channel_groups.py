@@ -78,12 +78,11 @@ class _Values:
     """Values in disjoint sets of those that have one unit for each channel."""
 
     def __init__(self, quantizable: QuantizableModel) -> None:
-        operations, groups = operations_by_name(quantizable.model), quantizable.groups
+        operations = operations_by_name(quantizable.model)
         self._layers = {
             layer.name: layer
             for layer in quantizable.layers
             if (layer.is_convolution or layer.kind == "matmul")
-            and len(groups[layer.group]) == 1
             and has_own_constant(operations[layer.name], layer.weight_port)
         }
         self._joined: list[tuple[str, str]] = []

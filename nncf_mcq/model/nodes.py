@@ -129,8 +129,13 @@ def value_name(value: ov.Output) -> str:
 
 
 def has_own_constant(operation: ov.Node, port: int) -> bool:
-    """Whether nothing else reads the constant that an input port reads."""
-    return len(list(consumers(constant_of(operation, port).output(0)))) == 1
+    """Whether nothing else reads the constant that an input port reads, nor what it is decompressed to on the way."""
+    node, end = source(operation, port), constant_of(operation, port)
+    while len(list(consumers(node.output(0)))) == 1:
+        if node == end:
+            return True
+        node = source(node, 0)
+    return False
 
 
 def replace_constant(operation: ov.Node, port: int, values: NDArray[np.float32]) -> None:

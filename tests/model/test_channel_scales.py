@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openvino import opset13 as opset
 
 from nncf_mcq.model.channel_groups import ChannelGroup, find_channel_groups
 from nncf_mcq.model.channel_scales import channel_steps, factors_of, round_factors, scale_channels
+from nncf_mcq.model.input_scales import layers_of_own_input
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.nodes import operations_by_name
 
@@ -205,6 +207,22 @@ def test_outputs_of_the_model_and_shared_weights_keep_their_unit() -> None:
 
     assert [layer.group for layer in quantizable.layers] == ["first", "twice", "twice", "last"]
     assert not find_channel_groups(quantizable)
+
+
+def test_weights_that_are_decompressed_once_and_read_twice_keep_their_unit() -> None:
+    data = opset.parameter([1, 6, 8, 8], np.float32)
+    random = np.random.default_rng(0)
+    shared = opset.convert(opset.constant(random.standard_normal((6, 6, 1, 1)).astype(np.float16)), "f32")
+    value = data
+    for name in ("first", "second"):
+        value = opset.relu(opset.convolution(value, shared, [1, 1], [0, 0], [0, 0], [1, 1], name=name))
+    own = opset.convert(opset.constant(random.standard_normal((4, 6, 1, 1)).astype(np.float16)), "f32")
+    last = opset.convolution(value, own, [1, 1], [0, 0], [0, 0], [1, 1], name="last")
+    quantizable = find_layers(ov.Model([last], [data]))
+
+    assert [layer.group for layer in quantizable.layers] == ["first", "first", "last"]
+    assert not find_channel_groups(quantizable)
+    assert [layer.name for layer in layers_of_own_input(quantizable)] == ["last"]
 
 
 def test_steps_are_found_again_and_nothing_else_is_scaled(tmp_path_factory: pytest.TempPathFactory) -> None:
