@@ -51,7 +51,7 @@ def init(
         from nncf_mcq.starter import make_array_config, make_initial_config
 
         sides = _parse_shape(shape)
-        if data.is_file():
+        if data.is_file() or data.suffix == ".npz":
             if sides is not None:
                 raise ConfigError("--shape", shape, "nothing beside an .npz file: its arrays have the shapes")
             starter = make_array_config(model, data, output, pretrained=pretrained, checkpoint=checkpoint)

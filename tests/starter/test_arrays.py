@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +117,10 @@ def test_arrays_that_do_not_fit_are_told_in_one_line(
 def test_images_for_several_inputs_are_refused_with_the_way_out(model: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"MODEL: found '2 inputs: left \[1,3,8,8\], .*or --data samples\.npz"):
         make_initial_config(model, tmp_path, tmp_path / "config.json")
+
+
+def test_an_archive_that_is_not_there_is_told_as_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "nncf_mcq.cli", "init", "net.onnx", "--data", "samples.npz"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("error: --data: found 'samples.npz', allowed: an existing .npz file")
