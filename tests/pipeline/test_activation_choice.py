@@ -46,14 +46,38 @@ def heavy_tailed(count: int) -> NDArray[np.float32]:
     return (random.standard_t(2.2, (count, *SHAPE[1:]))).astype(np.float32)
 
 
-def chosen(model: ov.Model, arrays: NDArray[np.float32], **activations: Any) -> str | None:
+def chosen(model: ov.Model, arrays: NDArray[np.float32], stages: Stages = STAGES, **activations: Any) -> str | None:
     config = load_config({"compression": {"weights": {"bits": [8]}, "activations": activations}}).compression
     images = Samples(arrays)
     calibrated = CalibratedModel.prepare(model, images, config, 1, STAGES)
     run = functools.partial(ModelRunner.compile, threads=1, batch_size=1)
     scores = choose_scores(describe_outputs(model), run(model)(images.arrays))
-    rule = choose_activation_rule(calibrated, scores, run, STAGES)
+    rule = choose_activation_rule(calibrated, scores, run, stages)
     return None if rule is None else rule.type
+
+
+class Steps(SilentProgress):
+    """The last progress of each stage."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, tuple[int, int]] = {}
+        self._stage = ""
+
+    def start(self, stage: str, total: int) -> None:
+        self._stage = stage
+
+    def update(self, done: int, total: int) -> None:
+        self.last[self._stage] = (done, total)
+
+
+def test_progress_ends_at_the_end_where_runs_are_left_out() -> None:
+    steps = Steps()
+    same = [{"type": "percentile", "percentile": 100.0}, "percentile"]
+    automatic = {"type": "automatic", "candidates": same}
+
+    assert chosen(network(largest=True), heavy_tailed(16), Stages(steps), range=automatic) == "percentile"
+
+    assert steps.last["activation ranges"] == (4, 4)
 
 
 def test_what_hangs_on_the_largest_values_is_not_clipped() -> None:

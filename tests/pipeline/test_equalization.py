@@ -10,16 +10,22 @@ import pytest
 import torch
 
 import nncf_mcq
-from nncf_mcq.config.schema import CompressionConfig
+from nncf_mcq.calibration.channel_moments import collect_channel_moments
+from nncf_mcq.config.schema import CompressionConfig, load_config
 from nncf_mcq.ir.packing import unpack_weight
-from nncf_mcq.model.channel_scales import channel_steps
-from nncf_mcq.model.input_scales import SCALE_SUFFIX
+from nncf_mcq.latency import latency_key
+from nncf_mcq.model.channel_groups import find_channel_groups
+from nncf_mcq.model.channel_scales import channel_steps, factors_of
+from nncf_mcq.model.input_scales import SCALE_SUFFIX, layers_of_own_input
 from nncf_mcq.model.layers import find_layers, layer_weight
 from nncf_mcq.model.nodes import constant_value, operations_by_name, source
 from nncf_mcq.model.samples import as_samples
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.pipeline.equalization import equalize
 from nncf_mcq.training.module import QuantizedNetwork
 from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights.equalization import Reader, find_input_factors
+from tests.latency.tables import make_table
 
 CLAMP = torch.nn.Hardtanh(0, 50)
 """An activation function that keeps the layer before from absorbing factors."""
@@ -115,6 +121,24 @@ def test_without_operations_of_its_own_only_what_is_absorbed() -> None:
         assert (found is quantizable) == (count == 0)
 
 
+@pytest.mark.parametrize(("activation", "count"), [(torch.nn.ReLU(), 1), (CLAMP, 0)])
+def test_limit_of_latency_adds_no_operation(activation: torch.nn.Module, count: int, tmp_path: Path) -> None:
+    model = ov.convert_model(make_network(activation), input=[1, 3, 16, 16], example_input=torch.zeros(1, 3, 16, 16))
+    quantizable = find_layers(model)
+    key = latency_key(quantizable, 1, "f32").model
+    table = make_table(dict.fromkeys(quantizable.groups, 1.0), model=key, precision="f32")
+    (tmp_path / "table.json").write_text(table.to_json(), encoding="utf-8")
+    limit = {"ratio_to_int8": 1.1, "table": str(tmp_path / "table.json")}
+    values = {"weights": {"bits": [4, 8]}, "initializer": {"precision": {"type": "ilp", "budget": {"latency": limit}}}}
+    compression = load_config({"compression": values}).compression
+
+    samples, stages = as_samples([IMAGES[:, 0]]), Stages(SilentProgress())
+    calibrated = CalibratedModel.prepare(model, samples, compression, 1, stages, weight_bits=[4])
+
+    assert not scaled_layers(calibrated.quantizable.model)
+    assert len(channel_steps(calibrated.quantizable.model)) == count
+
+
 @pytest.mark.parametrize("activation", [torch.nn.ReLU(), CLAMP])
 def test_training_knows_the_factors(activation: torch.nn.Module) -> None:
     network = QuantizedNetwork.of(quantize(4, activation=activation))
@@ -163,6 +187,50 @@ def test_8_bits_have_scales_only_where_one_layer_absorbs_them() -> None:
     absorbed, plain = (quantize(8, activation=torch.nn.ReLU(), equalization=state) for state in (True, False))
     assert len(channel_steps(absorbed.model)) == 1
     assert relative_error(absorbed) < 0.8 * relative_error(plain)
+
+
+def test_own_factors_are_those_of_the_values_that_were_scaled_before() -> None:
+    """What the layer's input is multiplied by altogether is what it would be without the other layers."""
+
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            unequal = torch.exp(torch.randn(3, 16))
+            self.first, self.branch = torch.nn.Conv2d(3, 16, 3), torch.nn.Conv2d(16, 16, 1)
+            self.middle, self.last = torch.nn.Conv2d(16, 64, 1), torch.nn.Conv2d(16, 64, 1)
+            with torch.no_grad():
+                for layer, factors in zip((self.branch, self.middle, self.last), unequal, strict=True):
+                    layer.weight.mul_(factors[None, :, None, None])
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            value = self.first(image)
+            result: torch.Tensor = self.last(value + self.branch(value)) + self.middle(value)
+            return result
+
+    images, stages = as_samples([IMAGES[:, 0]]), Stages(SilentProgress())
+    model = ov.convert_model(Residual().eval(), input=[1, 3, 16, 16], example_input=torch.zeros(1, 3, 16, 16))
+    quantizable = find_layers(model)
+    (own,) = layers_of_own_input(quantizable)
+    (group,) = find_channel_groups(quantizable)
+    weights = layer_weight(own, operations_by_name(model)[own.name])
+    inputs = [image[None] for image in IMAGES[:, 0]]
+    moments = collect_channel_moments(model, [own], ([image] for image in inputs), threads=1)[own.name]
+    wanted = find_input_factors(Reader(weights.reshape(64, 16, 1), moments, 5, 2))
+    assert own.name in group.readers and wanted is not None
+
+    # With so few bits the ranges of the input decide.
+    compression = load_config({"compression": {"activations": {"bits": 2}}}).compression
+
+    found = equalize(quantizable, images, compression, [5], 1, stages)
+
+    (scaled,) = scaled_layers(found.model)
+    assert scaled == own.name + SCALE_SUFFIX
+    (steps,) = channel_steps(found.model).values()
+    assert np.ptp(np.log(factors_of(steps))) > 0.5
+    ratios = weights / layer_weight(own, operations_by_name(found.model)[own.name])
+    differences = np.log(ratios[0, :, 0, 0]) - np.log(wanted)
+    assert differences.std() < 0.05
 
 
 def test_residual_sums_have_scales_up_to_5_bits() -> None:

@@ -11,6 +11,7 @@ from nncf_mcq.config.schema import CompressionConfig, load_config
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, find_layers
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.range_init.base import RANGE_INITIALIZERS
+from nncf_mcq.weights.layer_quantizer import LayerQuantizer
 from nncf_mcq.weights.moments import output_error, output_variance
 from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
@@ -192,6 +193,22 @@ def test_the_rule_of_a_layer_is_counted_and_compared() -> None:
     single = build(compression(), (2,), rule="max")
     for layer, _, _ in layers_and_statistics():
         assert (single[layer.name, 2].rule, single[layer.name, 2].rule_errors) == ("max", {})
+
+
+def test_rows_that_share_a_range_are_compared_by_their_own_outputs() -> None:
+    """One row has most of the energy: the rule of least summed error serves it alone."""
+    calibrated, _ = small_calibrated_model()
+    layer = max(calibrated.quantizable.layers, key=lambda item: item.columns)
+    statistics = calibrated.statistics.layers[layer.name]
+    weights = torch.randn(layer.groups, layer.rows, layer.columns, generator=torch.Generator().manual_seed(1))
+    weights[0, 0] *= 12
+    per_tensor = scheme(compression({"per_channel": False}), "mixed_clipping")
+    quantizer = LayerQuantizer(layer, weights, statistics, per_tensor)
+
+    entry = quantizer.quantize(4)
+
+    assert set(entry.rule_errors) == {"max", "percentile", "mse", "output_mse", "kl", "aciq"}
+    assert entry.rule != min(entry.rule_errors, key=entry.rule_errors.__getitem__)
 
 
 def test_layers_that_share_a_constant_have_the_same_levels_and_their_own_bias_shifts() -> None:
