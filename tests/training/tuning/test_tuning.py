@@ -41,13 +41,19 @@ def images(count: int = IMAGES, seed: int = 0) -> np.ndarray:
 
 
 def configured(
-    tuning: Mapping[str, Any] | str | None, bits: int = 2, threads: int = 1, *, equalization: bool = True
+    tuning: Mapping[str, Any] | str | None,
+    bits: int = 2,
+    threads: int = 1,
+    *,
+    equalization: bool = True,
+    correction: Mapping[str, Any] = {"sequential": False},
+    **initializer: Any,
 ) -> dict[str, Any]:
     return {
         "compression": {
             "weights": {"equalization": equalization},
-            "initializer": {"num_init_samples": 16, "precision": {"type": "uniform", "bits": bits}},
-            "correction": {"sequential": False},
+            "initializer": {"num_init_samples": 16, "precision": {"type": "uniform", "bits": bits}, **initializer},
+            "correction": correction,
             "tuning": tuning,
         },
         "runtime": {"threads": threads},
@@ -116,11 +122,14 @@ def spoiling() -> Iterator[str]:
 def test_distillation_makes_two_bits_better_on_other_images(tmp_path: Path) -> None:
     others = images(64, seed=5)
     wanted = run(float_model(), others)
-    # Equalized, the network is so close to its float model that 50 images cannot tell what else is gained.
-    strong = {**DISTILLATION, "steps": 400, "learning_rate": 0.02, "scale_learning_rate": 0.01}
+    # Rounded so badly that what is gained is no luck: the table's own weights are too good for 50 images to tell.
+    poor = {"sequential": False, "rounding": "nearest", "gain": "none", "bias": False}
     before, after = (
-        quantize(float_model(), as_dataset(images(400)), configured(tuning, equalization=False))
-        for tuning in (None, strong)
+        quantize(float_model(), as_dataset(images(400)), configuration)
+        for configuration in (
+            configured(tuning, equalization=False, correction=poor, range={"type": "max"})
+            for tuning in (None, {**DISTILLATION, "steps": 200, "learning_rate": 0.01, "scale_learning_rate": 0.005})
+        )
     )
     errors = [SCORES["softened_kl"](run(result.model, others), wanted) for result in (before, after)]
 
@@ -128,7 +137,7 @@ def test_distillation_makes_two_bits_better_on_other_images(tmp_path: Path) -> N
     assert report is not None and report.kept
     assert report.images == 350 and report.held_out_images == 50
     assert report.before is not None and report.after is not None and report.after < report.before
-    assert errors[1] < 0.9 * errors[0]
+    assert errors[1] < 0.4 * errors[0]
     xml = after.save(tmp_path)
     assert np.allclose(run(ov.Core().read_model(xml), others), run(after.model, others), atol=1e-5)
     assert all(layer.bits == 2 and layer.rule is None for layer in after.layers)
