@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import openvino as ov
 import torch
 
@@ -15,6 +16,7 @@ from nncf_mcq.calibration.statistics import MAXIMUM_COLUMNS, LayerStatistics
 from nncf_mcq.calibration.unfolding import layer_input, unfolder
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.batching import why_not_together
+from nncf_mcq.model.cut_values import CutValue, find_cut_values, part_from
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
@@ -37,6 +39,57 @@ _BATCH_SIZE = 8
 _PIECES = 4
 """The images are observed in this many pieces, side by side; their number does not depend on the threads, so neither
 does the result."""
+
+CUT_BYTES = 2**28
+"""Of a value that is kept for all images, so that the operations before it are not run again for each later layer."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and what it is run on: the images, or the value of them that it has been run up to.
+
+    Attributes:
+        model: All of it.
+        samples: Of its inputs, or of `cut`.
+        cut: The value that the samples are of; None for the inputs.
+    """
+
+    model: ov.Model
+    samples: Samples = field(repr=False)
+    cut: CutValue | None = None
+
+    def compile_until(self, value: Callable[[ov.Model], ov.Output], batch_size: int, threads: int) -> ov.CompiledModel:
+        """What computes a value of the model from the samples.
+
+        Args:
+            value: Finds it in a copy of the model, to which it may add operations.
+            batch_size: Samples per inference.
+            threads: Inference threads.
+        """
+        copy = self.model.clone()
+        return compile_model(with_batch(part_from(copy, self.cut, value(copy)), batch_size), threads)
+
+    def advanced(self, cut: CutValue | None, pool: TorchPool, batch_size: int, threads: int) -> Network:
+        """The same network, run up to a later value; itself where that would take too much memory.
+
+        Args:
+            cut: The value; None for none.
+            pool: Runs pieces of the samples side by side.
+            batch_size: Samples per inference.
+            threads: Inference threads.
+        """
+        if cut is None or cut == self.cut:
+            return self
+        shape = cut.of(self.model).get_partial_shape()
+        count = len(self.samples)
+        if shape.is_dynamic or not len(shape) or 4 * count * np.prod(shape.to_shape()) > CUT_BYTES:
+            return self
+        compiled = self.compile_until(cut.of, batch_size, threads)
+        found = pool.map(
+            lambda piece: ModelRunner(compiled, batch_size=batch_size)(piece.arrays)[0], _pieces(self.samples)
+        )
+        values = np.concatenate(list(found)).reshape(count, *shape.to_shape()[int(shape[0] == 1) :])
+        return Network(self.model, Samples(values), cut)
 
 
 @dataclass(frozen=True)
@@ -110,12 +163,19 @@ def requantize_sequentially(
         entry = quantizer.quantize(policy.weight_bits[layer.name])
         return _with_bias(entry, weights, shift, scheme.correction.bias)
 
-    batch_size = shared_batch_size(quantizable, images, threads)
+    cuts = find_cut_values(float_model, [layer.name for layer in quantizable.layers])
+    batch_size = shared_batch_size(quantizable, images, threads, cuts.values())
+    networks = [Network(float_model, as_samples(images))] * 2
     with TorchPool(threads) as pool:
         for layer in quantizable.layers:
             is_quantized = policy.weight_bits[layer.name] != FLOAT_CHOICE
             if is_quantized and layer.name not in shared and _is_observed(layer):
-                shift = observe_shift(layer, float_model, build(table), images, pool, threads, batch_size)
+                # What comes before the cut has its final weights: all layers there were visited.
+                networks = [
+                    dataclasses.replace(network, model=model).advanced(cuts.get(layer.name), pool, batch_size, threads)
+                    for network, model in zip(networks, (float_model, build(table)), strict=True)
+                ]
+                shift = observe_shift(layer, networks, pool, threads, batch_size)
                 (entry,) = pool.map(quantize, [(layer, shift)])
                 table = table.with_entries({layer.name: entry})
             progress()
@@ -153,46 +213,43 @@ def regressed_weights(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
 
 
 def observe_shift(
-    layer: QuantizableLayer,
-    float_model: ov.Model,
-    quantized_model: ov.Model,
-    images: AnySamples,
-    pool: TorchPool,
-    threads: int,
-    batch_size: int = 1,
+    layer: QuantizableLayer, networks: Sequence[Network], pool: TorchPool, threads: int, batch_size: int = 1
 ) -> InputShift:
-    """Runs both networks up to a layer and compares what the layer gets.
+    """Runs two networks up to a layer and compares what the layer gets.
 
     Args:
         layer: The layer.
-        float_model: The float network.
-        quantized_model: The quantized network, with the same operation names.
-        images: The samples.
+        networks: The float and the quantized network, with the same operation names and the same images.
         pool: Observes pieces of the images side by side.
         threads: Inference threads.
         batch_size: Samples per inference, see `shared_batch_size`.
     """
-    samples = as_samples(images)
-    operation = operations_by_name(float_model)[layer.name]
-    compiled = [_until(model, layer, batch_size, threads) for model in (float_model, quantized_model)]
+    operation = operations_by_name(networks[0].model)[layer.name]
 
-    def observe(piece: Samples) -> _ShiftSums:
+    def value(model: ov.Model) -> ov.Output:
+        found = layer_input(operations_by_name(model)[layer.name], layer)
+        assert found is not None
+        return found
+
+    compiled = [network.compile_until(value, batch_size, threads) for network in networks]
+
+    def observe(pieces: tuple[Samples, ...]) -> _ShiftSums:
         sums = _ShiftSums(operation, layer)
         runners = [ModelRunner(item, batch_size=batch_size) for item in compiled]
         # A batch at a time: what a layer gets may be large.
-        for start in range(0, len(piece), batch_size):
-            batch = piece[start : start + batch_size]
-            sums.add(*(torch.from_numpy(runner.batches(batch.arrays)[0][0]) for runner in runners))
+        for start in range(0, len(pieces[0]), batch_size):
+            batches = (piece[start : start + batch_size].arrays for piece in pieces)
+            inputs = (runner.batches(batch)[0][0] for runner, batch in zip(runners, batches, strict=True))
+            sums.add(*map(torch.from_numpy, inputs))
         return sums
 
-    pieces = _pieces(samples)
-    found = pool.map(observe, pieces)
+    found = pool.map(observe, list(zip(*(_pieces(network.samples) for network in networks), strict=True)))
     sums = next(found)
     for other in found:
         sums.merge(other)
         # Before the next one comes: sums are large.
         del other
-    return sums.result(len(samples))
+    return sums.result(len(networks[0].samples))
 
 
 class _ShiftSums:
@@ -246,13 +303,16 @@ class _ShiftSums:
         return InputShift(float_mean, LayerStatistics(mean, covariance, variance), cross)
 
 
-def shared_batch_size(quantizable: QuantizableModel, images: AnySamples, threads: int) -> int:
+def shared_batch_size(
+    quantizable: QuantizableModel, images: AnySamples, threads: int, cuts: Iterable[CutValue] = ()
+) -> int:
     """Number of samples that the inferences of the pass may share: 1 where what any layer gets depends on the others.
 
     Args:
         quantizable: The float model and its layers.
         images: The samples.
         threads: Inference threads.
+        cuts: Further values that must not depend on the others.
     """
     samples = as_samples(images)
     size = min(_BATCH_SIZE, -(-len(samples) // _PIECES))
@@ -261,6 +321,7 @@ def shared_batch_size(quantizable: QuantizableModel, images: AnySamples, threads
     copy = quantizable.model.clone()
     operations = operations_by_name(copy)
     inputs = {layer_input(operations[layer.name], layer) for layer in quantizable.layers}
+    inputs |= {cut.of(copy) for cut in cuts}
     results = [ov.opset13.result(value) for value in inputs if value is not None]
     observed = ov.Model(results, copy.get_parameters(), "observed")
     try:
@@ -275,15 +336,6 @@ def _pieces(samples: Samples) -> list[Samples]:
     """The samples in `_PIECES` parts of nearly the same length, those that are not empty."""
     ends = [len(samples) * number // _PIECES for number in range(_PIECES + 1)]
     return [samples[start:end] for start, end in itertools.pairwise(ends) if start < end]
-
-
-def _until(model: ov.Model, layer: QuantizableLayer, batch_size: int, threads: int) -> ov.CompiledModel:
-    """The network up to the input of a layer, for batches."""
-    copy = model.clone()
-    value = layer_input(operations_by_name(copy)[layer.name], layer)
-    assert value is not None
-    part = ov.Model([ov.opset13.result(value)], copy.get_parameters(), "part")
-    return compile_model(with_batch(part, batch_size), threads)
 
 
 def _with_bias(entry: QuantizedWeight, weights: torch.Tensor, shift: InputShift, correct: bool) -> QuantizedWeight:

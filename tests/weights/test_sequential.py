@@ -11,13 +11,15 @@ import torch
 import nncf_mcq.weights.sequential
 from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
 from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.model.cut_values import find_cut_values
 from nncf_mcq.model.layers import weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.samples import AnySamples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.utils.torch_threads import TorchPool
-from nncf_mcq.weights.sequential import InputShift, observe_shift, regressed_weights
+from nncf_mcq.weights.sequential import InputShift, Network, observe_shift, regressed_weights
 from nncf_mcq.weights.weight_table import WeightTable
 from tests.models import correlated_data, random_images, run, shared_weights_model, small_calibrated_model, small_config
 
@@ -36,6 +38,10 @@ def two_bits() -> tuple[CalibratedModel, Policy, WeightTable, WeightTable]:
     return calibrated, policy, table, calibrated.requantize_sequentially(policy, table, STAGES)
 
 
+def networks(float_model: ov.Model, quantized_model: ov.Model, images: AnySamples) -> list[Network]:
+    return [Network(model, as_samples(images)) for model in (float_model, quantized_model)]
+
+
 def inputs_of(model: ov.Model, name: str, port: int, images: np.ndarray) -> np.ndarray:
     copy = model.clone()
     value = operations_by_name(copy)[name].input_value(port)
@@ -48,7 +54,7 @@ def test_the_shift_tells_both_means_and_the_moments_of_what_the_layer_gets() -> 
     float_model, quantized_model = calibrated.quantizable.model, calibrated.build(policy, table)
     images = random_images(11)  # Neither a multiple of the batch nor of the pieces.
     with TorchPool(2) as pool:
-        shift = observe_shift(layer, float_model, quantized_model, images, pool, 2)
+        shift = observe_shift(layer, networks(float_model, quantized_model, images), pool, 2)
     x, quantized = (
         inputs_of(model, layer.name, layer.data_port, images).reshape(len(images), -1).astype(np.float64)
         for model in (float_model, quantized_model)
@@ -92,7 +98,7 @@ def test_positions_of_convolutions_are_the_same_in_both_networks(monkeypatch: py
     layer = next(layer for layer in calibrated.quantizable.layers if layer.kind == "depthwise_convolution")
     model = calibrated.quantizable.model
     with TorchPool(1) as pool:
-        shift = observe_shift(layer, model, model, random_images(9), pool, 1)
+        shift = observe_shift(layer, networks(model, model, random_images(9)), pool, 1)
     # Against itself there is no difference, whatever positions are sampled.
     assert float(shift.cross.abs().max()) == 0
     torch.testing.assert_close(shift.float_mean, shift.quantized.mean)
@@ -139,10 +145,10 @@ def test_the_pass_brings_the_outputs_closer_on_other_images() -> None:
 def test_the_pass_keeps_the_mean_of_each_layers_output() -> None:
     calibrated, policy, _, refined = two_bits()
     operations = operations_by_name(calibrated.quantizable.model)
-    model = calibrated.build(policy, refined)
+    pair = networks(calibrated.quantizable.model, calibrated.build(policy, refined), calibrated.calibration)
     for layer in calibrated.quantizable.layers:
         with TorchPool(1) as pool:
-            shift = observe_shift(layer, calibrated.quantizable.model, model, calibrated.calibration, pool, 1)
+            shift = observe_shift(layer, pair, pool, 1)
         entry = refined[layer.name, 2]
         weights = weight_matrices(layer, operations[layer.name])
         expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
@@ -178,3 +184,13 @@ def test_the_number_of_threads_does_not_matter() -> None:
     for name in table.entries:
         np.testing.assert_array_equal(again[name, 2].levels, refined[name, 2].levels)
         np.testing.assert_allclose(again[name, 2].bias_shift, refined[name, 2].bias_shift, atol=1e-5)
+
+
+def test_running_on_from_kept_values_finds_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrated, policy, table, refined = two_bits()
+    cuts = find_cut_values(calibrated.quantizable.model, [layer.name for layer in calibrated.quantizable.layers])
+    assert len(set(cuts.values())) > 1
+    monkeypatch.setattr(nncf_mcq.weights.sequential, "CUT_BYTES", 0)
+    expected = calibrated.requantize_sequentially(policy, table, STAGES)
+    for layer in calibrated.quantizable.layers:
+        np.testing.assert_allclose(refined[layer.name, 2].values, expected[layer.name, 2].values, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,111 @@
+"""Values of a network that all that comes after them depends on alone: where it can be run in two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import openvino as ov
+
+from nncf_mcq.model.nodes import operations_by_name
+
+_Value = tuple[str, int]
+"""Friendly name of an operation and the number of its output."""
+
+
+@dataclass(frozen=True)
+class CutValue:
+    """A value that nothing before it passes by.
+
+    Attributes:
+        operation: Friendly name of the operation that computes it.
+        port: Number of its output.
+    """
+
+    operation: str
+    port: int
+
+    def of(self, model: ov.Model) -> ov.Output:
+        """The value in a model that has an operation of this name."""
+        return operations_by_name(model)[self.operation].output(self.port)
+
+
+def find_cut_values(model: ov.Model, layers: Sequence[str]) -> dict[str, CutValue]:
+    """For each layer the last value that it and all later layers depend on alone, besides constants.
+
+    Args:
+        model: A model; the outputs of its parts do not count as what depends on a value.
+        layers: Friendly names of operations in an order in which none depends on a later one.
+
+    Returns:
+        Name of the layer to its value. Layers before the first one have none, and none has one in a model with states
+        or with two operations of one name.
+    """
+    operations = [item for item in model.get_ordered_ops() if item.get_type_name() != "Result"]
+    position = {item.get_friendly_name(): number for number, item in enumerate(operations)}
+    if model.get_sinks() or len(position) < len(operations):
+        return {}
+    cuts = _cuts(operations)
+    found: dict[str, CutValue] = {}
+    first = len(operations)
+    for name in reversed(layers):
+        # Not only before this layer: before each of the later ones, too.
+        first = min(first, position[name])
+        last = max((number for number in cuts if number < first), default=None)
+        if last is not None:
+            found[name] = cuts[last]
+    return found
+
+
+def part_from(model: ov.Model, cut: CutValue | None, value: ov.Output) -> ov.Model:
+    """The part of a model that computes one of its values from another one.
+
+    Args:
+        model: The model; it is used up.
+        cut: The value that the part gets; None for the model's own inputs.
+        value: What it computes, a value of the model.
+    """
+    if cut is None:
+        return ov.Model([ov.opset13.result(value)], model.get_parameters(), "part")
+    start = cut.of(model)
+    parameter = ov.opset13.parameter(start.get_partial_shape(), start.get_element_type())
+    is_start = value == start
+    for target in start.get_target_inputs():
+        target.replace_source_output(parameter.output(0))
+    return ov.Model([ov.opset13.result(parameter.output(0) if is_start else value)], [parameter], "part")
+
+
+def _cuts(operations: Sequence[ov.Node]) -> dict[int, CutValue]:
+    """Position in the order to the only value that is still read after it; each value once, as early as it can be."""
+    last_use = _last_uses(operations)
+    # Inputs are there from the beginning, wherever they stand in the order.
+    inputs = {(item.get_friendly_name(), 0) for item in operations if item.get_type_name() == "Parameter"}
+    alive = {value for value in last_use if value in inputs}
+    found: dict[int, CutValue] = {}
+    known: set[_Value] = set()
+    for number, operation in enumerate(operations):
+        name = operation.get_friendly_name()
+        alive |= {(name, port) for port in range(operation.get_output_size()) if (name, port) in last_use}
+        alive -= {value for value in alive if last_use[value] <= number}
+        if len(alive) == 1:
+            (value,) = alive
+            if value not in known and value not in inputs:
+                known.add(value)
+                found[number] = CutValue(*value)
+    return found
+
+
+def _last_uses(operations: Sequence[ov.Node]) -> Mapping[_Value, int]:
+    """Values that depend on an input, and the position of the last operation that reads them; those that one reads."""
+    found: dict[_Value, int] = {}
+    constant: set[str] = set()
+    for number, operation in enumerate(operations):
+        sources = [value.get_node() for value in operation.input_values()]
+        if operation.get_type_name() != "Parameter" and all(item.get_friendly_name() in constant for item in sources):
+            constant.add(operation.get_friendly_name())
+            continue
+        for value in operation.input_values():
+            name = value.get_node().get_friendly_name()
+            if name not in constant:
+                found[name, value.get_index()] = number
+    return found
