@@ -172,7 +172,7 @@ class CalibratedModel:
         with stages.stage(f"sequential pass{self.purpose}", len(self.quantizable.layers)) as advance:
             return requantize_sequentially(
                 self.quantizable,
-                lambda changed: self.build(policy, changed),
+                lambda changed: self.build(policy, changed, packed=False),
                 policy,
                 table,
                 self.calibration,
