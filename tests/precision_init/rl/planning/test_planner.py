@@ -180,8 +180,11 @@ def test_the_unit_of_a_limit_makes_no_difference() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_where_nothing_is_free_every_width_but_the_lowest_is_too_much() -> None:
-    planner = Planner(SPACE, [limit(2.0)])
+@pytest.mark.parametrize("unit", [1.0, 1 / 1024])
+def test_where_nothing_is_free_every_width_but_the_lowest_is_too_much(unit: float) -> None:
+    item = limit(2.0)
+    cost = {group: {bits: value * unit for bits, value in costs.items()} for group, costs in item.cost.items()}
+    planner = Planner(SPACE, [dataclasses.replace(item, cost=cost, limit=item.limit * unit)])
     shares = planner._shares(NOWHERE)
     np.testing.assert_array_equal(shares[0, :, 0], 0)
     assert np.isinf(shares[0, :, 1:]).all()
@@ -195,3 +198,38 @@ def test_a_limit_that_is_given_twice_is_planned_for_as_one() -> None:
         for count in (1, 2)
     )
     np.testing.assert_array_equal(twice, np.concatenate([once] * 3))
+
+
+def test_a_width_of_one_bit_is_one() -> None:
+    space = SearchSpace({"a": (1, 2)})
+    item = Constraint("size", "bits", {"a": {1: 1.0, 2: 2.0}}, 0.0, 2.0)
+    losses = np.array([[[0.5, 0.5]]])
+    episodes = Planner(space, [item]).episodes(losses, [1.0], 100, np.random.default_rng(0), np.zeros(1, dtype=np.intp))
+    assert 30 < episodes.sum() < 70
+
+
+def test_a_width_that_is_too_much_is_not_planned_for() -> None:
+    """All of the budget would have to be kept for 8 bits of the second group, which it does not pay for."""
+    losses = np.zeros((1, len(GROUPS), len(BITS)))
+    losses[0, 0], losses[0, 1] = [1.0, 0.5, 0.0], [10.0, 9.0, 0.0]
+    [found] = Planner(SPACE, [limit(4.0)]).episodes(losses, [0.0], 1, np.random.default_rng(0), NOWHERE)
+    assert found[:2].tolist() == [2, 1]
+
+
+def test_the_least_that_is_left_is_what_the_groups_before_cannot_have_spent() -> None:
+    planner = Planner(SPACE, [limit(4.0)])
+    steps = np.array([[0, CELLS + 1, CELLS + 1], [0, 5, CELLS], [0, 7, CELLS + 1], [0, 1, 2]])
+    # One more for each group, and one more for the first rounding.
+    assert planner._lowest_cells(steps) == [CELLS - 1, CELLS - 2, 0, 0]
+    assert planner._lowest_cells(steps[[0, 2, 3]]) == [CELLS - 1, CELLS - 2, CELLS - 10]
+    item = dataclasses.replace(limit(5.0), products=PRODUCTS, limit=120.0)
+    assert Planner(SPACE, [item])._lowest_cells(steps) == [0] * len(steps)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_walks_with_products_do_not_mix_what_they_have_spent(seed: int) -> None:
+    item = dataclasses.replace(limit(4.0), products=PRODUCTS, limit=60.0)
+    planner, losses = Planner(SPACE, [item]), random_losses(seed, samples=2)
+    alone = [planner.episodes(one[None], [0.0], 1, np.random.default_rng(0), NOWHERE) for one in losses]
+    together = planner.episodes(losses, [0.0], 1, np.random.default_rng(0), NOWHERE)
+    np.testing.assert_array_equal(together, np.concatenate(alone))
