@@ -1,0 +1,74 @@
+"""Time of the sequential pass with networks run on from kept values, and with each layer starting at the images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from nncf_mcq.config.catalog import find_config
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.pipeline.calibrated_model import CalibratedModel
+from nncf_mcq.policy import Policy
+from nncf_mcq.utils.progress import SilentProgress, Stages
+from nncf_mcq.weights import sequential
+from nncf_mcq.weights.weight_table import WeightTable
+
+FORMS = {"from the images": 0, "from kept values": sequential.CUT_BYTES}
+"""What is measured, and the memory that a kept value may take."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sequential_pass", description=__doc__)
+    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    parser.add_argument("--bits", type=int, default=4, metavar="B", help="bit-width of all layers")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="the two take turns so many times")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
+    )
+    parsed = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    stages = Stages(SilentProgress())
+    try:
+        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        calibrated = job.calibrate(job.openvino_model(), job.load_dataset(stages), stages)
+        table = calibrated.weight_table([parsed.bits], stages)
+    except NncfMcqError as error:
+        parser.exit(2, f"error: {error}\n")
+    seconds = measure(calibrated, table, parsed.bits, parsed.rounds, stages)
+    shown = Table("each layer's inputs are computed", "seconds of the processor", "ratio")
+    first = np.array(seconds["from the images"])
+    for form, found in seconds.items():
+        shown.add_row(form, f"{np.median(found):.1f}", f"{np.median(np.array(found) / first):.2f}")
+    console.print(shown)
+
+
+def measure(
+    calibrated: CalibratedModel, table: WeightTable, bits: int, rounds: int, stages: Stages
+) -> dict[str, list[float]]:
+    """Processor seconds of the pass over a uniform policy in each form, round by round."""
+    layers = [layer.name for layer in calibrated.quantizable.layers]
+    policy = Policy(dict.fromkeys(layers, bits), calibrated.activation_bits)
+    seconds: dict[str, list[float]] = {form: [] for form in FORMS}
+    kept = sequential.CUT_BYTES
+    try:
+        for _ in range(rounds):
+            for form, limit in FORMS.items():
+                sequential.CUT_BYTES = limit
+                start = time.process_time()
+                calibrated.requantize_sequentially(policy, table, stages)
+                seconds[form].append(time.process_time() - start)
+    finally:
+        sequential.CUT_BYTES = kept
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
