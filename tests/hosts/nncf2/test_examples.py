@@ -75,9 +75,15 @@ def test_a_file_of_an_example_runs(name: str, mode: str, log: list[str], tmp_pat
     assert result.verification is not None and result.verification.passed
     compiled = compile_model(result.model, 1)
     with torch.no_grad():
-        expected = model.eval()(images).numpy()
+        # Weights that nobody trained make much of a value that is rounded to the next level: so does a last digit.
+        expected, moved = (model.eval()(images * factor).numpy() for factor in (1, 1 + 1e-6))
     found = np.concatenate([compiled(image[None])[0] for image in images.numpy()])
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    assert _distance(found, expected) < 0.01 + 3 * _distance(moved, expected)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """One less the correlation."""
+    return float(1 - np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 def _activations(controller: Any) -> list[Any]:
