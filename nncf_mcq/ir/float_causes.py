@@ -17,7 +17,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layer_forms import WEIGHT_PORTS
-from nncf_mcq.model.nodes import LAYER_TYPES
+from nncf_mcq.model.nodes import LAYER_TYPES, constant_operations
 from nncf_mcq.policy import INT8_PRECISIONS
 
 WEIGHTS_NOT_QUANTIZED = "its weights are not quantized"
@@ -50,7 +50,7 @@ def float_cause(model: ov.Model, layer: ov.Node) -> str:
     Returns:
         Words that follow "it runs in f32: ".
     """
-    constant = _constants(model)
+    constant = constant_operations(model)
     weights = [
         layer.input_value(port).get_node()
         for port in WEIGHT_PORTS[layer.get_type_name()]
@@ -88,16 +88,6 @@ def float_sentences(layers: Iterable[tuple[str, str | None, str]]) -> Iterator[s
         one = len(alike) == 1
         found = "not found among those that run" if precision is None else f"{'runs' if one else 'run'} in {precision}"
         yield f"{'layer' if one else f'{len(alike)} layers'} {shown}{more} {found}: {cause}"
-
-
-def _constants(model: ov.Model) -> Set[str]:
-    """Unique names of constants and of what is computed from constants alone."""
-    found: set[str] = set()
-    for node in model.get_ordered_ops():
-        sources = {value.get_node().get_name() for value in node.input_values()}
-        if node.get_type_name() == "Constant" or (sources and sources <= found):
-            found.add(node.get_name())
-    return found
 
 
 def _upwards(node: ov.Node) -> Iterator[ov.Node]:
@@ -209,7 +199,7 @@ def _values(node: ov.Node) -> np.ndarray | None:
 def _runs_in_int8(model: ov.Model, part: Sequence[ov.Node], low: np.float32, high: np.float32) -> bool:
     """Whether the first operation of a part of the model runs in int8, where all inputs of the part are quantized."""
     copy = model.clone()
-    constant = _constants(copy)
+    constant = constant_operations(copy)
     names = {node.get_friendly_name() for node in part}
     operations = {node.get_friendly_name(): node for node in copy.get_ops()}
     inside = {operations[name].get_name() for name in names}

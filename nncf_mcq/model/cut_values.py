@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import openvino as ov
 
-from nncf_mcq.model.nodes import operations_by_name
-
-_Value = tuple[str, int]
-"""Friendly name of an operation and the number of its output."""
+from nncf_mcq.model.nodes import constant_operations, operations_by_name
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ def find_cut_values(model: ov.Model, layers: Sequence[str]) -> dict[str, CutValu
     position = {item.get_friendly_name(): number for number, item in enumerate(operations)}
     if model.get_sinks() or len(position) < len(operations):
         return {}
-    cuts = _cuts(operations)
+    cuts = _cuts(operations, constant_operations(model))
     found: dict[str, CutValue] = {}
     first = len(operations)
     for name in reversed(layers):
@@ -75,37 +72,29 @@ def part_from(model: ov.Model, cut: CutValue | None, value: ov.Output) -> ov.Mod
     return ov.Model([ov.opset13.result(parameter.output(0) if is_start else value)], [parameter], "part")
 
 
-def _cuts(operations: Sequence[ov.Node]) -> dict[int, CutValue]:
+def _cuts(operations: Sequence[ov.Node], constant: Set[str]) -> dict[int, CutValue]:
     """Position in the order to the only value that is still read after it; each value once, as early as it can be."""
-    last_use = _last_uses(operations)
+    last_use = _last_uses(operations, constant)
     # Inputs are there from the beginning, wherever they stand in the order.
-    inputs = {(item.get_friendly_name(), 0) for item in operations if item.get_type_name() == "Parameter"}
-    alive = {value for value in last_use if value in inputs}
+    inputs = {CutValue(item.get_friendly_name(), 0) for item in operations if item.get_type_name() == "Parameter"}
+    alive = inputs & last_use.keys()
     found: dict[int, CutValue] = {}
-    known: set[_Value] = set()
+    known = set(inputs)
     for number, operation in enumerate(operations):
-        name = operation.get_friendly_name()
-        alive |= {(name, port) for port in range(operation.get_output_size()) if (name, port) in last_use}
+        values = {CutValue(operation.get_friendly_name(), port) for port in range(operation.get_output_size())}
+        alive |= values & last_use.keys()
         alive -= {value for value in alive if last_use[value] <= number}
-        if len(alive) == 1:
-            (value,) = alive
-            if value not in known and value not in inputs:
-                known.add(value)
-                found[number] = CutValue(*value)
+        if len(alive) == 1 and not alive <= known:
+            known |= alive
+            (found[number],) = alive
     return found
 
 
-def _last_uses(operations: Sequence[ov.Node]) -> Mapping[_Value, int]:
-    """Values that depend on an input, and the position of the last operation that reads them; those that one reads."""
-    found: dict[_Value, int] = {}
-    constant: set[str] = set()
-    for number, operation in enumerate(operations):
-        sources = [value.get_node() for value in operation.input_values()]
-        if operation.get_type_name() != "Parameter" and all(item.get_friendly_name() in constant for item in sources):
-            constant.add(operation.get_friendly_name())
-            continue
-        for value in operation.input_values():
-            name = value.get_node().get_friendly_name()
-            if name not in constant:
-                found[name, value.get_index()] = number
-    return found
+def _last_uses(operations: Sequence[ov.Node], constant: Set[str]) -> Mapping[CutValue, int]:
+    """Values that are no constants, and the position of the last operation that reads them; those that one reads."""
+    return {
+        CutValue(value.get_node().get_friendly_name(), value.get_index()): number
+        for number, operation in enumerate(operations)
+        for value in operation.input_values()
+        if value.get_node().get_name() not in constant
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 import openvino as ov
@@ -101,6 +101,16 @@ def depends_on_data(value: ov.Output) -> bool:
             pending.extend(item.get_node() for item in node.input_values())
         seen.add(node.get_name())
     return False
+
+
+def constant_operations(model: ov.Model) -> Set[str]:
+    """Unique names of constants and of what is computed from constants alone."""
+    found: set[str] = set()
+    for node in model.get_ordered_ops():
+        sources = {value.get_node().get_name() for value in node.input_values()}
+        if node.get_type_name() == "Constant" or (sources and sources <= found):
+            found.add(node.get_name())
+    return found
 
 
 def constant_value(operation: ov.Node, port: int) -> NDArray[np.float32]:
