@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from nncf_mcq.ir.packing import (
     packed_weight,
     zero_point_bytes,
 )
+from nncf_mcq.ir.trellis_weights import gap_bytes, more_bytes, shared_bytes, trellis_weights
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.model.inference import DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, layer_weight
@@ -53,27 +55,41 @@ def assemble(
         packed: Weights at their true width, as they are shipped; otherwise as int8, which computes the same, bit for
             bit, and is compiled faster.
         packed_fully_connected: Keep the weights of large fully connected layers packed at run time, see
-            `stays_packed`. The plugin then quantizes their inputs, in place of the template's quantizers.
+            `stays_packed`. The plugin then quantizes their inputs, in place of the template's quantizers. Those that
+            are trellis-coded do not stay packed.
 
     Returns:
         The model.
     """
     model = template.clone()
     operations = operations_by_name(model)
-    for members in quantizable.groups.values():
-        if policy.weight_bits[members[0].name] == FLOAT_CHOICE:
+    entries = {
+        group: (members[0], table[group, policy.weight_bits[group]])
+        for group, members in quantizable.groups.items()
+        if policy.weight_bits[group] != FLOAT_CHOICE
+    }
+    coded = trellis_weights({group: item for group, item in entries.items() if packed and item[1].coding == "trellis"})
+    for group, members in quantizable.groups.items():
+        if group not in entries:
             source = operations_by_name(quantizable.model)[members[0].name]
             kept = [float_weight(part) for part in members[0].split(layer_weight(members[0], source))]
             for member in members:
                 keep_float(operations[member.name], member, kept)
             continue
-        entry = table[members[0].name, policy.weight_bits[members[0].name]]
+        _, entry = entries[group]
         inputs: list[ov.Input] = []
-        if packed_fully_connected and all(stays_packed(layer, entry.bits, policy.activation_bits) for layer in members):
+        if (
+            packed_fully_connected
+            and entry.coding == "uniform"
+            and all(stays_packed(layer, entry.bits, policy.activation_bits) for layer in members)
+        ):
             inputs = quantized_inputs(operations[member.name].input(member.data_port) for member in members)
             for data in inputs:
                 read_unquantized(data.get_node(), data.get_index())
-        weights = quantized_weights(members[0], entry, packed=packed, compressed=bool(inputs))
+        if group in coded:
+            weights = [coded[group]]
+        else:
+            weights = quantized_weights(members[0], entry, packed=packed, compressed=bool(inputs))
         if inputs:
             model.set_rt_info(DYNAMIC_QUANTIZATION_GROUP, DYNAMIC_QUANTIZATION_PATH)
         for member in members:
@@ -98,7 +114,8 @@ def fixed_bytes(
     """Bytes of the .bin that do not depend on the policy, measured on a file of the smallest width.
 
     With room for what other bit-widths bring: zero points that all channels share, which are stored once in the whole
-    file where they are equal, and grids of inputs that only layers of the smallest width do without.
+    file where they are equal, grids of inputs that only layers of the smallest width do without, and what is stored
+    beside trellis-coded weights.
 
     Args:
         build: Makes the model of a policy.
@@ -119,13 +136,41 @@ def fixed_bytes(
         packed += layer_bytes(layer, entry.bits) + zero_point_bytes(zero_points, entry.bits)
     with TemporaryDirectory() as directory:
         xml = save_atomically(model, Path(directory))
-        return xml.with_suffix(".bin").stat().st_size - packed + _room_for_others(quantizable)
+        room = _room_for_others(quantizable) + _room_for_codes(quantizable, table, smallest)
+        return xml.with_suffix(".bin").stat().st_size - packed + room
 
 
 def _room_for_others(quantizable: QuantizableModel) -> int:
     constants = sum(len(members[0].part_weights) for members in quantizable.groups.values())
     grids = sum(_GRID_BYTES for layer in quantizable.layers if stays_packed(layer, min(COMPRESSED_BITS), {}))
     return min(constants, 1 << INT8_BITS) + grids
+
+
+def _room_for_codes(quantizable: QuantizableModel, table: WeightTable, measured: Mapping[str, int]) -> int:
+    """The most bytes that trellis-coded weights of other policies take beyond `layer_bytes` and what was measured.
+
+    Args:
+        quantizable: The layers.
+        table: Their weights at every width.
+        measured: Bit-width of each layer in the file that was measured.
+    """
+    coded = {
+        group: {bits for bits, entry in table.entries[group].items() if entry.coding == "trellis"}
+        for group in quantizable.groups
+    }
+    bits = sorted(set().union(*coded.values()))
+    if not bits:
+        return 0
+    # Small as it is, all of it: what equals another constant is not in the file that was measured.
+    room = shared_bytes(bits)
+    for group, members in quantizable.groups.items():
+        if not coded[group]:
+            continue
+        if measured[group] in coded[group]:
+            room += gap_bytes(members[0], bits[-1] - measured[group])
+        else:
+            room += gap_bytes(members[0], bits[-1]) + more_bytes(members[0])
+    return room
 
 
 def layer_bytes(layer: QuantizableLayer, bits: int, *, zero_points: bool = False) -> int:
@@ -152,6 +197,12 @@ def quantized_weights(
         packed: As in `assemble`.
         compressed: Whether they stay packed at run time.
     """
+    if entry.coding == "trellis":
+        if packed:
+            return list(trellis_weights({layer.name: (layer, entry)}).values())
+        middle = 1 << INT8_BITS - 1
+        levels = (entry.integers + middle).astype(np.uint8)
+        entry = replace(entry, bits=INT8_BITS, levels=levels, zero_point=np.full_like(entry.zero_point, middle))
     make: Callable[..., ov.Node] = packed_weight if packed else int8_weight
     if compressed:
         make = compressed_weight

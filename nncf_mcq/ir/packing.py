@@ -30,6 +30,8 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.ir.trellis_reading import read_coded
+from nncf_mcq.weights.trellis import Coding, decode
 
 IntegerArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.floating]
@@ -54,25 +56,37 @@ _SIGNED_ZERO_POINT = 128
 
 @dataclass(frozen=True)
 class UnpackedWeight:
-    """A weight as it was given to `packed_weight`.
+    """A weight as it was given to `packed_weight`, or `nncf_mcq.ir.trellis_weights`.
 
     Attributes:
         levels: Unsigned integers in [0, 2**bits - 1], in the weight's shape.
         bits: Width of the levels.
         scale: float32, broadcastable to the weight's shape.
-        zero_point: Integers, broadcastable to the weight's shape.
+        zero_point: Integers, broadcastable to the weight's shape; 0 where the weight is trellis-coded.
+        coding: How the levels stand for integers.
+        row_axis: Of a trellis-coded weight the axis of the output channels.
     """
 
     levels: IntegerArray
     bits: int
     scale: FloatArray
     zero_point: IntegerArray
+    coding: Coding = "uniform"
+    row_axis: int = 0
+
+    @property
+    def integers(self) -> IntegerArray:
+        """The integers that the levels stand for, int32 in the weight's shape."""
+        if self.coding == "trellis":
+            rows_first = np.moveaxis(self.levels, self.row_axis, 0)
+            integers = decode(rows_first.reshape(len(rows_first), -1), self.bits).astype(np.int32)
+            return np.moveaxis(integers.reshape(rows_first.shape), 0, self.row_axis)
+        return self.levels.astype(np.int32) - self.zero_point.astype(np.int32)
 
     @property
     def values(self) -> FloatArray:
-        """The float32 weight that the kernels compute with: scale * (levels - zero_point)."""
-        integers = self.levels.astype(np.int32) - self.zero_point.astype(np.int32)
-        return integers.astype(np.float32) * self.scale.astype(np.float32)
+        """The float32 weight that the kernels compute with: scale * integers."""
+        return self.integers.astype(np.float32) * self.scale.astype(np.float32)
 
 
 def packed_weight(
@@ -262,6 +276,9 @@ def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
         unsigned = (signed + _SIGNED_ZERO_POINT).astype(np.uint8)
         return UnpackedWeight(unsigned, 8, scale, np.asarray(_SIGNED_ZERO_POINT))
 
+    coded = read_coded(convert.input_value(0))
+    if coded is not None:
+        return UnpackedWeight(coded.levels, coded.bits, scale, np.zeros((), np.int32), "trellis", coded.row_axis)
     if source.get_type_name() != "Add":
         return None
     integers, zero_points = (value.get_node() for value in source.input_values())

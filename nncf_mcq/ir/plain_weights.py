@@ -60,7 +60,7 @@ def with_plain_weights(model: ov.Model) -> ov.Model:
         model: With weights as `nncf_mcq.ir.packing` writes them.
 
     Raises:
-        QuantizationError: Weights have bits that the form does not have, or are not the same in it.
+        QuantizationError: Weights have bits that the form does not have, are not the same in it, or are trellis-coded.
     """
     copy = model.clone()
     made: dict[str, ov.Node] = {}
@@ -74,6 +74,11 @@ def with_plain_weights(model: ov.Model) -> ov.Model:
             if found is None:
                 continue
             name = source.get_name()
+            if found.coding == "trellis":
+                raise QuantizationError(
+                    f"{operation.get_friendly_name()}: trellis-coded weights run on CPUs only, "
+                    'for other devices set compression.weights.coding to "uniform"'
+                )
             if name not in made:
                 made[name] = plain_weight(found)
                 _check(found, made[name], operation.get_friendly_name())

@@ -32,7 +32,7 @@ def make_module(network: QuantizedNetwork, result: QuantizationResult | None = N
         result: Whose model it is, for `finish_training`.
 
     Raises:
-        QuantizationError: The model has an operation that is not known in PyTorch.
+        QuantizationError: The model has an operation that is not known in PyTorch, or trellis-coded weights.
     """
     quantizable = network.quantizable
     model = network.model.clone()
@@ -79,6 +79,11 @@ def _unpacked(operation: ov.Node, layer: QuantizableLayer) -> UnpackedWeight:
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         raise QuantizationError(f"{layer.name}: its weights are not those that the policy tells of")
+    if any(part.coding == "trellis" for part in found):
+        raise QuantizationError(
+            f"{layer.name}: trellis-coded weights cannot be fine-tuned, "
+            'quantize with compression.weights.coding "uniform" instead'
+        )
     levels = np.concatenate([part.levels for part in found], axis=-1) if len(found) > 1 else found[0].levels
     return UnpackedWeight(levels, found[0].bits, found[0].scale, found[0].zero_point)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nncf_mcq.config.output_files import LayerHistogram
 from nncf_mcq.config.schema import WeightsConfig
@@ -14,6 +15,7 @@ from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.level_range import LevelRange, level_range
+from nncf_mcq.weights.trellis import alphabet
 from nncf_mcq.weights.weight_table import WeightTable
 
 BINS: Final = 80
@@ -35,7 +37,7 @@ def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, levels: Leve
     middle, half = (low + high) / 2, ((high - low) / 2).clamp_min(1e-30)
     places = (weights - middle[..., None]) / half[..., None]
     counts = torch.histc(places.clamp(-REACH, REACH), BINS, -REACH, REACH)
-    counted = np.bincount(entry.levels.ravel(), minlength=2**entry.bits)[levels.lowest : levels.highest + 1]
+    counted = _counted(entry, levels)
     # The zero point is rounded, which moves a range by up to half a step from the extremes that it was made for.
     half_step = 1 / (len(counted) - 1)
     thresholds = torch.maximum(low.abs(), high.abs()).flatten()
@@ -46,6 +48,15 @@ def weight_histogram(weights: torch.Tensor, entry: QuantizedWeight, levels: Leve
         thresholds=(float(thresholds.min()), float(thresholds.median()), float(thresholds.max())),
         largest=float(weights.abs().max()),
     )
+
+
+def _counted(entry: QuantizedWeight, levels: LevelRange) -> NDArray[np.int64]:
+    """Weights on each level; of trellis-coded ones on each whole number, of which the alphabet has some."""
+    if entry.coding == "trellis":
+        largest = int(alphabet(entry.bits)[-1])
+        return np.bincount(entry.integers.ravel() + largest, minlength=2 * largest + 1)
+    counts = np.bincount(entry.levels.ravel(), minlength=2**entry.bits)
+    return counts[levels.lowest : levels.highest + 1]
 
 
 def weight_histograms(

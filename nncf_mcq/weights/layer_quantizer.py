@@ -35,6 +35,11 @@ from nncf_mcq.weights.rounding import (
     round_with_compensation,
 )
 from nncf_mcq.weights.scheme import WeightScheme
+from nncf_mcq.weights.trellis import Coding, alphabet, decode, is_tried
+from nncf_mcq.weights.trellis_search import CodedLayer, TrellisSearch
+
+_CODED_SWEEPS = 1
+"""Of coded weights: a sequence that was found as a whole leaves later sweeps little, a hundredth of the error."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class QuantizedWeight:
         choice_error: Relative error of the choice, measured as `rule_errors`: after error-compensated rounding and the
             regression gain, before levels are improved.
         clip: The range before rounding, in a shape that broadcasts to the layer's weights.
+        coding: How the levels stand for values: on a grid, or as `nncf_mcq.weights.trellis` says; the zero point is 0
+            then.
     """
 
     bits: int
@@ -67,12 +74,19 @@ class QuantizedWeight:
     rule_errors: Mapping[str, float]
     choice_error: float
     clip: ValueRange
+    coding: Coding = "uniform"
+
+    @property
+    def integers(self) -> NDArray[np.int16]:
+        """(groups, rows, columns) the whole numbers that the levels stand for."""
+        if self.coding == "trellis":
+            return decode(self.levels[0], self.bits)[None].astype(np.int16)
+        return self.levels.astype(np.int16) - self.zero_point[..., None].astype(np.int16)
 
     @property
     def values(self) -> NDArray[np.float32]:
         """(groups, rows, columns) the weights that the levels stand for."""
-        offset = self.levels.astype(np.float32) - self.zero_point[..., None].astype(np.float32)
-        result: NDArray[np.float32] = offset * self.scale[..., None]
+        result: NDArray[np.float32] = self.integers.astype(np.float32) * self.scale[..., None]
         return result
 
 
@@ -129,6 +143,13 @@ class LayerQuantizer:
 
     def quantize(self, bits: int) -> QuantizedWeight:
         """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
+        entry = self._quantize_uniformly(bits)
+        if self.compensation is None or not is_tried(self.layer, bits, self.config):
+            return entry
+        coded = self._code(bits, entry, self.compensation)
+        return coded if coded.relative_error < entry.relative_error else entry
+
+    def _quantize_uniformly(self, bits: int) -> QuantizedWeight:
         levels_of = level_range(self.layer, bits, self.config)
         choice = self.range_initializer.find_range(
             RangeTask(
@@ -167,6 +188,46 @@ class LayerQuantizer:
             choice_error=float(choice_error.sum()) / total,
             clip=self._clip_range(choice),
         )
+
+    def _code(self, bits: int, uniform: QuantizedWeight, compensation: Compensation) -> QuantizedWeight:
+        """The layer with trellis-coded weights; only the scales are left of the ranges."""
+        search = TrellisSearch(self.weights[0], bits, compensation, self.per_channel)
+        coded = search.code()
+        moments = self._fit_scale(coded)
+        total = max(float(self.float_variance.sum()), 1e-20)
+        choice_error = float(moments.error.sum()) / total
+        if self.damped is not None:
+            for _ in range(min(self.correction.sweeps, _CODED_SWEEPS)):
+                pull = multiply(self.weights - coded.values, self.damped.matrices)[0, 0]
+                search.improve(coded, self.damped, pull)
+                moments = self._fit_scale(coded)
+        if self.correction.gain == "energy":
+            gain = energy_gain(moments, self.variance, self.per_channel)
+            coded.scale, moments = coded.scale * gain[0, 0], moments.scaled(gain)
+        largest = (coded.scale * float(alphabet(bits)[-1])).reshape(self.layer.channel_shape()).numpy()
+        return QuantizedWeight(
+            bits=bits,
+            levels=coded.levels.T[None].copy(),
+            zero_point=np.zeros_like(uniform.zero_point),
+            scale=coded.scale[None].numpy(),
+            bias_shift=np.zeros_like(uniform.bias_shift),
+            relative_error=float(moments.error.sum()) / total,
+            rule="trellis",
+            rule_counts={"trellis": self.layer.rows},
+            rule_errors=dict(uniform.rule_errors),
+            choice_error=choice_error,
+            clip=ValueRange(-largest, largest),
+            coding="trellis",
+        )
+
+    def _fit_scale(self, coded: CodedLayer) -> OutputMoments:
+        """The moments of the output, with the regression gain in the scale."""
+        moments = OutputMoments.measure(self.weights, coded.values, self.statistics)
+        if self.correction.gain == "none":
+            return moments
+        gain = regression_gain(moments, self.per_channel)
+        coded.scale = coded.scale * gain[0, 0]
+        return moments.scaled(gain)
 
     def bias_shift(self, entry: QuantizedWeight, statistics: LayerStatistics) -> NDArray[np.float32]:
         """(groups, rows) what keeps the mean of the output for inputs of these moments; zero where it is turned off."""

@@ -56,6 +56,22 @@ def test_levels_stand_where_the_weights_of_all_channels_were() -> None:
     assert middle.std() / middle.mean() < 0.2
 
 
+def test_coded_weights_are_counted_on_whole_numbers() -> None:
+    random = np.random.default_rng(0)
+    levels, ones = random.integers(0, 8, (1, 40, 9)).astype(np.uint8), np.ones((1, 40), dtype=np.float32)
+    clip = ValueRange(np.full((1, 40, 1), -63, np.float32), np.full((1, 40, 1), 63, np.float32))
+    entry = QuantizedWeight(
+        3, levels, np.zeros((1, 40), np.uint8), ones, 0 * ones, 0.0, "trellis", {}, {}, 0.0, clip, "trellis"
+    )
+    weights = torch.from_numpy(entry.values)
+    found = weight_histogram(weights, entry, LevelRange(3, "symmetric", 0, 0, 7))
+    counts = {number: count for number, count in zip(range(-63, 64), found.level_counts, strict=True) if count}
+    assert sum(counts.values()) == weights.numel()
+    assert set(counts) <= {sign * value for value in (3, 7, 12, 17, 24, 32, 44, 63) for sign in (-1, 1)}
+    assert counts[63] == int((weights == 63).sum())
+    assert found.clipped == 0.0
+
+
 def test_the_document_has_a_line_for_each_layer() -> None:
     found = histogram_of(torch.ones(1, 1, 3), 1.0, 4, "asymmetric")
     text = Histograms(reach=REACH, layers={"first": found, "second": found}).to_json()

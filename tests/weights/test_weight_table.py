@@ -85,8 +85,9 @@ def test_eight_bits_are_close_to_the_weights() -> None:
         np.testing.assert_allclose(table[layer.name, 8].values, weights, atol=0.02 * np.abs(weights).max())
 
 
-def test_the_relative_error_is_that_of_the_values_and_falls_with_the_bits() -> None:
-    table = build(compression())
+@pytest.mark.parametrize("coding", ["uniform", "trellis"])
+def test_the_relative_error_is_that_of_the_values_and_falls_with_the_bits(coding: str) -> None:
+    table = build(compression({"coding": coding}))
     for layer, weights, statistics in layers_and_statistics():
         floats = torch.from_numpy(weights)
         total = output_error(torch.zeros_like(floats), floats[None], statistics).sum()
@@ -97,6 +98,28 @@ def test_the_relative_error_is_that_of_the_values_and_falls_with_the_bits() -> N
     average = [np.mean([table.errors(layer.name)[bits] for layer, _, _ in layers_and_statistics()]) for bits in BITS]
     assert average == sorted(average, reverse=True)
     assert average[0] > 10 * average[-1]
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_trellis_coded_weights_are_kept_where_they_have_less_error(per_channel: bool) -> None:
+    uniform = build(compression({"per_channel": per_channel}))
+    table = build(compression({"per_channel": per_channel, "coding": "trellis"}))
+    shares = []
+    for layer, _, _ in layers_and_statistics():
+        for bits in BITS:
+            entry, other = table[layer.name, bits], uniform[layer.name, bits]
+            if entry.coding == "uniform":
+                np.testing.assert_array_equal(entry.levels, other.levels)
+                continue
+            shares.append(entry.relative_error / other.relative_error)
+            assert bits <= 5
+            assert layer.groups == 1
+            assert (entry.levels.max() < 2**bits, entry.zero_point.max()) == (True, 0)
+            assert (np.abs(entry.integers).max() <= 63, np.unique(entry.scale).size == 1) == (True, not per_channel)
+            assert (entry.rule, entry.rule_counts) == ("trellis", {"trellis": layer.rows})
+    assert len(shares) > 4
+    assert max(shares) < 1
+    assert np.mean(shares) < 0.85
 
 
 def test_the_bias_shift_keeps_the_mean_of_the_output() -> None:
