@@ -103,6 +103,24 @@ SCOPED: list[Any] = [
             "int8, with target_device ANY",
         ),
         (
+            {"target_device": "ANY", **weights(coding="trellis")},
+            "compression.weights.coding",
+            "trellis",
+            "uniform, with target_device ANY",
+        ),
+        (
+            weights(coding="trellis", fully_connected="packed"),
+            "compression.weights.fully_connected",
+            "packed",
+            "int8, with the weights' coding trellis",
+        ),
+        (
+            {"compression": {"weights": {"coding": "trellis"}, "tuning": "distillation"}},
+            "compression.tuning",
+            "distillation",
+            "none, with the weights' coding trellis: only levels of a grid are trained",
+        ),
+        (
             {"target_device": "NPU", **weights(mode="asymmetric")},
             "compression.weights.mode",
             "asymmetric",

@@ -1,0 +1,109 @@
+"""Models of trellis-coded weights, from the configuration to the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+
+from nncf_mcq import QuantizationResult, quantize
+from tests.models import (
+    SAMPLE_SIZE,
+    as_dataset,
+    concat_model,
+    random_images,
+    run,
+    shared_weights_model,
+    small_config,
+)
+
+IMAGES = random_images(12)
+ILP = {"type": "ilp", "budget": {"weight_size": {"average_bits": 3}}, "measured_widths": 1}
+
+
+def network() -> torch.nn.Module:
+    """Two layers that can be coded, of 9,216 and 4,096 weights, and four that cannot."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        *(torch.nn.Conv2d(3, 32, 3, 2, 1), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(32, 32, 3, 1, 1), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(32, 32, 3, 1, 1, groups=32), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(32, 128, 1), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(128, 16, 1, 1), torch.nn.ReLU()),
+        *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 10)),
+    )
+    for layer in module[:-1]:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    return module.eval()
+
+
+def config(precision: dict[str, Any], coding: str = "trellis") -> dict[str, Any]:
+    data = small_config(**precision).to_dict()
+    data["compression"]["weights"] = {"coding": coding, "bits": [2, 3, 4, 8]}
+    return data
+
+
+def quantize_small(precision: dict[str, Any], coding: str = "trellis") -> QuantizationResult:
+    return quantize(network(), as_dataset(IMAGES), config(precision, coding))
+
+
+def outputs(model: ov.Model | Path, images: np.ndarray = IMAGES) -> np.ndarray:
+    model = model if isinstance(model, ov.Model) else ov.Core().read_model(model)
+    return run(model, images, threads=1, batch_size=1)
+
+
+@pytest.mark.parametrize("precision", [{"type": "uniform", "bits": 3}, ILP], ids=["uniform", "ilp"])
+def test_a_model_is_exact_in_the_file_and_runs_on_integers(precision: dict[str, Any], tmp_path: Path) -> None:
+    result = quantize_small(precision)
+    xml = result.save(tmp_path)
+    np.testing.assert_array_equal(outputs(xml), outputs(result.model))
+    assert [layer.rule == "trellis" for layer in result.layers] == [False, True, False, True, False, False]
+    assert {layer.runtime_precision for layer in result.layers} <= {"i8", "u8"}
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_the_same_bits_lose_less(bits: int, tmp_path: Path) -> None:
+    errors, sizes = {}, {}
+    for coding in ("uniform", "trellis"):
+        result = quantize_small({"type": "uniform", "bits": bits}, coding)
+        result.save(tmp_path / coding)
+        expected = outputs(result.float_model)
+        errors[coding] = float(np.square(outputs(result.model) - expected).mean() / expected.var())
+        sizes[coding] = (tmp_path / coding / "model.bin").stat().st_size
+    assert errors["trellis"] < 0.9 * errors["uniform"]
+    # A small network: the table of subsets, 512 bytes, weighs more than elsewhere.
+    assert sizes["trellis"] < sizes["uniform"] + 800
+
+
+@pytest.mark.parametrize("build", [concat_model, shared_weights_model])
+def test_shared_weights_and_concatenations(build: Callable[[], Any], tmp_path: Path) -> None:
+    sample = (1, 4, 6, 6) if build is shared_weights_model else SAMPLE_SIZE
+    images = random_images(8, sample)
+    settings = config({"type": "uniform", "bits": 4})
+    settings["input_info"]["sample_size"] = list(sample)
+    result = quantize(build(), as_dataset(images), settings)
+    np.testing.assert_array_equal(outputs(result.save(tmp_path), images), outputs(result.model, images))
+
+
+def test_its_configuration_gives_the_identical_model_again(tmp_path: Path) -> None:
+    quantize_small(ILP).save(tmp_path / "first")
+    quantize(network(), as_dataset(IMAGES), tmp_path / "first" / "config.json").save(tmp_path / "again")
+    assert (tmp_path / "again/model.bin").read_bytes() == (tmp_path / "first/model.bin").read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.3])
+def test_a_budget_in_bytes_is_kept_by_the_written_file(share: float, tmp_path: Path) -> None:
+    sizes = {}
+    for bits in (2, 8):
+        quantize_small({"type": "uniform", "bits": bits}).save(tmp_path / str(bits))
+        sizes[bits] = (tmp_path / str(bits) / "model.bin").stat().st_size
+    limit = int(sizes[2] + share * (sizes[8] - sizes[2]))
+    result = quantize_small({"type": "ilp", "budget": {"weight_size": {"bytes": limit}}, "measured_widths": 1})
+    result.save(tmp_path / "ilp")
+    assert 0.6 * limit < (tmp_path / "ilp" / "model.bin").stat().st_size <= limit
