@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.weights.moments import output_error
 from nncf_mcq.weights.rounding import Compensation, damp, prepare_compensation
 from nncf_mcq.weights.trellis import (
@@ -121,7 +122,9 @@ def test_normal_weights_have_less_error_than_on_the_best_grid(bits: int, share: 
     wanted = normal(48, 600)
     free = np.full(600, -1)
     steps = np.float32(unit_scale(bits))
-    _, values, _, _ = TrellisDecoder(bits).find(wanted / steps, np.ones(1, dtype=np.float32), free, free)
+    _, values, _, _ = TrellisDecoder(bits).find(
+        (wanted / steps).astype(np.float32), np.ones(1, dtype=np.float32), free, free
+    )
     coded = float(np.square(wanted - values * steps).mean())
     grids = []
     for step in np.geomspace(0.03, 1.5, 60):
@@ -130,7 +133,9 @@ def test_normal_weights_have_less_error_than_on_the_best_grid(bits: int, share: 
     assert coded < share * min(grids)
 
 
-def search_of(rows: int, columns: int, bits: int, seed: int, per_channel: bool = True) -> tuple:
+def search_of(
+    rows: int, columns: int, bits: int, seed: int, per_channel: bool = True
+) -> tuple[torch.Tensor, LayerStatistics, TrellisSearch]:
     weights = torch.from_numpy(normal(rows, columns, seed=seed))
     moments = moments_of(correlated_data(1, columns, seed))
     assert moments.covariance is not None
@@ -147,6 +152,7 @@ def error_of(weights: torch.Tensor, coded: CodedLayer, moments: torch.Tensor) ->
 @pytest.mark.parametrize(("rows", "columns"), [(64, 70), (37, 9), (128, 2), (8, 130)])
 def test_coded_levels_stand_for_the_values_that_were_found(bits: int, rows: int, columns: int) -> None:
     weights, moments, search = search_of(rows, columns, bits, seed=rows)
+    assert moments.covariance is not None
     damped = damp(moments.covariance)
     coded = search.code()
     before = error_of(weights, coded, damped.matrices[0])
@@ -164,6 +170,7 @@ def test_coded_levels_stand_for_the_values_that_were_found(bits: int, rows: int,
 
 def test_columns_make_good_for_each_other() -> None:
     weights, moments, search = search_of(64, 60, 3, seed=2)
+    assert moments.covariance is not None
     diagonal = torch.diag_embed(torch.diagonal(moments.covariance, dim1=1, dim2=2))
     alone = TrellisSearch(weights, 3, prepare_compensation(diagonal), True)
     together, apart = (
