@@ -168,6 +168,15 @@ def test_coded_levels_stand_for_the_values_that_were_found(bits: int, rows: int,
         before = after
 
 
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_blocks_go_on_from_each_other_whichever_column_is_first(first: int) -> None:
+    weights = torch.from_numpy(normal(96, 3))
+    moments = torch.eye(3)
+    moments[first, first] = 2
+    coded = TrellisSearch(weights, 3, prepare_compensation(moments[None]), True).code()
+    np.testing.assert_array_equal(decode(coded.levels.T, 3), coded.integers.T)
+
+
 def test_columns_make_good_for_each_other() -> None:
     weights, moments, search = search_of(64, 60, 3, seed=2)
     assert moments.covariance is not None
