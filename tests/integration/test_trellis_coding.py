@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 import torch
 
-from nncf_mcq import QuantizationResult, quantize
+from nncf_mcq import QuantizationError, QuantizationResult, prepare_training, quantize
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,
@@ -107,3 +107,8 @@ def test_a_budget_in_bytes_is_kept_by_the_written_file(share: float, tmp_path: P
     result = quantize_small({"type": "ilp", "budget": {"weight_size": {"bytes": limit}}, "measured_widths": 1})
     result.save(tmp_path / "ilp")
     assert 0.6 * limit < (tmp_path / "ilp" / "model.bin").stat().st_size <= limit
+
+
+def test_only_grids_are_trained() -> None:
+    with pytest.raises(QuantizationError, match="trellis-coded weights cannot be fine-tuned, quantize with"):
+        prepare_training(quantize_small({"type": "uniform", "bits": 3}))
