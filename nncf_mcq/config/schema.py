@@ -33,7 +33,7 @@ from nncf_mcq.config.registry import (
     TUNING_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
-from nncf_mcq.config.types import Bits, SampleSize
+from nncf_mcq.config.types import Bits, Coding, SampleSize
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
 
@@ -101,7 +101,7 @@ class WeightsConfig(Parameters):
         description="Grid. symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels, an integer zero point; "
         "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
     )
-    coding: Literal["uniform", "trellis"] = Field(
+    coding: Coding = Field(
         default="uniform",
         description="How weights of 2 to 5 bits are stored, except in depthwise and grouped convolutions. uniform: as "
         "levels of a grid. trellis: as a trellis code, which leaves about 35 % less error at the same size; for CPUs, "

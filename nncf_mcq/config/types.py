@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from nncf_mcq.policy import SUPPORTED_BITS
 
 Bits = Annotated[int, Field(strict=True, ge=min(SUPPORTED_BITS), le=max(SUPPORTED_BITS))]
 """A width of weights or activations: 2..8."""
+
+Coding: TypeAlias = Literal["uniform", "trellis"]
+"""How the levels of weights stand for values: on a grid, or as `nncf_mcq.weights.trellis` says."""
 
 SampleSize: TypeAlias = "Sequence[int] | Mapping[str | int, Sequence[int]]"
 """Shape of the only input with the batch dimension, or by name or number of each input its own."""

@@ -64,11 +64,17 @@ def assemble(
     model = template.clone()
     operations = operations_by_name(model)
     entries = {
-        group: (members[0], table[group, policy.weight_bits[group]])
-        for group, members in quantizable.groups.items()
+        group: table[group, policy.weight_bits[group]]
+        for group in quantizable.groups
         if policy.weight_bits[group] != FLOAT_CHOICE
     }
-    coded = trellis_weights({group: item for group, item in entries.items() if packed and item[1].coding == "trellis"})
+    coded = trellis_weights(
+        {
+            group: (quantizable.groups[group][0], entry)
+            for group, entry in entries.items()
+            if packed and entry.coding == "trellis"
+        }
+    )
     for group, members in quantizable.groups.items():
         if group not in entries:
             source = operations_by_name(quantizable.model)[members[0].name]
@@ -76,7 +82,7 @@ def assemble(
             for member in members:
                 keep_float(operations[member.name], member, kept)
             continue
-        _, entry = entries[group]
+        entry = entries[group]
         inputs: list[ov.Input] = []
         if (
             packed_fully_connected
@@ -194,12 +200,10 @@ def quantized_weights(
     Args:
         layer: The layer.
         entry: Its weights.
-        packed: As in `assemble`.
+        packed: As in `assemble`, but for trellis-coded weights, which are decoded: those are packed together.
         compressed: Whether they stay packed at run time.
     """
     if entry.coding == "trellis":
-        if packed:
-            return list(trellis_weights({layer.name: (layer, entry)}).values())
         middle = 1 << INT8_BITS - 1
         levels = (entry.integers + middle).astype(np.uint8)
         entry = replace(entry, bits=INT8_BITS, levels=levels, zero_point=np.full_like(entry.zero_point, middle))

@@ -29,9 +29,10 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as opset
 
+from nncf_mcq.config.types import Coding
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.trellis_reading import read_coded
-from nncf_mcq.weights.trellis import Coding, decode
+from nncf_mcq.weights.trellis import decode
 
 IntegerArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.floating]

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.statistics import LayerStatistics
+from nncf_mcq.config.types import Coding
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.policy import INT8_BITS
@@ -35,7 +36,7 @@ from nncf_mcq.weights.rounding import (
     round_with_compensation,
 )
 from nncf_mcq.weights.scheme import WeightScheme
-from nncf_mcq.weights.trellis import Coding, alphabet, decode, is_tried
+from nncf_mcq.weights.trellis import alphabet, decode, is_tried
 from nncf_mcq.weights.trellis_search import CodedLayer, TrellisSearch
 
 _CODED_SWEEPS = 1
@@ -80,8 +81,13 @@ class QuantizedWeight:
     def integers(self) -> NDArray[np.int16]:
         """(groups, rows, columns) the whole numbers that the levels stand for."""
         if self.coding == "trellis":
-            return decode(self.levels[0], self.bits)[None].astype(np.int16)
+            return self._decoded.astype(np.int16)
         return self.levels.astype(np.int16) - self.zero_point[..., None].astype(np.int16)
+
+    @cached_property
+    def _decoded(self) -> NDArray[np.int8]:
+        """The integers of trellis-coded weights: every model of a policy that has them asks for them."""
+        return decode(self.levels[0], self.bits)[None]
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -222,7 +228,7 @@ class LayerQuantizer:
 
     def _fit_scale(self, coded: CodedLayer) -> OutputMoments:
         """The moments of the output, with the regression gain in the scale."""
-        moments = OutputMoments.measure(self.weights, coded.values, self.statistics)
+        moments = self._measured(self.weights - coded.values)
         if self.correction.gain == "none":
             return moments
         gain = regression_gain(moments, self.per_channel)
@@ -240,16 +246,19 @@ class LayerQuantizer:
         """Rounds to candidates: their grids with the regression gain in the scale, levels, and the outputs' moments."""
         if self.compensation is None:
             levels = round_to_nearest(self.weights, grid)
-            difference = self.weights - grid.values(levels)
-            error = (apply_covariance(difference, self.statistics) * difference).sum(dim=3).clamp_min_(0)
-            cross = torch.einsum("kgrc,grc->kgr", difference, self.product)
-            moments = OutputMoments(self.float_variance, cross, error)
+            moments = self._measured(self.weights - grid.values(levels))
         else:
             levels, loss = round_with_compensation(self.weights, grid, self.compensation)
             difference = self.weights - grid.values(levels)
             moments = self._output_moments(difference, loss, self.compensation.damping)
         fitted, moments = self._fitted(grid, moments)
         return fitted, levels, moments
+
+    def _measured(self, difference: torch.Tensor) -> OutputMoments:
+        """Moments of the output for (candidates, groups, rows, columns) float minus quantized weights."""
+        error = (apply_covariance(difference, self.statistics) * difference).sum(dim=3).clamp_min_(0)
+        cross = torch.einsum("kgrc,grc->kgr", difference, self.product)
+        return OutputMoments(self.float_variance, cross, error)
 
     def _round_choice(self, grid: Grid) -> tuple[Grid, torch.Tensor, OutputMoments]:
         """The same for the ranges chosen; taken from the candidates rounded last where those hold all of them."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +26,8 @@ import numpy.typing as npt
 from nncf_mcq.config.schema import WeightsConfig
 from nncf_mcq.model.layers import QuantizableLayer
 
-Coding: TypeAlias = Literal["uniform", "trellis"]
-"""How levels stand for values."""
-
 MEMORY = 5
 """Branches before its own that the value of a weight depends on: the trellis has 2^MEMORY states."""
-
-TRELLIS_BITS = (2, 3, 4, 5)
-"""Bit-widths that have an alphabet."""
 
 _STATES = 2**MEMORY
 SUBSETS = 4
@@ -62,6 +55,9 @@ _HALVES: dict[int, tuple[int, ...]] = {
         *(15, 16, 17, 18, 20, 21, 23, 24, 26, 28, 30, 33, 37, 43, 50, 63),
     ),
 }
+
+TRELLIS_BITS = tuple(_HALVES)
+"""Bit-widths that have an alphabet."""
 
 _LARGEST_DEVIATIONS: dict[int, float] = {2: 1.861, 3: 2.358, 4: 2.683, 5: 2.949}
 """The largest value of the alphabet in standard deviations of the weights that it is best for."""

@@ -240,6 +240,7 @@ class TrellisSearch:
         wanted = wanted[chosen]
         shape = (len(chosen), self._blocks.count, self._blocks.length)
         free = np.full(len(chosen) * self._blocks.count, -1)
+        total = (diagonal * np.square(wanted)).sum(axis=0)
         losses = []
         for factor in SCALE_FACTORS:
             steps = (factor * scale).numpy()
@@ -252,7 +253,7 @@ class TrellisSearch:
             # With the gain that the scale will get.
             power = (diagonal * np.square(values)).sum(axis=0)
             product = (diagonal * values * wanted).sum(axis=0)
-            losses.append((diagonal * np.square(wanted)).sum(axis=0) - np.square(product) / np.maximum(power, 1e-30))
+            losses.append(total - np.square(product) / np.maximum(power, 1e-30))
         loss = np.stack(losses)
         if self._per_channel:
             relative = loss / np.maximum(loss.min(axis=0), 1e-30)
