@@ -5,9 +5,10 @@ depends on the weights before it. So neighbouring values of the alphabet are hal
 weights is found that suits best.
 
 The weights of a layer, its matrix (rows, columns), are one stream: the rows in blocks of equal length, in each block
-column after column, in each column row after row. A level is `2 index + branch`. The branches of a weight and of the
-`MEMORY` weights before it in the stream are the window, newest in the lowest bit; zero before the first weight. The
-window says which of four subsets the value is in (every fourth value of the alphabet), the index which of them it is.
+column after column, in each column row after row. Of n blocks the first one has the first of each n rows, and so on. A
+level is `2 index + branch`. The branches of a weight and of the `MEMORY` weights before it in the stream are the window,
+newest in the lowest bit; zero before the first weight. The window says which of four subsets the value is in (every
+fourth value of the alphabet), the index which of them it is.
 
 Source: Ungerboeck, "Channel coding with multilevel/phase signals", IEEE Transactions on Information Theory 28(1), 1982;
 Marcellin and Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", IEEE Transactions on
@@ -144,7 +145,7 @@ def to_stream(matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """The elements of a matrix (rows, columns) in the order of the stream."""
     rows, columns = matrix.shape
     blocks = Blocks.of(rows)
-    return matrix.reshape(blocks.count, blocks.length, columns).transpose(0, 2, 1).reshape(-1)
+    return matrix.reshape(blocks.length, blocks.count, columns).transpose(1, 2, 0).reshape(-1)
 
 
 def decode(levels: npt.NDArray[np.integer], bits: int) -> npt.NDArray[np.int8]:
@@ -163,5 +164,5 @@ def decode(levels: npt.NDArray[np.integer], bits: int) -> npt.NDArray[np.int8]:
     branches = np.concatenate([np.zeros(MEMORY, dtype=np.int64), stream & 1])
     window = sum(branches[MEMORY - age : len(branches) - age] << age for age in range(MEMORY + 1))
     values = window_values(bits)[(stream >> 1) << (MEMORY + 1) | window]
-    found: npt.NDArray[np.int8] = values.reshape(blocks.count, columns, blocks.length).transpose(0, 2, 1)
+    found: npt.NDArray[np.int8] = values.reshape(blocks.count, columns, blocks.length).transpose(2, 0, 1)
     return found.reshape(rows, columns)

@@ -222,13 +222,13 @@ class TrellisSearch:
             self._in_blocks(wanted), self._in_blocks(weight), states.values[:, column], states.values[:, column + 1]
         )
         states.settle(column, start, end)
-        coded.levels[column], coded.integers[column] = levels.T.reshape(-1), values.T.reshape(-1)
+        coded.levels[column], coded.integers[column] = levels.reshape(-1), values.reshape(-1)
         found: npt.NDArray[np.int8] = coded.integers[column]
         return found
 
     def _in_blocks(self, rows: FloatArray) -> FloatArray:
         """(rows,) as (length, blocks)."""
-        return rows.reshape(self._blocks.count, self._blocks.length).T
+        return rows.reshape(self._blocks.length, self._blocks.count)
 
     def _best_factors(self, wanted: FloatArray, scale: torch.Tensor) -> torch.Tensor:
         """(rows,) the factors on the scale that leave the least error of some of the columns (columns, rows) wanted."""
@@ -238,7 +238,7 @@ class TrellisSearch:
         diagonal = self._compensation.diagonal[0].numpy()[chosen, None]
         # (length, blocks * columns): all sequences side by side.
         wanted = wanted[chosen]
-        shape = (len(chosen), self._blocks.count, self._blocks.length)
+        shape = (len(chosen), self._blocks.length, self._blocks.count)
         free = np.full(len(chosen) * self._blocks.count, -1)
         total = (diagonal * np.square(wanted)).sum(axis=0)
         losses = []
@@ -246,10 +246,10 @@ class TrellisSearch:
             steps = (factor * scale).numpy()
             weight = np.broadcast_to(diagonal * np.square(steps), wanted.shape)
             normalized, weights = (
-                values.reshape(shape).transpose(2, 0, 1).reshape(shape[2], -1) for values in (wanted / steps, weight)
+                values.reshape(shape).transpose(1, 0, 2).reshape(shape[1], -1) for values in (wanted / steps, weight)
             )
             _, found, _, _ = self._decoder.find(normalized, weights, free, free)
-            values = found.reshape(shape[2], *shape[:2]).transpose(1, 2, 0).reshape(len(chosen), rows) * steps
+            values = found.reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2).reshape(len(chosen), rows) * steps
             # With the gain that the scale will get.
             power = (diagonal * np.square(values)).sum(axis=0)
             product = (diagonal * values * wanted).sum(axis=0)
