@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -149,11 +149,22 @@ class LayerQuantizer:
 
     def quantize(self, bits: int) -> QuantizedWeight:
         """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
-        entry = self._quantize_uniformly(bits)
-        if self.compensation is None or not is_tried(self.layer, bits, self.config):
-            return entry
-        coded = self._code(bits, entry, self.compensation)
-        return coded if coded.relative_error < entry.relative_error else entry
+        return self.quantize_all((bits,))[bits]
+
+    def quantize_all(self, bits: Sequence[int]) -> dict[int, QuantizedWeight]:
+        """The layer at some widths, as `quantize`; in less time where weights are trellis-coded.
+
+        Args:
+            bits: The widths.
+        """
+        entries = {width: self._quantize_uniformly(width) for width in bits}
+        tried = [width for width in bits if is_tried(self.layer, width, self.config)]
+        if self.compensation is None or not tried:
+            return entries
+        for coded in self._code([entries[width] for width in tried], self.compensation):
+            if coded.relative_error < entries[coded.bits].relative_error:
+                entries[coded.bits] = coded
+        return entries
 
     def _quantize_uniformly(self, bits: int) -> QuantizedWeight:
         levels_of = level_range(self.layer, bits, self.config)
@@ -195,36 +206,44 @@ class LayerQuantizer:
             clip=self._clip_range(choice),
         )
 
-    def _code(self, bits: int, uniform: QuantizedWeight, compensation: Compensation) -> QuantizedWeight:
-        """The layer with trellis-coded weights; only the scales are left of the ranges."""
-        search = TrellisSearch(self.weights[0], bits, compensation, self.per_channel)
+    def _code(self, uniform: Sequence[QuantizedWeight], compensation: Compensation) -> Iterator[QuantizedWeight]:
+        """The layer with trellis-coded weights; only the scales are left of the ranges.
+
+        Args:
+            uniform: It on grids of the same widths.
+            compensation: Of the layer.
+        """
+        search = TrellisSearch(self.weights[0], [entry.bits for entry in uniform], compensation, self.per_channel)
         coded = search.code()
         moments = self._fit_scale(coded)
         total = max(float(self.float_variance.sum()), 1e-20)
-        choice_error = float(moments.error.sum()) / total
+        choice_errors = moments.error.sum(dim=(1, 2)) / total
         if self.damped is not None:
             for _ in range(min(self.correction.sweeps, _CODED_SWEEPS)):
-                pull = multiply(self.weights - coded.values, self.damped.matrices)[0, 0]
+                pull = multiply(self.weights - coded.values, self.damped.matrices)[:, 0]
                 search.improve(coded, self.damped, pull)
                 moments = self._fit_scale(coded)
         if self.correction.gain == "energy":
             gain = energy_gain(moments, self.variance, self.per_channel)
-            coded.scale, moments = coded.scale * gain[0, 0], moments.scaled(gain)
-        largest = (coded.scale * float(alphabet(bits)[-1])).reshape(self.layer.channel_shape()).numpy()
-        return QuantizedWeight(
-            bits=bits,
-            levels=coded.levels.T[None].copy(),
-            zero_point=np.zeros_like(uniform.zero_point),
-            scale=coded.scale[None].numpy(),
-            bias_shift=np.zeros_like(uniform.bias_shift),
-            relative_error=float(moments.error.sum()) / total,
-            rule="trellis",
-            rule_counts={"trellis": self.layer.rows},
-            rule_errors=dict(uniform.rule_errors),
-            choice_error=choice_error,
-            clip=ValueRange(-largest, largest),
-            coding="trellis",
-        )
+            coded.scale, moments = coded.scale * gain[:, 0], moments.scaled(gain)
+        errors = moments.error.sum(dim=(1, 2)) / total
+        for index, (entry, levels) in enumerate(zip(uniform, coded.matrices(coded.levels), strict=True)):
+            scale = coded.scale[index]
+            largest = (scale * float(alphabet(entry.bits)[-1])).reshape(self.layer.channel_shape()).numpy()
+            yield QuantizedWeight(
+                bits=entry.bits,
+                levels=levels[None].copy(),
+                zero_point=np.zeros_like(entry.zero_point),
+                scale=scale[None].numpy(),
+                bias_shift=np.zeros_like(entry.bias_shift),
+                relative_error=float(errors[index]),
+                rule="trellis",
+                rule_counts={"trellis": self.layer.rows},
+                rule_errors=dict(entry.rule_errors),
+                choice_error=float(choice_errors[index]),
+                clip=ValueRange(-largest, largest),
+                coding="trellis",
+            )
 
     def _fit_scale(self, coded: CodedLayer) -> OutputMoments:
         """The moments of the output, with the regression gain in the scale."""
@@ -232,7 +251,7 @@ class LayerQuantizer:
         if self.correction.gain == "none":
             return moments
         gain = regression_gain(moments, self.per_channel)
-        coded.scale = coded.scale * gain[0, 0]
+        coded.scale = coded.scale * gain[:, 0]
         return moments.scaled(gain)
 
     def bias_shift(self, entry: QuantizedWeight, statistics: LayerStatistics) -> NDArray[np.float32]:

@@ -91,8 +91,7 @@ def build_weight_table(
         )
         built: dict[str, dict[int, QuantizedWeight]] = {member.name: {} for member in members}
         widths = (bits[first.name],) if isinstance(bits, Mapping) else quantizable.weight_bits(first.group, bits)
-        for width in widths:
-            entry = quantizer.quantize(width)
+        for width, entry in quantizer.quantize_all(widths).items():
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.
                 shift = quantizer.bias_shift(entry, statistics[member.name])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from nncf_mcq.weights.trellis import (
     unit_scale,
     window_values,
 )
-from nncf_mcq.weights.trellis_search import CodedLayer, TrellisDecoder, TrellisSearch
+from nncf_mcq.weights.trellis_search import CodedLayer, TrellisSearch
+from nncf_mcq.weights.viterbi import TrellisDecoder
 from tests.models import correlated_data, moments_of
 
 STATES = 2**MEMORY
@@ -91,7 +93,8 @@ def test_no_other_sequence_is_closer(start: int, end: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     wanted = rng.normal(size=(length, 1)).astype(np.float32) * 30
     weight = rng.uniform(0.1, 1, (length, 1)).astype(np.float32)
-    levels, values, first, last = TrellisDecoder(bits).find(wanted, weight, np.array([start]), np.array([end]))
+    found = TrellisDecoder([bits]).find(wanted[:, None], weight[:, None], np.array([[start]]), np.array([[end]]))
+    levels, values, first, last = (array[..., 0, :] for array in found)
 
     def path(state: int, sequence: tuple[int, ...]) -> tuple[np.ndarray, int]:
         found = []
@@ -117,15 +120,34 @@ def test_no_other_sequence_is_closer(start: int, end: int, seed: int) -> None:
     assert float((weight[:, 0] * (own - wanted[:, 0]) ** 2).sum()) == pytest.approx(best, rel=1e-5)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 5))
+def test_widths_side_by_side_find_what_each_finds_alone(seed: int, length: int, sequences: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (length, len(TRELLIS_BITS), sequences)
+    # Quarters: middles between two values of the alphabet are among them.
+    wanted = (rng.integers(-300, 300, shape) / 4).astype(np.float32)
+    weight = rng.uniform(0.1, 1, shape).astype(np.float32)
+    start, end = rng.integers(-1, STATES, (2, *shape[1:]))
+    if length < MEMORY:
+        end[:] = -1
+    together = TrellisDecoder(TRELLIS_BITS).find(wanted, weight, start, end)
+    for index, bits in enumerate(TRELLIS_BITS):
+        one = slice(index, index + 1)
+        alone = TrellisDecoder([bits]).find(wanted[:, one], weight[:, one], start[one], end[one])
+        for both, single in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(both[..., one, :], single)
+
+
 @pytest.mark.parametrize(("bits", "share"), [(2, 0.78), (3, 0.7), (4, 0.7), (5, 0.78)])
 def test_normal_weights_have_less_error_than_on_the_best_grid(bits: int, share: float) -> None:
     wanted = normal(48, 600)
-    free = np.full(600, -1)
+    free = np.full((1, 600), -1)
     steps = np.float32(unit_scale(bits))
-    _, values, _, _ = TrellisDecoder(bits).find(
-        (wanted / steps).astype(np.float32), np.ones(1, dtype=np.float32), free, free
+    _, values, _, _ = TrellisDecoder([bits]).find(
+        (wanted / steps).astype(np.float32)[:, None], np.ones(1, dtype=np.float32), free, free
     )
-    coded = float(np.square(wanted - values * steps).mean())
+    coded = float(np.square(wanted - values[:, 0] * steps).mean())
     grids = []
     for step in np.geomspace(0.03, 1.5, 60):
         level = np.clip(np.round(wanted / step - 0.5), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -134,7 +156,7 @@ def test_normal_weights_have_less_error_than_on_the_best_grid(bits: int, share: 
 
 
 def search_of(
-    rows: int, columns: int, bits: int, seed: int, per_channel: bool = True
+    rows: int, columns: int, bits: Sequence[int], seed: int, per_channel: bool = True
 ) -> tuple[torch.Tensor, LayerStatistics, TrellisSearch]:
     weights = torch.from_numpy(normal(rows, columns, seed=seed))
     moments = moments_of(correlated_data(1, columns, seed))
@@ -143,28 +165,34 @@ def search_of(
     return weights, moments, search
 
 
-def error_of(weights: torch.Tensor, coded: CodedLayer, moments: torch.Tensor) -> float:
-    difference = weights - coded.values[0, 0]
-    return float((difference @ moments * difference).sum())
+def errors_of(weights: torch.Tensor, coded: CodedLayer, moments: torch.Tensor) -> torch.Tensor:
+    difference = weights - coded.values[:, 0]
+    return (difference @ moments * difference).sum(dim=(1, 2))
 
 
-@pytest.mark.parametrize("bits", TRELLIS_BITS)
+def check_levels(coded: CodedLayer, bits: Sequence[int]) -> None:
+    levels, integers = coded.matrices(coded.levels), coded.matrices(coded.integers)
+    for width, own, values in zip(bits, levels, integers, strict=True):
+        assert own.max() < 2**width
+        np.testing.assert_array_equal(decode(own, width), values)
+
+
+@pytest.mark.parametrize("bits", [TRELLIS_BITS, (3,), (5, 2)])
 @pytest.mark.parametrize(("rows", "columns"), [(64, 70), (37, 9), (128, 2), (8, 130)])
-def test_coded_levels_stand_for_the_values_that_were_found(bits: int, rows: int, columns: int) -> None:
+def test_coded_levels_stand_for_the_values_that_were_found(bits: Sequence[int], rows: int, columns: int) -> None:
     weights, moments, search = search_of(rows, columns, bits, seed=rows)
     assert moments.covariance is not None
     damped = damp(moments.covariance)
     coded = search.code()
-    before = error_of(weights, coded, damped.matrices[0])
+    before = errors_of(weights, coded, damped.matrices[0])
     for _ in range(3):
-        assert coded.levels.max() < 2**bits
-        np.testing.assert_array_equal(decode(coded.levels.T, bits), coded.integers.T)
-        pull = (weights - coded.values[0, 0]) @ damped.matrices[0]
+        check_levels(coded, bits)
+        pull = (weights - coded.values[:, 0]) @ damped.matrices[0]
         new = search.improve(coded, damped, pull)
-        expected = (weights - coded.values[0, 0]) @ damped.matrices[0]
+        expected = (weights - coded.values[:, 0]) @ damped.matrices[0]
         torch.testing.assert_close(new, expected, atol=1e-4 * float(pull.abs().max()), rtol=1e-3)
-        after = error_of(weights, coded, damped.matrices[0])
-        assert after <= before * (1 + 1e-5)
+        after = errors_of(weights, coded, damped.matrices[0])
+        assert (after <= before * (1 + 1e-5)).all()
         before = after
 
 
@@ -173,15 +201,14 @@ def test_blocks_go_on_from_each_other_whichever_column_is_first(first: int) -> N
     weights = torch.from_numpy(normal(96, 3))
     moments = torch.eye(3)
     moments[first, first] = 2
-    coded = TrellisSearch(weights, 3, prepare_compensation(moments[None]), True).code()
-    np.testing.assert_array_equal(decode(coded.levels.T, 3), coded.integers.T)
+    check_levels(TrellisSearch(weights, (3, 4), prepare_compensation(moments[None]), True).code(), (3, 4))
 
 
 def test_columns_make_good_for_each_other() -> None:
-    weights, moments, search = search_of(64, 60, 3, seed=2)
+    weights, moments, search = search_of(64, 60, (3,), seed=2)
     assert moments.covariance is not None
     diagonal = torch.diag_embed(torch.diagonal(moments.covariance, dim1=1, dim2=2))
-    alone = TrellisSearch(weights, 3, prepare_compensation(diagonal), True)
+    alone = TrellisSearch(weights, (3,), prepare_compensation(diagonal), True)
     together, apart = (
         float(output_error(weights[None], found.code().values, moments).sum()) for found in (search, alone)
     )
@@ -189,13 +216,13 @@ def test_columns_make_good_for_each_other() -> None:
 
 
 def test_one_scale_for_all_rows() -> None:
-    _, _, search = search_of(40, 20, 3, seed=1, per_channel=False)
-    assert search.code().scale.unique().numel() == 1
+    _, _, search = search_of(40, 20, (3, 4), seed=1, per_channel=False)
+    assert [row.unique().numel() for row in search.code().scale] == [1, 1]
 
 
 def test_inputs_that_never_vary_do_no_harm() -> None:
     weights = torch.from_numpy(normal(40, 12))
     compensation: Compensation = prepare_compensation(torch.zeros(1, 12, 12))
-    coded = TrellisSearch(weights, 3, compensation, True).code()
+    coded = TrellisSearch(weights, TRELLIS_BITS, compensation, True).code()
     assert torch.isfinite(coded.values).all()
-    TrellisSearch(torch.zeros(40, 12), 3, compensation, True).code()
+    TrellisSearch(torch.zeros(40, 12), (3,), compensation, True).code()
