@@ -54,7 +54,7 @@ def complete(
         tuning: Of the model; None for none.
     """
     policy, calibrated, fold = found.policy, prepared.calibrated, prepared.folds[0]
-    ended_by, final = found.ended_by, FinalWeights(fold.table)
+    ended_by, final, source = found.ended_by, FinalWeights(fold.table), calibrated
     quantized: ov.Model | None = None
     latency: LatencyCheck | None = None
     floats: list[FloatWeight] | None = None
@@ -78,8 +78,8 @@ def complete(
         _logger.warning("interrupted: the policy that was found is saved without what was still to do")
     if quantized is None:
         # As it was scored: nothing is computed again.
-        final = FinalWeights(fold.table)
-        quantized = fold.calibrated.build(policy, fold.table)
+        final, source = FinalWeights(fold.table), fold.calibrated
+        quantized = source.build(policy, fold.table)
     left_out = {
         "sequential pass": prepared.sequential and final.sequential_score is None,
         "weights made from all calibration images": final.table is fold.table and fold.calibrated is not calibrated,
@@ -98,8 +98,10 @@ def complete(
     if ended_by is not None:
         words = tuple(what for what, is_left_out in left_out.items() if is_left_out)
         search = search.model_copy(update={"ended_by": ended_by, "left_out": words})
+    is_coded = trained is None and final.table.is_coded
     return QuantizationResult(
         model=quantized,
+        model_on_grids=source.build(policy, final.table.on_grids()) if is_coded else None,
         float_model=calibrated.float_model,
         policy=policy,
         config=settings,

@@ -81,6 +81,7 @@ class QuantizationResult:
         quality: How close the outputs come to the float model's; None where no images were run.
         references: What the files of the models that it is compared with hold, by their keys in `metrics`.
         verification: Whether the saved file does what the scored model does; None before it is saved.
+        model_on_grids: The model where fine-tuning starts; None where it is `model`, as no weights are trellis-coded.
     """
 
     model: ov.Model
@@ -98,6 +99,7 @@ class QuantizationResult:
     quality: QualityReport | None = None
     references: dict[str, ModelFile] = field(default_factory=dict)
     verification: VerificationResult | None = None
+    model_on_grids: ov.Model | None = field(default=None, repr=False)
 
     def as_job(
         self, dataset: DatasetReport, seconds: Mapping[str, float], origin: Origin | None = None
@@ -119,10 +121,9 @@ class QuantizationResult:
     def save(self, directory: str | Path) -> Path:
         """Writes model.xml, model.bin, policy.json, config.json, histograms.json and result.json; verifies the model.
 
-        The .xml is read back, and its outputs are compared with those of the model that was scored: see
-        `nncf_mcq.ir.verification.TOLERANCE`. Layers that do not run on int8 kernels are warnings in the result. Sizes
-        and runtime precisions in result.json are those of the written file. For GPU and NPU the weights are written as
-        in `nncf_mcq.ir.plain_weights`: the file then runs on this CPU in floating point, see `ROUNDING_TOLERANCE`.
+        The .xml is read back, and its outputs are compared with those of the model that was scored (`TOLERANCE`).
+        Layers without int8 kernels are warnings in the result. Sizes and runtime precisions in result.json are those of
+        the file. For GPU and NPU it runs on this CPU in floating point, see `nncf_mcq.ir.plain_weights`.
 
         Args:
             directory: Where to; made if it is missing. Existing files are replaced.
@@ -131,8 +132,8 @@ class QuantizationResult:
             The path of model.xml.
 
         Raises:
-            VerificationError: The file does not give the outputs of the scored model. It is kept as
-                model.unverified.xml and .bin, with the other files, beside a model.xml of before.
+            VerificationError: The file gives other outputs. It is kept as model.unverified.xml and .bin, with the other
+                files, beside a model.xml of before.
             OutputError: A file cannot be written. The policy is kept where there is room for it.
         """
         directory = Path(directory).resolve()

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
-from nncf_mcq.config.coding import with_coding_checked
+from nncf_mcq.config.coding import with_coding
 from nncf_mcq.config.device import TargetDevice, for_device
 from nncf_mcq.config.json_files import check_text, read_json
 from nncf_mcq.config.messages import to_config_error
@@ -33,7 +33,7 @@ from nncf_mcq.config.registry import (
     TUNING_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
-from nncf_mcq.config.types import Bits, Coding, SampleSize
+from nncf_mcq.config.types import Bits, CodingChoice, SampleSize
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
 
@@ -101,11 +101,11 @@ class WeightsConfig(Parameters):
         description="Grid. symmetric: 2^b - 1 levels around zero. asymmetric: all 2^b levels, an integer zero point; "
         "costs no speed on int8 kernels for b <= 7. 8 bits are always symmetric.",
     )
-    coding: Coding = Field(
-        default="uniform",
+    coding: CodingChoice = Field(
+        default="automatic",
         description="How weights of 2 to 5 bits are stored, except in depthwise and grouped convolutions. uniform: as "
         "levels of a grid. trellis: as a trellis code, which leaves about 35 % less error at the same size; for CPUs, "
-        "and not for fine-tuning.",
+        "and not with tuning. automatic: trellis where nothing speaks against it.",
     )
     isa: Literal["any", "vnni"] = Field(
         default="any",
@@ -381,7 +381,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         ConfigError: The file cannot be read, or a value cannot be used; names the path, the value and what is allowed.
     """
     if isinstance(source, Config):
-        return for_device(with_coding_checked(source))
+        return for_device(with_coding(source))
     data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
@@ -390,7 +390,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         config = Config.model_validate(data)
     except ValidationError as error:
         raise to_config_error(error, Config) from error
-    return for_device(with_coding_checked(config))
+    return for_device(with_coding(config))
 
 
 def json_schema() -> dict[str, object]:

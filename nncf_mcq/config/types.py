@@ -15,5 +15,8 @@ Bits = Annotated[int, Field(strict=True, ge=min(SUPPORTED_BITS), le=max(SUPPORTE
 Coding: TypeAlias = Literal["uniform", "trellis"]
 """How the levels of weights stand for values: on a grid, or as `nncf_mcq.weights.trellis` says."""
 
+CodingChoice: TypeAlias = Literal["automatic", "uniform", "trellis"]
+"""That of a configuration; automatic is one of the others."""
+
 SampleSize: TypeAlias = "Sequence[int] | Mapping[str | int, Sequence[int]]"
 """Shape of the only input with the batch dimension, or by name or number of each input its own."""

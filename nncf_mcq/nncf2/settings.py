@@ -62,9 +62,9 @@ def read_settings(config: NNCFConfig, should_init: bool) -> Settings | None:
             nncf_logger.info(f"nncf_mcq: {notice}")
         if device != _ANY_BITS:
             nncf_logger.info(f"nncf_mcq: target_device {device}: {_ANY_BITS}, as int8 kernels take packed weights")
-    # The quantizers of NNCF 2 use all levels; where they should not is what its `overflow_fix` is for. Its network is
-    # the user's own, which gets no operation more.
-    weights = {**translation.compression["weights"], "isa": "vnni", "equalization": False}
+    # The quantizers of NNCF 2 have grids and use all levels; where they should not is what its `overflow_fix` is for.
+    # Its network is the user's own, which gets no operation more.
+    weights = {**translation.compression["weights"], "coding": "uniform", "isa": "vnni", "equalization": False}
     compression = {**translation.compression, "weights": weights}
     values = {"input_info": _input_info(config, images), "compression": compression}
     settings = load_config(values)

@@ -55,10 +55,11 @@ class QuantizedNetwork:
             )
         scopes, per_channel = compression.ignored_scopes, compression.activations.per_channel
         quantizable = find_layers(result.float_model, scopes, per_channel)
-        scaled = scale_channels(quantizable, find_channel_groups(quantizable), channel_steps(result.model))
+        model = result.model_on_grids or result.model
+        scaled = scale_channels(quantizable, find_channel_groups(quantizable), channel_steps(model))
         return cls(
-            result.model,
-            scale_inputs(scaled, input_factors(result.model, quantizable), scopes, per_channel),
+            model,
+            scale_inputs(scaled, input_factors(model, quantizable), scopes, per_channel),
             result.policy,
             compression.weights,
         )

@@ -80,10 +80,7 @@ def _unpacked(operation: ov.Node, layer: QuantizableLayer) -> UnpackedWeight:
     if len(found) < len(parts):
         raise QuantizationError(f"{layer.name}: its weights are not those that the policy tells of")
     if any(part.coding == "trellis" for part in found):
-        raise QuantizationError(
-            f"{layer.name}: trellis-coded weights cannot be fine-tuned, "
-            'quantize with compression.weights.coding "uniform" instead'
-        )
+        raise QuantizationError(f"{layer.name}: trellis-coded weights cannot be trained, only those on a grid")
     levels = np.concatenate([part.levels for part in found], axis=-1) if len(found) > 1 else found[0].levels
     return UnpackedWeight(levels, found[0].bits, found[0].scale, found[0].zero_point)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,6 +63,7 @@ class QuantizedWeight:
         clip: The range before rounding, in a shape that broadcasts to the layer's weights.
         coding: How the levels stand for values: on a grid, or as `nncf_mcq.weights.trellis` says; the zero point is 0
             then.
+        on_grid: Of trellis-coded weights the same layer on a grid of as many bits, where fine-tuning starts.
     """
 
     bits: int
@@ -76,6 +78,7 @@ class QuantizedWeight:
     choice_error: float
     clip: ValueRange
     coding: Coding = "uniform"
+    on_grid: QuantizedWeight | None = None
 
     @property
     def integers(self) -> NDArray[np.int16]:
@@ -88,6 +91,16 @@ class QuantizedWeight:
     def _decoded(self) -> NDArray[np.int8]:
         """The integers of trellis-coded weights: every model of a policy that has them asks for them."""
         return decode(self.levels[0], self.bits)[None]
+
+    def with_bias(self, shift_for: Callable[[torch.Tensor], torch.Tensor]) -> QuantizedWeight:
+        """With other shifts of the bias.
+
+        Args:
+            shift_for: That for weights (groups, rows, columns).
+        """
+        on_grid = None if self.on_grid is None else self.on_grid.with_bias(shift_for)
+        shift: NDArray[np.float32] = shift_for(torch.from_numpy(self.values)).numpy()
+        return dataclasses.replace(self, bias_shift=shift, on_grid=on_grid)
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -148,7 +161,7 @@ class LayerQuantizer:
         return damp(self.moments)
 
     def quantize(self, bits: int) -> QuantizedWeight:
-        """The layer at one width; its bias shift is left at zero, see `bias_shift`."""
+        """The layer at one width; its bias shift is left at zero, see `with_bias`."""
         return self.quantize_all((bits,))[bits]
 
     def quantize_all(self, bits: Sequence[int]) -> dict[int, QuantizedWeight]:
@@ -243,6 +256,7 @@ class LayerQuantizer:
                 choice_error=float(choice_errors[index]),
                 clip=ValueRange(-largest, largest),
                 coding="trellis",
+                on_grid=entry,
             )
 
     def _fit_scale(self, coded: CodedLayer) -> OutputMoments:
@@ -254,12 +268,11 @@ class LayerQuantizer:
         coded.scale = coded.scale * gain[:, 0]
         return moments.scaled(gain)
 
-    def bias_shift(self, entry: QuantizedWeight, statistics: LayerStatistics) -> NDArray[np.float32]:
-        """(groups, rows) what keeps the mean of the output for inputs of these moments; zero where it is turned off."""
+    def with_bias(self, entry: QuantizedWeight, statistics: LayerStatistics) -> QuantizedWeight:
+        """The entry with the bias shift that keeps the mean of the output for inputs of these moments."""
         if not self.correction.bias:
-            return np.zeros(entry.scale.shape, dtype=np.float32)
-        shift: NDArray[np.float32] = bias_shift(self.weights, torch.from_numpy(entry.values), statistics).numpy()
-        return shift
+            return entry
+        return entry.with_bias(lambda values: bias_shift(self.weights, values, statistics))
 
     def _round(self, grid: Grid) -> tuple[Grid, torch.Tensor, OutputMoments]:
         """Rounds to candidates: their grids with the regression gain in the scale, levels, and the outputs' moments."""

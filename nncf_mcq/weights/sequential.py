@@ -343,5 +343,4 @@ def _with_bias(entry: QuantizedWeight, weights: torch.Tensor, shift: InputShift,
     if not correct:
         return entry
     float_mean = torch.einsum("grc,gc->gr", weights, shift.float_mean)
-    mean = torch.einsum("grc,gc->gr", torch.from_numpy(entry.values), shift.quantized.mean)
-    return dataclasses.replace(entry, bias_shift=(float_mean - mean).numpy())
+    return entry.with_bias(lambda values: float_mean - torch.einsum("grc,gc->gr", values, shift.quantized.mean))

@@ -5,7 +5,6 @@ Built once, layer by layer, from the float model's statistics; a policy is then 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +44,20 @@ class WeightTable:
         return WeightTable(
             {
                 name: {**widths, replaced[name].bits: replaced[name]} if name in replaced else widths
+                for name, widths in self.entries.items()
+            }
+        )
+
+    @property
+    def is_coded(self) -> bool:
+        """Whether weights of some layer are trellis-coded."""
+        return any(entry.on_grid is not None for widths in self.entries.values() for entry in widths.values())
+
+    def on_grids(self) -> WeightTable:
+        """A copy in which trellis-coded layers are on grids."""
+        return WeightTable(
+            {
+                name: {bits: entry.on_grid or entry for bits, entry in widths.items()}
                 for name, widths in self.entries.items()
             }
         )
@@ -94,8 +107,7 @@ def build_weight_table(
         for width, entry in quantizer.quantize_all(widths).items():
             for member in members:
                 # Layers that share their weights differ in the mean of their inputs.
-                shift = quantizer.bias_shift(entry, statistics[member.name])
-                built[member.name][width] = dataclasses.replace(entry, bias_shift=shift)
+                built[member.name][width] = quantizer.with_bias(entry, statistics[member.name])
         return built
 
     entries: dict[str, dict[int, QuantizedWeight]] = {}

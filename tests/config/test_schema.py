@@ -112,13 +112,13 @@ SCOPED: list[Any] = [
             weights(coding="trellis", fully_connected="packed"),
             "compression.weights.fully_connected",
             "packed",
-            "int8, with the weights' coding trellis",
+            'int8, with "coding": "trellis" in the weights',
         ),
         (
             {"compression": {"weights": {"coding": "trellis"}, "tuning": "distillation"}},
             "compression.tuning",
             "distillation",
-            "none, with the weights' coding trellis: only levels of a grid are trained",
+            'none, with "coding": "trellis" in the weights: only levels of a grid are trained',
         ),
         (
             {"target_device": "NPU", **weights(mode="asymmetric")},

@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 import torch
 
-from nncf_mcq import QuantizationError, QuantizationResult, prepare_training, quantize
+from nncf_mcq import QuantizationResult, finish_training, prepare_training, quantize
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,
@@ -109,6 +109,34 @@ def test_a_budget_in_bytes_is_kept_by_the_written_file(share: float, tmp_path: P
     assert 0.6 * limit < (tmp_path / "ilp" / "model.bin").stat().st_size <= limit
 
 
-def test_only_grids_are_trained() -> None:
-    with pytest.raises(QuantizationError, match="trellis-coded weights cannot be fine-tuned, quantize with"):
-        prepare_training(quantize_small({"type": "uniform", "bits": 3}))
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_training_starts_on_grids_of_the_same_bits(sequential: bool, tmp_path: Path) -> None:
+    settings = config({"type": "uniform", "bits": 3})
+    settings["compression"]["correction"] = {"sequential": sequential}
+    result = quantize(network(), as_dataset(IMAGES), settings)
+    module = prepare_training(result)
+    assert result.model_on_grids is not None
+    with torch.no_grad():
+        found = module(torch.from_numpy(IMAGES)).numpy()
+    np.testing.assert_allclose(found, outputs(result.model_on_grids), atol=1e-4 * float(np.abs(found).max()))
+    expected = outputs(result.float_model)
+    errors = {
+        name: float(np.square(values - expected).mean())
+        for name, values in (("trellis", outputs(result.model)), ("grids", found))
+    }
+    assert errors["trellis"] < errors["grids"] < 0.5 * float(expected.var())
+    trained = finish_training(module)
+    assert trained.config.compression.weights.coding == "uniform"
+    np.testing.assert_array_equal(outputs(trained.save(tmp_path)), outputs(trained.model))
+    again = prepare_training(trained)
+    with torch.no_grad():
+        np.testing.assert_array_equal(again(torch.from_numpy(IMAGES)).numpy(), found)
+
+
+def test_weights_are_coded_where_nothing_is_said() -> None:
+    settings = small_config(type="uniform", bits=4).to_dict()
+    del settings["compression"]["weights"]["coding"]
+    result = quantize(network(), as_dataset(IMAGES), settings)
+    assert result.config.compression.weights.coding == "trellis"
+    assert "trellis" in {layer.rule for layer in result.layers}
+    assert quantize_small({"type": "uniform", "bits": 4}, "uniform").model_on_grids is None

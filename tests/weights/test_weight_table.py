@@ -109,7 +109,7 @@ def test_trellis_coded_weights_are_kept_where_they_have_less_error(
 ) -> None:
     # The layers of the small model are too small to be worth it.
     monkeypatch.setattr("nncf_mcq.weights.trellis._FEWEST_WEIGHTS", 1)
-    uniform = build(compression({"per_channel": per_channel}))
+    uniform = build(compression({"per_channel": per_channel, "coding": "uniform"}))
     table = build(compression({"per_channel": per_channel, "coding": "trellis"}))
     shares = []
     for layer, _, _ in layers_and_statistics():
