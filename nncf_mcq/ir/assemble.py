@@ -168,7 +168,7 @@ def _room_for_codes(quantizable: QuantizableModel, table: WeightTable, measured:
     if not bits:
         return 0
     # Small as it is, all of it: what equals another constant is not in the file that was measured.
-    room = shared_bytes(bits)
+    room = shared_bytes([quantizable.groups[group][0] for group, found in coded.items() if found], bits)
     for group, members in quantizable.groups.items():
         if not coded[group]:
             continue

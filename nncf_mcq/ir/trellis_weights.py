@@ -2,13 +2,18 @@
 
 As all that `nncf_mcq.ir.packing` writes, this is folded into one int8 constant for each layer when a model is compiled.
 Nodes take bytes in the .xml, so the layers of a model are decoded together, one stream behind the other. What levels,
-branches, windows and indices are, `nncf_mcq.weights.trellis` says::
+branches, windows and indices are, `nncf_mcq.weights.trellis` says; of two weights in small models, of four in large
+ones, see `nncf_mcq.ir.trellis_windows`::
 
-    u2 branches of two weights -> Convert -> windows of two weights -> Gather(subsets of both)
+    u2/u4 branches of 2/4 weights -> Convert -> their windows -> Gather(their subsets)
     u1/u2/u3/u4 indices of each bit-width -> Convert -> Add(offset) -> Concat
     Add of both -> Gather(int8 alphabets)
-    layers whose blocks have as many rows: Reshape(all, rows of a block) -> Transpose -> VariadicSplit
-    each layer: Reshape(its shape) -> ShuffleChannels(rows of a block) -> Convert(f32) -> Multiply(scale)
+    parts, where there are several: Reshape(rows of 32) -> Gather(Range, or a Concat of some)
+    layers of a part whose blocks have as many rows: Reshape(all, rows of a block) -> Transpose -> VariadicSplit
+    each layer: Reshape(its shape) -> Convert(f32) -> Multiply(scale)
+
+A layer of many weights is a part by itself, as are many layers whose blocks have as many rows, and all others together:
+VariadicSplit needs few nodes, but takes ten times as long as Gather to cut something out.
 
 Behind each stream there is a gap of zeros, so that the next one starts with an empty window. What the plugin is
 particular about:
@@ -21,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,27 +35,23 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as opset
 
+from nncf_mcq.ir.trellis_windows import LARGEST_ELEMENT, MANY_WEIGHTS, PAIRS, QUADS, SHORTEST_GAP, decoded
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
-from nncf_mcq.weights.trellis import MEMORY, SUBSETS, Blocks, alphabet, subset_of_window, to_stream
+from nncf_mcq.weights.trellis import Blocks, to_stream
 
-_PAIR = 2
-"""Weights of which one element holds the branches, the earlier in the upper bit."""
+PART_WEIGHTS = 1 << 18
+"""From as many on something is a part: the .xml of one is then less than 2 % of it."""
 
-_SEEN = 4
-"""Elements of branches that are put together; the windows of both weights of the last one are in them."""
+_ROW = 32
+"""Of so many weights, or a multiple, are parts: as blocks mostly have as many rows, it is their row, too."""
 
-_GAP = _PAIR * (_SEEN - 1)
-"""The fewest zeros between two streams."""
-
-assert MEMORY + _PAIR <= _PAIR * _SEEN
-
-_INDEX_TYPES: dict[int, ov.Type] = {2: ov.Type.u1, 3: ov.Type.u2, 4: ov.Type.u3, 5: ov.Type.u4}
+assert _ROW % LARGEST_ELEMENT == 0
 
 _DIMENSION_BYTES = 8
 """Of lengths and shapes, which are i64."""
 
-_SINGLE_BYTES = 64
+_SINGLE_BYTES = 128
 """At least what the constants of one or two numbers take that all layers share."""
 
 _BLOCK_BYTES = 3
@@ -68,20 +69,23 @@ def trellis_weights(coded: Mapping[str, tuple[QuantizableLayer, QuantizedWeight]
     """
     if not coded:
         return {}
-    streams = [_Stream(name, layer, entry) for name, (layer, entry) in coded.items()]
-    streams.sort(key=lambda stream: (stream.entry.bits, stream.side_by_side))
-    values = _values(streams)
-    members: dict[int, list[_Stream]] = {}
-    for stream in streams:
-        members.setdefault(stream.side_by_side, []).append(stream)
-    if len(members) == 1 and len(streams) > 1 and streams[0].side_by_side:
-        pieces = {streams[0].side_by_side: [values.output(0)]}
-        nodes: dict[str, ov.Node] = {}
+    streams = [_Stream(layer, name, entry) for name, (layer, entry) in coded.items()]
+    runs = _runs(streams)
+    values = decoded([(run.bits, run.levels) for run in runs])
+    by_part: dict[int, list[_Run]] = {}
+    for run in runs:
+        by_part.setdefault(run.part, []).append(run)
+    nodes: dict[str, ov.Node] = {}
+    if len(by_part) == 1:
+        nodes = _in_shapes(values.output(0), runs)
     else:
-        alone = {length for length, group in members.items() if len(group) == 1 or not length}
-        pieces, nodes = _pieces(values, streams, alone)
-    for length, parts in pieces.items():
-        nodes |= _side_by_side(parts, members[length])
+        rows = opset.reshape(values, _integers([-1, _ROW]), False)
+        for part in by_part.values():
+            stream = part[0].streams[0]
+            if stream.is_part:
+                nodes[stream.name] = stream.in_shape(_cut_out(rows, [(part[0].start, stream.layer.weights)]))
+            else:
+                nodes |= _in_shapes(_cut_out(rows, [(run.start, run.weights) for run in part]), part)
     return {stream.name: stream.dequantized(nodes[stream.name]) for stream in streams}
 
 
@@ -91,10 +95,8 @@ def more_bytes(layer: QuantizableLayer) -> int:
     Args:
         layer: The layer.
     """
-    rank = len(layer.weight_shape)
-    shapes = sum(map(len, _split_shape(layer))) if layer.transposed else 2
-    lengths = 3
-    return _DIMENSION_BYTES * (rank + shapes + lengths)
+    rank, matrix, lengths = len(layer.weight_shape), 2, 3
+    return _DIMENSION_BYTES * (rank + matrix + lengths)
 
 
 def gap_bytes(layer: QuantizableLayer, bits: int) -> int:
@@ -107,42 +109,100 @@ def gap_bytes(layer: QuantizableLayer, bits: int) -> int:
         layer: The layer.
         bits: Width.
     """
-    return math.ceil(_gap(layer) * bits / 8) + _BLOCK_BYTES + _DIMENSION_BYTES
+    return math.ceil(_Placing(layer).gap * bits / 8) + _BLOCK_BYTES + _DIMENSION_BYTES
 
 
-def shared_bytes(bits: Sequence[int]) -> int:
+def shared_bytes(layers: Sequence[QuantizableLayer], bits: Sequence[int]) -> int:
     """The most bytes in the .bin of what all trellis-coded layers share.
 
     Args:
+        layers: All that may be trellis-coded.
         bits: Their bit-widths.
     """
-    tables = (_PAIR << _PAIR * _SEEN) + sum(2 << width for width in bits)
-    return tables + _SINGLE_BYTES + (1 + len(bits)) * _BLOCK_BYTES
+    weights = sum(layer.weights + _Placing(layer).gap + _ROW for layer in layers)
+    elements = QUADS if weights >= min(MANY_WEIGHTS, PART_WEIGHTS) else PAIRS
+    room = (elements.weights << elements.bits) + sum(2 << width for width in bits)
+    if elements == QUADS:
+        # At worst each layer is a run: with a length and zeros behind it, and with where it starts and ends.
+        room += len(layers) * (2 * _DIMENSION_BYTES + math.ceil(_ROW * max(bits) / 8))
+    return room + _SINGLE_BYTES + (1 + len(bits)) * _BLOCK_BYTES
 
 
 @dataclass(frozen=True)
-class _Stream:
+class _Placing:
+    """How the weights of one layer get from their stream into their shape.
+
+    Attributes:
+        layer: The layer.
+    """
+
+    layer: QuantizableLayer
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """How its rows lie in the stream."""
+        return Blocks.of(self.layer.rows)
+
+    @property
+    def side_by_side(self) -> int:
+        """Rows of a block where the layer is brought into its shape with others of as many; 0: by itself."""
+        return 0 if self.layer.transposed else self.blocks.length
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part by itself, whatever other layers there are."""
+        return self.layer.weights >= PART_WEIGHTS and self.layer.weights % _ROW == 0 and not self.has_its_shape
+
+    @property
+    def has_its_shape(self) -> bool:
+        """Whether all that is left to do is a reshape that the plugin takes for none.
+
+        Something else must then be directly before the last Convert: what divides the values of several layers.
+        """
+        return self.layer.kind == "matmul" and self.blocks.count == 1
+
+    @property
+    def gap(self) -> int:
+        """Zeros behind the stream, as few as there must be; where layers are brought into shape together whole rows.
+
+        A row is of one block and column.
+        """
+        if self.is_part:
+            return _ROW
+        row = self.side_by_side or 1
+        gaps = itertools.count(-(-SHORTEST_GAP // row) * row, row)
+        return next(gap for gap in gaps if (self.layer.weights + gap) % LARGEST_ELEMENT == 0)
+
+    def in_shape(self, stream: ov.Output) -> ov.Node:
+        """The weights from their stream."""
+        if not self.layer.transposed:
+            return self.reshaped(_columns_last(stream, self.blocks.length))
+        if self.blocks.count == 1:
+            return self.reshaped(stream)
+        by_block = opset.reshape(stream, _integers([self.blocks.count, -1]), False)
+        return self.reshaped(_swapped(by_block.output(0)))
+
+    def reshaped(self, values: ov.Output) -> ov.Node:
+        """Weights that are in the order of their shape."""
+        return opset.reshape(values, _integers(self.layer.weight_shape), False)
+
+
+@dataclass(frozen=True)
+class _Stream(_Placing):
     """The weights of one layer.
 
     Attributes:
         name: Of the layer.
-        layer: The layer.
         entry: Its weights.
     """
 
     name: str
-    layer: QuantizableLayer
     entry: QuantizedWeight
-
-    @cached_property
-    def side_by_side(self) -> int:
-        """Rows of a block where the layer is brought into its shape with others of as many; 0: by itself."""
-        return 0 if self.layer.transposed else Blocks.of(self.layer.rows).length
 
     @property
     def lengths(self) -> list[int]:
         """Numbers of weights and of zeros behind them."""
-        return [self.layer.weights, _gap(self.layer)]
+        return [self.layer.weights, self.gap]
 
     @property
     def levels(self) -> npt.NDArray[np.uint8]:
@@ -150,20 +210,6 @@ class _Stream:
         found: npt.NDArray[np.uint8] = np.zeros(sum(self.lengths), dtype=np.uint8)
         found[: self.layer.weights] = to_stream(self.entry.levels[0])
         return found
-
-    def in_shape(self, columns_last: ov.Output | ov.Node) -> ov.Node:
-        """Weights that lie row of a block by row of a block, in each block by block, in each column by column."""
-        found = opset.reshape(columns_last, _integers(self.layer.weight_shape), False)
-        # The reshape of a matrix that has its shape would leave the transpose directly before the last Convert.
-        if self.side_by_side == self.layer.rows and self.layer.kind != "matmul":
-            return found
-        return opset.shuffle_channels(found, self.layer.channel_axes[-1], self.side_by_side)
-
-    def transposed_in_shape(self, stream: ov.Output) -> ov.Node:
-        """Weights of a layer whose inputs come before its outputs, from their stream."""
-        split, order = _split_shape(self.layer)
-        axes = opset.transpose(opset.reshape(stream, _integers(split), False), _integers(order))
-        return opset.reshape(axes, _integers(self.layer.weight_shape), False)
 
     def dequantized(self, integers: ov.Node) -> ov.Node:
         """Integers times the scales."""
@@ -173,51 +219,135 @@ class _Stream:
         return opset.multiply(opset.convert(integers, "f32"), opset.constant(scale, dtype=ov.Type.f32))
 
 
-def _split_shape(layer: QuantizableLayer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Blocks, columns and rows of a block; and the order in which the columns come first."""
-    blocks = Blocks.of(layer.rows)
-    return (blocks.count, layer.columns, blocks.length), (1, 0, 2)
+@dataclass(frozen=True)
+class _Run:
+    """Streams of a part that have the same bit-width, one behind the other.
 
-
-def _gap(layer: QuantizableLayer) -> int:
-    """Zeros behind a stream, as few as make its length even; of layers that are brought into shape together whole rows.
-
-    A row is of one block and column.
+    Attributes:
+        part: Number of the part.
+        streams: The streams, ordered by the rows of a block.
+        start: Weights and zeros of all runs before.
+        padding: Zeros behind the last gap.
     """
-    row = 1 if layer.transposed else Blocks.of(layer.rows).length
-    gap = -(-_GAP // row) * row
-    return gap if (layer.weights + gap) % _PAIR == 0 else gap + row
+
+    part: int
+    streams: list[_Stream]
+    start: int
+    padding: int
+
+    @property
+    def bits(self) -> int:
+        """Width."""
+        return self.streams[0].entry.bits
+
+    @property
+    def weights(self) -> int:
+        """Number of weights and zeros."""
+        return sum(sum(stream.lengths) for stream in self.streams) + self.padding
+
+    @property
+    def levels(self) -> npt.NDArray[np.uint8]:
+        """The levels in their order, with the zeros."""
+        return np.concatenate([*(stream.levels for stream in self.streams), np.zeros(self.padding, dtype=np.uint8)])
+
+
+def _runs(streams: Sequence[_Stream]) -> list[_Run]:
+    """Puts all streams into an order; those of the bit-width of most weights, which needs no offset, are first."""
+    weights: dict[int, int] = {}
+    together: dict[int, int] = {}
+    for stream in streams:
+        weights[stream.entry.bits] = weights.get(stream.entry.bits, 0) + stream.layer.weights
+        if not stream.is_part:
+            together[stream.side_by_side] = together.get(stream.side_by_side, 0) + stream.layer.weights
+    many = [length for length, found in together.items() if length and length % _ROW == 0 and found >= PART_WEIGHTS]
+    parts = [many.index(stream.side_by_side) if stream.side_by_side in many else len(many) for stream in streams]
+    own = itertools.count(len(many) + 1)
+    parts = [next(own) if stream.is_part else part for stream, part in zip(streams, parts, strict=True)]
+    row = _ROW if len(set(parts)) > 1 else 1
+
+    def place(item: tuple[int, _Stream]) -> tuple[int, int, int, int]:
+        return -weights[item[1].entry.bits], item[1].entry.bits, item[0], item[1].side_by_side
+
+    ordered = sorted(zip(parts, streams, strict=True), key=place)
+    runs: list[_Run] = []
+    start = 0
+    for (_, _, part), group in itertools.groupby(ordered, key=lambda item: place(item)[:3]):
+        found = [stream for _, stream in group]
+        padding = -sum(sum(stream.lengths) for stream in found) % row
+        runs.append(_Run(part, found, start, padding))
+        start += runs[-1].weights
+    return runs
+
+
+def _cut_out(rows: ov.Node, ranges: Iterable[tuple[int, int]]) -> ov.Output:
+    """Some rows of the values.
+
+    Args:
+        rows: The values.
+        ranges: Where each range of weights starts, and their number.
+    """
+    step = opset.constant(np.int32(1))
+    found = [
+        opset.range(
+            *(opset.constant(np.int32(place // _ROW)) for place in (start, start + count)), step, output_type="i32"
+        )
+        for start, count in ranges
+    ]
+    indices = opset.concat(found, 0) if len(found) > 1 else found[0]
+    return opset.gather(rows, indices, opset.constant(np.int64(0))).output(0)
+
+
+def _in_shapes(values: ov.Output, runs: Sequence[_Run]) -> dict[str, ov.Node]:
+    """The integers of the layers of a part.
+
+    Args:
+        values: Of its runs.
+        runs: Its runs.
+    """
+    members: dict[int, list[_Stream]] = {}
+    for run in runs:
+        for stream in run.streams:
+            members.setdefault(stream.side_by_side, []).append(stream)
+    alone = {
+        length for length, group in members.items() if not length or (len(group) == 1 and not group[0].has_its_shape)
+    }
+    if len(members) == 1 and not alone and not any(run.padding for run in runs):
+        return _side_by_side([values], next(iter(members.values())))
+    pieces, nodes = _pieces(values, runs, alone)
+    for length, parts in pieces.items():
+        nodes |= _side_by_side(parts, members[length])
+    return nodes
 
 
 def _pieces(
-    values: ov.Node, streams: Sequence[_Stream], alone: set[int]
+    values: ov.Output, runs: Sequence[_Run], alone: set[int]
 ) -> tuple[dict[int, list[ov.Output]], dict[str, ov.Node]]:
     """Parts of the values by the rows of a block, and the layers that are the only ones with as many or by themselves.
 
     Args:
-        values: In the order of the streams.
-        streams: All.
+        values: Of the runs.
+        runs: The runs.
         alone: Numbers of rows of a block that only one layer has, or 0.
     """
     lengths: list[int] = []
     places: list[tuple[int, list[_Stream]]] = []
-    for (_, length), group in itertools.groupby(streams, key=lambda item: (item.entry.bits, item.side_by_side)):
-        found = list(group)
-        for part in [[stream] for stream in found] if length in alone else [found]:
-            places.append((len(lengths), part))
-            lengths += part[0].lengths if length in alone else [sum(sum(stream.lengths) for stream in part)]
+    for run in runs:
+        for length, group in itertools.groupby(run.streams, key=lambda stream: stream.side_by_side):
+            found = list(group)
+            for part in [[stream] for stream in found] if length in alone else [found]:
+                places.append((len(lengths), part))
+                lengths += part[0].lengths if length in alone else [sum(sum(stream.lengths) for stream in part)]
+        if run.padding:
+            lengths.append(run.padding)
     flat = opset.reshape(values, _integers([-1]), False)
     outputs = opset.variadic_split(flat, opset.constant(np.int64(0)), _integers(lengths)).outputs()
     pieces: dict[int, list[ov.Output]] = {}
     nodes: dict[str, ov.Node] = {}
     for place, part in places:
-        length = part[0].side_by_side
-        if not length:
-            nodes[part[0].name] = part[0].transposed_in_shape(outputs[place])
-        elif length in alone:
-            nodes[part[0].name] = part[0].in_shape(_columns_last(outputs[place], length))
+        if part[0].side_by_side in alone:
+            nodes[part[0].name] = part[0].in_shape(outputs[place])
         else:
-            pieces.setdefault(length, []).append(outputs[place])
+            pieces.setdefault(part[0].side_by_side, []).append(outputs[place])
     return pieces, nodes
 
 
@@ -229,73 +359,20 @@ def _side_by_side(parts: Sequence[ov.Output], streams: Sequence[_Stream]) -> dic
         streams: The layers in the same order.
     """
     length = streams[0].side_by_side
-    matrix = _columns_last(opset.concat(list(parts), 0) if len(parts) > 1 else parts[0], length)
+    matrix = _columns_last(opset.concat(list(parts), 0).output(0) if len(parts) > 1 else parts[0], length)
     lengths = [size // length for stream in streams for size in stream.lengths]
     outputs = opset.variadic_split(matrix, opset.constant(np.int64(1)), _integers(lengths)).outputs()
-    return {stream.name: stream.in_shape(part) for stream, part in zip(streams, outputs[::2], strict=True)}
+    return {stream.name: stream.reshaped(part) for stream, part in zip(streams, outputs[::2], strict=True)}
 
 
-def _columns_last(values: ov.Output | ov.Node, length: int) -> ov.Node:
-    return opset.transpose(opset.reshape(values, _integers([-1, length]), False), _integers([1, 0]))
+def _columns_last(values: ov.Output, length: int) -> ov.Output:
+    if list(values.get_shape())[1:] != [length]:
+        values = opset.reshape(values, _integers([-1, length]), False).output(0)
+    return _swapped(values)
 
 
-def _values(streams: Sequence[_Stream]) -> ov.Node:
-    """(all / 2, 2) the integers of all streams."""
-    levels = [stream.levels for stream in streams]
-    by_bits: dict[int, list[npt.NDArray[np.uint8]]] = {}
-    for stream, part in zip(streams, levels, strict=True):
-        by_bits.setdefault(stream.entry.bits, []).append(part)
-    table, offset, indices = _Table(tuple(by_bits)), 0, []
-    for bits, parts in by_bits.items():
-        stored = np.concatenate(parts).reshape(-1, _PAIR) >> 1
-        found = opset.convert(opset.constant(stored, dtype=_INDEX_TYPES[bits]), "u8")
-        indices.append(opset.add(found, opset.constant(np.uint8(offset))) if offset else found)
-        offset += 1 << bits - 1
-    first_axis = opset.constant(np.int64(0))
-    starts = opset.gather(opset.constant(table.starts), _windows(np.concatenate(levels) & 1), first_axis)
-    symbols = opset.add(starts, opset.concat(indices, 0) if len(indices) > 1 else indices[0])
-    return opset.gather(opset.constant(table.values), opset.convert(symbols, "i32"), first_axis)
-
-
-def _windows(branches: npt.NDArray[np.integer]) -> ov.Node:
-    """Of each two weights their branches and those of the six weights before them, newest in the lowest bit.
-
-    Args:
-        branches: Of an even number of weights; the last ones are a gap.
-    """
-    stored = branches.reshape(-1, _PAIR)[: 1 - _SEEN]
-    both = (2 * stored[:, 0] + stored[:, 1]).astype(np.uint8)
-    found: ov.Node = opset.convert(opset.constant(both, dtype=ov.Type.u2), "i32")
-    zero = opset.constant(np.zeros(1, dtype=np.int32))
-    for shift in (1, 2):
-        earlier = opset.concat([*[zero] * shift, found], 0)
-        raised = opset.multiply(earlier, opset.constant(np.int32(1 << _PAIR * shift)))
-        found = opset.add(opset.concat([found, *[zero] * shift], 0), raised)
-    return found
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The alphabets of some bit-widths in one table: of each subset the values of one bit-width after the other.
-
-    Attributes:
-        bits: The bit-widths.
-    """
-
-    bits: tuple[int, ...]
-
-    @property
-    def values(self) -> npt.NDArray[np.int8]:
-        """(4 * values of a subset,) the table."""
-        by_subset = [alphabet(width).reshape(-1, SUBSETS).T for width in self.bits]
-        return np.concatenate(by_subset, axis=1).reshape(-1)
-
-    @property
-    def starts(self) -> npt.NDArray[np.uint8]:
-        """(2^8, 2) where the subsets of two weights start in the table, for the branches of these and earlier ones."""
-        windows = np.arange(1 << _PAIR * _SEEN)[:, None] >> np.array([1, 0]) & (2 << MEMORY) - 1
-        found: npt.NDArray[np.uint8] = (subset_of_window()[windows] * (len(self.values) // SUBSETS)).astype(np.uint8)
-        return found
+def _swapped(matrix: ov.Output) -> ov.Output:
+    return opset.transpose(matrix, _integers([1, 0])).output(0)
 
 
 def _integers(values: Sequence[int]) -> ov.Node:

@@ -6,9 +6,9 @@ weights is found that suits best.
 
 The weights of a layer, its matrix (rows, columns), are one stream: the rows in blocks of equal length, in each block
 column after column, in each column row after row. Of n blocks the first one has the first of each n rows, and so on. A
-level is `2 index + branch`. The branches of a weight and of the `MEMORY` weights before it in the stream are the window,
-newest in the lowest bit; zero before the first weight. The window says which of four subsets the value is in (every
-fourth value of the alphabet), the index which of them it is.
+level is `2 index + branch`. The branches of a weight and of the `MEMORY` weights before it in the stream are the
+window, newest in the lowest bit; zero before the first weight. The window says which of four subsets the value is in
+(every fourth value of the alphabet), the index which of them it is.
 
 Source: Ungerboeck, "Channel coding with multilevel/phase signals", IEEE Transactions on Information Theory 28(1), 1982;
 Marcellin and Fischer, "Trellis coded quantization of memoryless and Gauss-Markov sources", IEEE Transactions on
