@@ -69,6 +69,7 @@ def fine_tune(arguments: argparse.Namespace) -> QuantizationResult:
     budget = {"type": "ilp", "budget": {"weight_size": {"average_bits": arguments.average_bits}}}
     overrides = {
         "compression.initializer.precision": budget,
+        "compression.weights.coding": "uniform",
         "runtime.threads": arguments.threads,
         **parse_overrides(arguments.set),
     }

@@ -46,13 +46,15 @@ def prepare_training(
 ) -> TrainingModule:
     """Makes a module that computes what a quantized model does, and whose parameters any loop can train.
 
-    It starts from the quantized model: before the first step its outputs are those of the IR.
+    It starts from the quantized model: before the first step its outputs are those of the IR. Trellis-coded layers are
+    an exception: they start on the levels of a grid of as many bits.
 
     Args:
         model: A result of `quantize` or of `finish_training`, which needs nothing else; or a float model.
         policy: Bits of the float model's layers and activations, or the path of a `policy.json`.
         calibration_dataset: As in `quantize`, for a float model.
-        config: As in `quantize`, for a float model; the policy takes the place of its precision initializer.
+        config: As in `quantize`, for a float model; the policy takes the place of its precision initializer, and no
+            weights are trellis-coded.
         example_input: As in `quantize`.
         progress: Shows the progress of the quantization.
 
@@ -91,4 +93,5 @@ def _with_policy(settings: Config, policy: Policy | str | Path) -> Config:
         manual["activation_bitwidth_per_scope"] = [[bits, name] for name, bits in policy.activation_bits.items()]
     values = settings.to_dict()
     values["compression"]["initializer"]["precision"] = manual
+    values["compression"]["weights"]["coding"] = "uniform"
     return load_config(values)

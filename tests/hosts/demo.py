@@ -36,8 +36,8 @@ COMPRESSION: dict[str, Any] = {
         "precision": PRECISION,
     }
 }
-WEIGHTS: dict[str, Any] = {"isa": "vnni", "equalization": False}
-"""The quantizers of NNCF 2 use all levels of 8 bits, and its network gets no operation more."""
+WEIGHTS: dict[str, Any] = {"coding": "uniform", "isa": "vnni", "equalization": False}
+"""The quantizers of NNCF 2 have grids and use all levels of 8 bits, and its network gets no operation more."""
 
 
 def network() -> torch.nn.Module:

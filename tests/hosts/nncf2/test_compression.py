@@ -119,7 +119,7 @@ def test_the_policy_and_the_weights_are_those_of_quantize(tmp_path: Path) -> Non
     config = {
         "input_info": {"sample_size": [1, *SHAPE]},
         "compression": {
-            "weights": {"isa": "vnni", "equalization": False},
+            "weights": {"coding": "uniform", "isa": "vnni", "equalization": False},
             "initializer": {"num_init_samples": 16, "range": "mixed_clipping", "precision": ILP},
         },
     }
