@@ -54,7 +54,7 @@ class TrellisDecoder:
             end: (widths, sequences) states after the last value; -1 where any will do.
 
         Returns:
-            The levels and the values, (length, widths, sequences), and the states of start and end, (widths, sequences).
+            The levels and the values, (length, widths, sequences); the states of start and end, (widths, sequences).
         """
         length, shape = len(wanted), wanted.shape
         # Whole halves are all that the nearest value depends on: the values are whole numbers.
