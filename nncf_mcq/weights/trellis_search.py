@@ -125,8 +125,10 @@ class TrellisSearch:
         wanted = self._round(self._spread(scale), functools.partial(self._nearest_pairs, pairs))
         scale = scale * self._best_factors(wanted.numpy(), self._spread(scale).numpy())
         columns, (_, widths, blocks) = self._weights.shape[1], self._shape
-        levels, integers = (np.empty((columns, *self._shape), dtype=kind) for kind in (np.uint8, np.int8))
-        coded = CodedLayer(levels, integers, scale, _States.unsettled(columns, widths, blocks))
+        levels = np.empty((columns, *self._shape), dtype=np.uint8)
+        coded = CodedLayer(
+            levels, np.empty(levels.shape, dtype=np.int8), scale, _States.unsettled(columns, widths, blocks)
+        )
         spread = self._spread(scale)
         self._round(spread, functools.partial(self._code_column, coded, spread.square().numpy()))
         return coded
