@@ -88,7 +88,7 @@ class Case:
         rounding = {ADAROUND: COMPENSATED, SEQUENTIAL: DESCENT}.get(self.rounding, self.rounding)
         rule = RULES[self.rule]
         return WeightScheme(
-            job.weights.model_copy(update={"per_channel": self.granularity == "channel"}),
+            job.weights.model_copy(update={"coding": "uniform", "per_channel": self.granularity == "channel"}),
             job.correction.model_copy(update={"rounding": rounding, **CORRECTIONS[self.correction]}),
             RANGE_INITIALIZERS.create(RANGE_INITIALIZERS[rule["type"]].Parameters(**rule)),
         )

@@ -135,7 +135,8 @@ def measure_clipping(job: Job, progress: ProgressReporter | None = None) -> Clip
     compression = job.config.compression
     splits = job.load_dataset(stages)
     calibrated = job.calibrate(job.openvino_model(), splits, stages)
-    table = calibrated.weight_table(compression.weights.bits, stages)
+    # Ranges are of grids.
+    table = calibrated.weight_table(compression.weights.bits, stages).on_grids()
     records = []
     for name, entries in table.entries.items():
         for bits, entry in sorted(entries.items()):
