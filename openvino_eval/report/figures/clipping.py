@@ -35,11 +35,12 @@ def rules_figure(run: Run) -> Figure | None:
         for index, rule in enumerate(rules)
     ]
     whole = {rule: sum(counts.get(rule, 0) for counts in channels) for rule in rules}
+    remark = " Trellis-coded layers have scales, and no range." if "trellis" in whole else ""
     shares = ", ".join(f"{rule} {100 * count / max(sum(whole.values()), 1):.0f} %" for rule, count in whole.items())
     return Figure(
         name="rules",
         title="Clipping rule of every layer",
-        description=f"Share of each layer's channels by the rule with the smallest error. Overall: {shares}.",
+        description=f"Share of each layer's channels by the rule with the smallest error. Overall: {shares}.{remark}",
         data=traces,
         layout={
             "barmode": "stack",
