@@ -69,6 +69,8 @@ def _read(integers: ov.Output) -> CodedLevels:
     _check_equal(_input(values, 0), table.values)
 
     places = _places(integers, values)
+    if not places.size or places.min() < 0:
+        raise _OtherFormError
     start, row_axis = int(places.min()), _row_axis(places)
     stored = _elements(branches)
     if int(places.max()) >= elements.weights * len(stored):
@@ -116,26 +118,24 @@ def _places(value: ov.Output, values: ov.Node) -> npt.NDArray[np.int64]:
         source = _input(_of_kind(_input(node, 0), "Reshape"), 0)
         if source.get_name() != values.get_name() or len(shape) != 2 or _data(_input(node, 2)).any():
             raise _OtherFormError
-        return np.add.outer(_numbers(_input(node, 1)) * shape[1], np.arange(shape[1]))
+        rows = _places(node.input_value(1), values) * shape[1]
+        found: npt.NDArray[np.int64] = rows[:, None] + np.arange(shape[1])
+        return found
+    if kind == "Range":
+        return np.arange(*(int(_data(_input(node, port))) for port in range(3)))
+    if kind not in _PLACING:
+        raise _OtherFormError
     if kind == "Concat":
         return np.concatenate([_places(part, values) for part in node.input_values()], node.get_attributes()["axis"])
     found = _places(node.input_value(0), values)
     if kind == "Reshape":
         return found.reshape(shape)
     if kind == "Transpose":
-        return found.transpose(_data(_input(node, 1)).tolist())
-    axis = int(_data(_of_kind(node, "VariadicSplit").input_value(1).get_node()))
+        return found.transpose(_data(_input(node, 1)).tolist() or None)
+    axis = int(_data(_input(node, 1)))
     lengths = [output.get_shape()[axis] for output in node.outputs()]
     start = sum(lengths[: value.get_index()])
     return found.take(np.arange(start, start + lengths[value.get_index()]), axis)
-
-
-def _numbers(node: ov.Node) -> npt.NDArray[np.int64]:
-    """Those of a Range, or of several behind each other."""
-    if node.get_type_name() == "Concat":
-        return np.concatenate([_numbers(value.get_node()) for value in node.input_values()])
-    start, stop, step = (int(_data(value.get_node())) for value in _of_kind(node, "Range").input_values())
-    return np.arange(start, stop, step)
 
 
 def _of_kind(node: ov.Node, kind: str) -> ov.Node:

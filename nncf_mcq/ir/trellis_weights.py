@@ -8,12 +8,12 @@ ones, see `nncf_mcq.ir.trellis_windows`::
     u2/u4 branches of 2/4 weights -> Convert -> their windows -> Gather(their subsets)
     u1/u2/u3/u4 indices of each bit-width -> Convert -> Add(offset) -> Concat
     Add of both -> Gather(int8 alphabets)
-    parts, where there are several: Reshape(rows of 32) -> Gather(Range, or a Concat of some)
+    parts, where there are several: Range(rows of 32) -> VariadicSplit -> Gather of these rows
     layers of a part whose blocks have as many rows: Reshape(all, rows of a block) -> Transpose -> VariadicSplit
     each layer: Reshape(its shape) -> Convert(f32) -> Multiply(scale)
 
 A layer of many weights is a part by itself, as are many layers whose blocks have as many rows, and all others together:
-VariadicSplit needs few nodes, but takes ten times as long as Gather to cut something out.
+VariadicSplit needs few nodes, but takes ten times as long as Gather of rows to cut something out.
 
 Behind each stream there is a gap of zeros, so that the next one starts with an empty window. What the plugin is
 particular about:
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,13 +35,13 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.ir.trellis_windows import LARGEST_ELEMENT, MANY_WEIGHTS, PAIRS, QUADS, SHORTEST_GAP, decoded
+from nncf_mcq.ir.trellis_windows import LARGEST_ELEMENT, SHORTEST_GAP, Elements, decoded
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.trellis import Blocks, to_stream
 
 PART_WEIGHTS = 1 << 18
-"""From as many on something is a part: the .xml of one is then less than 2 % of it."""
+"""From as many on something is a part: what it takes in the .xml is then less than 1 % of it."""
 
 _ROW = 32
 """Of so many weights, or a multiple, are parts: as blocks mostly have as many rows, it is their row, too."""
@@ -72,20 +72,9 @@ def trellis_weights(coded: Mapping[str, tuple[QuantizableLayer, QuantizedWeight]
     streams = [_Stream(layer, name, entry) for name, (layer, entry) in coded.items()]
     runs = _runs(streams)
     values = decoded([(run.bits, run.levels) for run in runs])
-    by_part: dict[int, list[_Run]] = {}
-    for run in runs:
-        by_part.setdefault(run.part, []).append(run)
     nodes: dict[str, ov.Node] = {}
-    if len(by_part) == 1:
-        nodes = _in_shapes(values.output(0), runs)
-    else:
-        rows = opset.reshape(values, _integers([-1, _ROW]), False)
-        for part in by_part.values():
-            stream = part[0].streams[0]
-            if stream.is_part:
-                nodes[stream.name] = stream.in_shape(_cut_out(rows, [(part[0].start, stream.layer.weights)]))
-            else:
-                nodes |= _in_shapes(_cut_out(rows, [(run.start, run.weights) for run in part]), part)
+    for part in _parts(values.output(0), runs):
+        nodes |= _in_shapes(*part)
     return {stream.name: stream.dequantized(nodes[stream.name]) for stream in streams}
 
 
@@ -120,10 +109,10 @@ def shared_bytes(layers: Sequence[QuantizableLayer], bits: Sequence[int]) -> int
         bits: Their bit-widths.
     """
     weights = sum(layer.weights + _Placing(layer).gap + _ROW for layer in layers)
-    elements = QUADS if weights >= min(MANY_WEIGHTS, PART_WEIGHTS) else PAIRS
+    elements = Elements.of(weights)
     room = (elements.weights << elements.bits) + sum(2 << width for width in bits)
-    if elements == QUADS:
-        # At worst each layer is a run: with a length and zeros behind it, and with where it starts and ends.
+    if weights >= PART_WEIGHTS:
+        # At worst each layer is a run: with zeros behind it, and with two more lengths.
         room += len(layers) * (2 * _DIMENSION_BYTES + math.ceil(_ROW * max(bits) / 8))
     return room + _SINGLE_BYTES + (1 + len(bits)) * _BLOCK_BYTES
 
@@ -225,14 +214,12 @@ class _Run:
 
     Attributes:
         part: Number of the part.
-        streams: The streams, ordered by the rows of a block.
-        start: Weights and zeros of all runs before.
+        streams: The streams, ordered by the rows of a block; one that is a part by itself has no others beside it.
         padding: Zeros behind the last gap.
     """
 
     part: int
     streams: list[_Stream]
-    start: int
     padding: int
 
     @property
@@ -241,9 +228,11 @@ class _Run:
         return self.streams[0].entry.bits
 
     @property
-    def weights(self) -> int:
-        """Number of weights and zeros."""
-        return sum(sum(stream.lengths) for stream in self.streams) + self.padding
+    def lengths(self) -> list[int]:
+        """Numbers of weights, with their gaps where they are needed to tell the streams apart, and of other zeros."""
+        if self.streams[0].is_part:
+            return self.streams[0].lengths
+        return [sum(sum(stream.lengths) for stream in self.streams) + self.padding]
 
     @property
     def levels(self) -> npt.NDArray[np.uint8]:
@@ -270,40 +259,53 @@ def _runs(streams: Sequence[_Stream]) -> list[_Run]:
 
     ordered = sorted(zip(parts, streams, strict=True), key=place)
     runs: list[_Run] = []
-    start = 0
     for (_, _, part), group in itertools.groupby(ordered, key=lambda item: place(item)[:3]):
         found = [stream for _, stream in group]
         padding = -sum(sum(stream.lengths) for stream in found) % row
-        runs.append(_Run(part, found, start, padding))
-        start += runs[-1].weights
+        runs.append(_Run(part, found, padding))
     return runs
 
 
-def _cut_out(rows: ov.Node, ranges: Iterable[tuple[int, int]]) -> ov.Output:
-    """Some rows of the values.
+def _parts(values: ov.Output, runs: Sequence[_Run]) -> list[tuple[ov.Output, list[_Run]]]:
+    """The values of each part, and its runs.
+
+    The numbers of the rows are what VariadicSplit divides here: they are as few as the values are many.
 
     Args:
-        rows: The values.
-        ranges: Where each range of weights starts, and their number.
+        values: Of all runs.
+        runs: All.
     """
-    step = opset.constant(np.int32(1))
-    found = [
-        opset.range(
-            *(opset.constant(np.int32(place // _ROW)) for place in (start, start + count)), step, output_type="i32"
-        )
-        for start, count in ranges
+    if len({run.part for run in runs}) == 1:
+        return [(values, list(runs))]
+    rows = opset.reshape(values, _integers([-1, _ROW]), False)
+    count = sum(sum(run.lengths) for run in runs) // _ROW
+    numbers = opset.range(*(opset.constant(np.int32(value)) for value in (0, count, 1)), output_type="i32")
+    lengths = [length // _ROW for run in runs for length in run.lengths]
+    axis = opset.constant(np.int64(0))
+    outputs = opset.variadic_split(numbers, axis, _integers(lengths)).outputs()
+    members: dict[int, tuple[list[ov.Output], list[_Run]]] = {}
+    place = 0
+    for run in runs:
+        found, part = members.setdefault(run.part, ([], []))
+        found.append(outputs[place])
+        part.append(run)
+        place += len(run.lengths)
+    return [
+        (opset.gather(rows, opset.concat(found, 0) if len(found) > 1 else found[0], axis).output(0), part)
+        for found, part in members.values()
     ]
-    indices = opset.concat(found, 0) if len(found) > 1 else found[0]
-    return opset.gather(rows, indices, opset.constant(np.int64(0))).output(0)
 
 
 def _in_shapes(values: ov.Output, runs: Sequence[_Run]) -> dict[str, ov.Node]:
     """The integers of the layers of a part.
 
     Args:
-        values: Of its runs.
+        values: Of its runs; where a layer is a part by itself, without its gap.
         runs: Its runs.
     """
+    first = runs[0].streams[0]
+    if math.prod(values.get_shape()) == first.layer.weights:
+        return {first.name: first.in_shape(values)}
     members: dict[int, list[_Stream]] = {}
     for run in runs:
         for stream in run.streams:
