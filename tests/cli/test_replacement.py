@@ -124,16 +124,20 @@ def test_a_killed_command_can_be_repeated(copied: Path) -> None:
 def test_more_evaluations_need_resume(copied: Path) -> None:
     search = {"type": "rl", "evaluations": 8, "measured_widths": 1, "budget": {"weight_size": {"average_bits": 4}}}
     output = copied.parent / "search"
-    job = read(copied, **{PRECISION: search})
+    # Only levels of a grid are tuned: other weights were not scored.
+    grids = {"compression.weights.coding": "uniform"}
+    job = read(copied, **{PRECISION: search, **grids})
     job.run().save(output)
     check(output, job)
-    more = read(copied, **{PRECISION: {**search, "evaluations": 9}, "compression.tuning": "distillation"})
+    more = read(copied, **{PRECISION: {**search, "evaluations": 9}, "compression.tuning": "distillation", **grids})
     with pytest.raises(ConfigError, match=r"another folder, --resume to go on with its search, or --overwrite to"):
         check(output, more)
     check(output, more, resume=True)
+    smaller = {**search, "budget": {"weight_size": {"average_bits": 3}}}
     with pytest.raises(ConfigError, match=r"average_bits 4\.0$"):
-        check(output, read(copied, **{f"{PRECISION}": {**search, "budget": {"weight_size": {"average_bits": 3}}}}),
-              resume=True)  # fmt: skip
+        check(output, read(copied, **{PRECISION: smaller, **grids}), resume=True)
+    with pytest.raises(ConfigError, match=r"allowed: another folder, or --overwrite .* weights\.coding 'uniform'$"):
+        check(output, read(copied, **{PRECISION: {**search, "evaluations": 9}}))
 
 
 def test_commands_refuse_at_once(copied: Path, project_root: Path) -> None:

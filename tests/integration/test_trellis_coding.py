@@ -23,6 +23,9 @@ from tests.models import (
 )
 
 IMAGES = random_images(12)
+CODED = (1, 3)
+"""Places of the layers that can be coded."""
+
 ILP = {"type": "ilp", "budget": {"weight_size": {"average_bits": 3}}, "measured_widths": 1}
 
 
@@ -63,7 +66,7 @@ def test_a_model_is_exact_in_the_file_and_runs_on_integers(precision: dict[str, 
     result = quantize_small(precision)
     xml = result.save(tmp_path)
     np.testing.assert_array_equal(outputs(xml), outputs(result.model))
-    assert [layer.rule == "trellis" for layer in result.layers] == [False, True, False, True, False, False]
+    assert tuple(place for place, layer in enumerate(result.layers) if layer.rule == "trellis") == CODED
     assert {layer.runtime_precision for layer in result.layers} <= {"i8", "u8"}
 
 
@@ -73,11 +76,11 @@ def test_the_same_bits_lose_less(bits: int, tmp_path: Path) -> None:
     for coding in ("uniform", "trellis"):
         result = quantize_small({"type": "uniform", "bits": bits}, coding)
         result.save(tmp_path / coding)
-        # Of the layers: the errors at the outputs of a network as small as this one are a matter of luck.
-        errors[coding] = [layer.relative_error or 0.0 for layer in result.layers if (layer.weights or 0) >= 4096]
+        # Of the weights: by chance the outputs of so small a network may lose less or more with either.
+        found = [result.layers[place].relative_error for place in CODED]
+        errors[coding] = sum(error for error in found if error)
         sizes[coding] = (tmp_path / coding / "model.bin").stat().st_size
-    assert len(errors["trellis"]) == 2
-    assert (np.array(errors["trellis"]) < 0.95 * np.array(errors["uniform"])).all()
+    assert errors["trellis"] < 0.8 * errors["uniform"]
     # A small network: the table of subsets, 512 bytes, weighs more than elsewhere.
     assert sizes["trellis"] < sizes["uniform"] + 800
 

@@ -134,7 +134,7 @@ def test_large_layers_and_models(part: int, many: int, widths: tuple[int, ...], 
         check(coded, tmp_path)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(st.integers(2, 140), st.integers(1, 9), st.sampled_from([1, 3]), st.sampled_from(TRELLIS_BITS)),
@@ -320,10 +320,14 @@ def random_policies(calibrated: CalibratedModel, count: int) -> list[Policy]:
 
 
 @pytest.mark.parametrize(
-    "coded_bits",
-    [dict.fromkeys(TRELLIS_BITS, 1.0), dict.fromkeys(TRELLIS_BITS, 0.5), {4: 1.0}, {5: 0.5}, {2: 1.0}, {2: 0.5, 5: 1}],
+    ("coded_bits", "part", "many"),
+    [
+        *((dict.fromkeys(TRELLIS_BITS, share), *sizes) for share in (1.0, 0.5) for sizes in ((0, 0), (2000, 1 << 30))),
+        *((dict.fromkeys(TRELLIS_BITS, share), 1 << 30, 1 << 30) for share in (1.0, 0.5)),
+        *((shares, 1 << 30, 1 << 30) for shares in ({4: 1.0}, {5: 0.5}, {2: 1.0}, {2: 0.5, 5: 1.0})),
+        ({2: 0.5, 5: 1.0}, 1 << 30, 0),
+    ],
 )
-@pytest.mark.parametrize(("part", "many"), [(1 << 18, 1 << 19), (0, 0), (2000, 1 << 30)])
 def test_no_file_is_larger_than_its_account(
     coded_bits: Mapping[int, float], part: int, many: int, tmp_path: Path
 ) -> None:
