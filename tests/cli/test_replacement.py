@@ -136,7 +136,7 @@ def test_more_evaluations_need_resume(copied: Path) -> None:
     smaller = {**search, "budget": {"weight_size": {"average_bits": 3}}}
     with pytest.raises(ConfigError, match=r"average_bits 4\.0$"):
         check(output, read(copied, **{PRECISION: smaller, **grids}), resume=True)
-    with pytest.raises(ConfigError, match=r"allowed: another folder, or --overwrite .* weights\.coding 'uniform'$"):
+    with pytest.raises(ConfigError, match=r"allowed: another folder, or --overwrite .*weights\.coding 'uniform'$"):
         check(output, read(copied, **{PRECISION: {**search, "evaluations": 9}}))
 
 
