@@ -40,6 +40,10 @@ from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.trellis import alphabet, decode, is_tried
 from nncf_mcq.weights.trellis_search import CodedLayer, TrellisSearch
 
+_CODED_TOGETHER = 1 << 23
+"""Weights at most, of all bit-widths, that are coded side by side: of more, single ones take as little time and less
+memory."""
+
 _CODED_SWEEPS = 1
 """Of coded weights: a sequence that was found as a whole leaves later sweeps little, a hundredth of the error."""
 
@@ -174,9 +178,12 @@ class LayerQuantizer:
         tried = [width for width in bits if is_tried(self.layer, width, self.config)]
         if self.compensation is None or not tried:
             return entries
-        for coded in self._code([entries[width] for width in tried], self.compensation):
-            if coded.relative_error < entries[coded.bits].relative_error:
-                entries[coded.bits] = coded
+        together = max(_CODED_TOGETHER // (self.layer.rows * self.layer.columns), 1)
+        for first in range(0, len(tried), together):
+            uniform = [entries[width] for width in tried[first : first + together]]
+            for coded in self._code(uniform, self.compensation):
+                if coded.relative_error < entries[coded.bits].relative_error:
+                    entries[coded.bits] = coded
         return entries
 
     def _quantize_uniformly(self, bits: int) -> QuantizedWeight:

@@ -103,6 +103,18 @@ def test_the_relative_error_is_that_of_the_values_and_falls_with_the_bits(
     assert average[0] > 10 * average[-1]
 
 
+def test_large_layers_are_coded_one_width_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncf_mcq.weights.trellis._FEWEST_WEIGHTS", 1)
+    together = build(compression({"coding": "trellis"}))
+    monkeypatch.setattr("nncf_mcq.weights.layer_quantizer._CODED_TOGETHER", 1)
+    alone = build(compression({"coding": "trellis"}))
+    for layer, _, _ in layers_and_statistics():
+        for bits in BITS:
+            entry, other = together[layer.name, bits], alone[layer.name, bits]
+            assert entry.coding == other.coding
+            assert entry.relative_error == pytest.approx(other.relative_error, rel=0.05)
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_trellis_coded_weights_are_kept_where_they_have_less_error(
     per_channel: bool, monkeypatch: pytest.MonkeyPatch
