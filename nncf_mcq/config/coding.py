@@ -1,4 +1,4 @@
-"""How weights are coded where a configuration does not say, and what trellis-coded ones go with."""
+"""What trellis-coded weights go with."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from nncf_mcq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nncf_mcq.config.schema import Config
+    from nncf_mcq.config.schema import CompressionConfig, Config
 
 
-def with_coding(config: Config) -> Config:
-    """The configuration, in which "automatic" has become what suits it.
+def with_coding_checked(config: Config) -> Config:
+    """The configuration, in which the coding of weights suits its device.
 
     Args:
         config: All of it.
@@ -19,28 +19,27 @@ def with_coding(config: Config) -> Config:
     Raises:
         ConfigError: It asks for trellis-coded weights, and for what needs them on a grid.
     """
-    weights = config.compression.weights
-    if weights.coding == "uniform":
-        return config
-    refusal = _needs_grid(config)
+    compression, device, path = config.compression, config.target_device, "compression.weights"
+    weights = compression.weights
     if weights.coding == "trellis":
-        if refusal is not None:
-            raise refusal
+        allowed = 'with "coding": "trellis"'
+        if device != "CPU":
+            raise ConfigError(f"{path}.coding", weights.coding, f"uniform, with target_device {device}")
+        if weights.fully_connected != "int8":
+            raise ConfigError(f"{path}.fully_connected", weights.fully_connected, f"int8, {allowed} in the weights")
+        if compression.tuning is not None:
+            allowed = f"none, {allowed} in the weights: only levels of a grid are trained"
+            raise ConfigError("compression.tuning", compression.tuning.type, allowed)
+    if weights.coding != "automatic" or device == "CPU":
         return config
-    coded = weights.model_copy(update={"coding": "trellis" if refusal is None else "uniform"})
-    return config.model_copy(update={"compression": config.compression.model_copy(update={"weights": coded})})
+    coded = weights.model_copy(update={"coding": "uniform"})
+    return config.model_copy(update={"compression": compression.model_copy(update={"weights": coded})})
 
 
-def _needs_grid(config: Config) -> ConfigError | None:
-    """What speaks against trellis-coded weights."""
-    weights, tuning = config.compression.weights, config.compression.tuning
-    path, allowed = "compression.weights", 'with "coding": "trellis"'
-    if config.target_device != "CPU":
-        return ConfigError(f"{path}.coding", weights.coding, f"uniform, with target_device {config.target_device}")
-    if weights.fully_connected != "int8":
-        return ConfigError(f"{path}.fully_connected", weights.fully_connected, f"int8, {allowed} in the weights")
-    if tuning is not None:
-        return ConfigError(
-            "compression.tuning", tuning.type, f"none, {allowed} in the weights: only levels of a grid are trained"
-        )
-    return None
+def needs_grids(compression: CompressionConfig) -> bool:
+    """Whether something that is asked for is only done with weights on grids.
+
+    Args:
+        compression: That section of the configuration.
+    """
+    return compression.tuning is not None or compression.weights.fully_connected != "int8"

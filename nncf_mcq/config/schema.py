@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nncf_mcq.config.budget import PrecisionParameters
-from nncf_mcq.config.coding import with_coding
+from nncf_mcq.config.coding import with_coding_checked
 from nncf_mcq.config.device import TargetDevice, for_device
 from nncf_mcq.config.json_files import check_text, read_json
 from nncf_mcq.config.messages import to_config_error
@@ -105,7 +105,7 @@ class WeightsConfig(Parameters):
         default="automatic",
         description="How weights of 2 to 5 bits are stored, except in depthwise and grouped convolutions. uniform: as "
         "levels of a grid. trellis: as a trellis code, which leaves about 35 % less error at the same size; for CPUs, "
-        "and not with tuning. automatic: trellis where nothing speaks against it.",
+        "and not with tuning. automatic: trellis in models of 2^19 such weights where nothing speaks against it.",
     )
     isa: Literal["any", "vnni"] = Field(
         default="any",
@@ -381,7 +381,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         ConfigError: The file cannot be read, or a value cannot be used; names the path, the value and what is allowed.
     """
     if isinstance(source, Config):
-        return for_device(with_coding(source))
+        return for_device(with_coding_checked(source))
     data = read_json(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(data, Mapping):
         raise ConfigError("config", type(data).__name__, "a JSON object")
@@ -390,7 +390,7 @@ def load_config(source: Config | Mapping[str, object] | str | Path) -> Config:
         config = Config.model_validate(data)
     except ValidationError as error:
         raise to_config_error(error, Config) from error
-    return for_device(with_coding(config))
+    return for_device(with_coding_checked(config))
 
 
 def json_schema() -> dict[str, object]:

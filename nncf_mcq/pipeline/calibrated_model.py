@@ -26,6 +26,7 @@ from nncf_mcq.range_init.selection import select_ranges
 from nncf_mcq.utils.progress import Stages
 from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.sequential import requantize_sequentially
+from nncf_mcq.weights.trellis import settle_coding
 from nncf_mcq.weights.weight_table import WeightTable, build_weight_table
 
 Choices = Mapping[str, tuple[int, ...]]
@@ -114,12 +115,13 @@ class CalibratedModel:
             quantizable, fake_quantized = _place(scaled, widths)
             choices = quantizable.choices(compression.weights.bits, widths, with_float=with_float)
         statistics = _observe(quantizable, calibration, threads, stages, "statistics", moment_images)
+        firsts = [members[0] for members in quantizable.groups.values()]
         return cls(
             float_model=model,
             quantizable=quantizable,
             calibration=calibration,
             statistics=statistics,
-            scheme=WeightScheme(compression.weights, compression.correction, ranges),
+            scheme=WeightScheme(settle_coding(compression, firsts), compression.correction, ranges),
             activations=ActivationTemplates(
                 quantizable, fake_quantized, statistics.activations, compression.activations
             ),

@@ -14,7 +14,7 @@ import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.quality_report import OutputKind
-from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
+from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig, WeightsConfig
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores
@@ -252,7 +252,7 @@ def prepare(
         sequential=sequential,
         runtime=runtime,
         score=scores,
-        settings=_settings(compression, scores),
+        settings=_settings(compression, calibrated.scheme.weights, scores),
         output_kinds=output_kinds or {},
     )
 
@@ -292,9 +292,10 @@ def _with_batch_size(model: ov.Model, images: Samples, runtime: RuntimeConfig) -
     return runtime.model_copy(update={"batch_size": size})
 
 
-def _settings(compression: CompressionConfig, score: OutputScores) -> JsonObject:
+def _settings(compression: CompressionConfig, weights: WeightsConfig, score: OutputScores) -> JsonObject:
     """Part of the configuration that a search depends on; how fast and how long it searches is not in it."""
     values = compression.model_dump(mode="json", exclude_none=True)
+    values["weights"]["coding"] = weights.coding
     # They come after the search.
     del values["correction"]["sequential"]
     values.pop("tuning", None)

@@ -19,12 +19,14 @@ Processing", NeurIPS 2024.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from nncf_mcq.config.schema import WeightsConfig
+from nncf_mcq.config.coding import needs_grids
+from nncf_mcq.config.schema import CompressionConfig, WeightsConfig
 from nncf_mcq.model.layers import QuantizableLayer
 
 MEMORY = 5
@@ -41,6 +43,10 @@ _CODED_KINDS = ("convolution", "matmul")
 
 _FEWEST_WEIGHTS = 4096
 """A code needs some hundred bytes for shapes and gaps; in a smaller layer a third of a bit is less than that."""
+
+FEWEST_WEIGHTS_OF_MODEL = 1 << 19
+"""In large enough layers, by default: what a code wins is worth about a third of a bit of each weight, and in the .xml
+it takes as many bytes as a third of a bit of a quarter of a million weights."""
 
 _SHORTEST_BLOCK = 32
 """Rows: blocks are searched side by side, and those that are shorter have less to choose from."""
@@ -83,6 +89,21 @@ class Blocks:
         return cls(count, rows // count)
 
 
+def settle_coding(compression: CompressionConfig, layers: Iterable[QuantizableLayer]) -> WeightsConfig:
+    """How the weights of a model are quantized, in which "automatic" has become one of the codings.
+
+    Args:
+        compression: That section of the configuration.
+        layers: One of each group that shares its weights.
+    """
+    weights = compression.weights
+    if weights.coding != "automatic":
+        return weights
+    count = sum(layer.weights for layer in layers if can_be_coded(layer) and _is_large(layer))
+    is_coded = count >= FEWEST_WEIGHTS_OF_MODEL and not needs_grids(compression)
+    return weights.model_copy(update={"coding": "trellis" if is_coded else "uniform"})
+
+
 def can_be_coded(layer: QuantizableLayer) -> bool:
     """Whether the weights of a layer can be trellis-coded.
 
@@ -101,10 +122,13 @@ def is_tried(layer: QuantizableLayer, bits: int, config: WeightsConfig) -> bool:
     Args:
         layer: The layer.
         bits: Width.
-        config: Whether to code at all.
+        config: Whether to code at all, see `settle_coding`.
     """
-    is_large = layer.rows > MEMORY and layer.columns > 1 and layer.rows * layer.columns >= _FEWEST_WEIGHTS
-    return config.coding == "trellis" and bits in TRELLIS_BITS and can_be_coded(layer) and is_large
+    return config.coding == "trellis" and bits in TRELLIS_BITS and can_be_coded(layer) and _is_large(layer)
+
+
+def _is_large(layer: QuantizableLayer) -> bool:
+    return layer.rows > MEMORY and layer.columns > 1 and layer.rows * layer.columns >= _FEWEST_WEIGHTS
 
 
 def alphabet(bits: int) -> npt.NDArray[np.int8]:

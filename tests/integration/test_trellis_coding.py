@@ -133,10 +133,27 @@ def test_a_training_starts_on_grids_of_the_same_bits(sequential: bool, tmp_path:
         np.testing.assert_array_equal(again(torch.from_numpy(IMAGES)).numpy(), found)
 
 
-def test_weights_are_coded_where_nothing_is_said() -> None:
+@pytest.mark.parametrize(
+    ("fewest", "changes", "is_coded"),
+    [
+        (13_312, {}, True),
+        (13_313, {}, False),
+        (0, {"tuning": {"type": "distillation", "steps": 1}}, False),
+        (0, {"weights": {"fully_connected": "packed"}}, False),
+    ],
+    ids=["large", "small", "tuned", "packed"],
+)
+def test_weights_of_large_models_are_coded_where_nothing_is_said(
+    fewest: int, changes: dict[str, Any], is_coded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nncf_mcq.weights.trellis.FEWEST_WEIGHTS_OF_MODEL", fewest)
     settings = small_config(type="uniform", bits=4).to_dict()
-    del settings["compression"]["weights"]["coding"]
-    result = quantize(network(), as_dataset(IMAGES), settings)
-    assert result.config.compression.weights.coding == "trellis"
-    assert "trellis" in {layer.rule for layer in result.layers}
+    settings["compression"] |= changes
+    result = quantize(network(), as_dataset(random_images(20)), settings)
+    assert result.config.compression.weights.coding == "automatic"
+    assert (result.model_on_grids is not None) == is_coded
+    assert ("trellis" in {layer.rule for layer in result.layers}) == is_coded
+
+
+def test_grids_need_no_other_model() -> None:
     assert quantize_small({"type": "uniform", "bits": 4}, "uniform").model_on_grids is None
