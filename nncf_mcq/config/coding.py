@@ -30,10 +30,18 @@ def with_coding_checked(config: Config) -> Config:
         if compression.tuning is not None:
             allowed = f"none, {allowed} in the weights: only levels of a grid are trained"
             raise ConfigError("compression.tuning", compression.tuning.type, allowed)
-    if weights.coding != "automatic" or device == "CPU":
-        return config
-    coded = weights.model_copy(update={"coding": "uniform"})
-    return config.model_copy(update={"compression": compression.model_copy(update={"weights": coded})})
+    return with_grids(config) if weights.coding == "automatic" and device != "CPU" else config
+
+
+def with_grids(config: Config) -> Config:
+    """The configuration, with all weights on grids.
+
+    Args:
+        config: All of it.
+    """
+    compression = config.compression
+    weights = compression.weights.model_copy(update={"coding": "uniform"})
+    return config.model_copy(update={"compression": compression.model_copy(update={"weights": weights})})
 
 
 def needs_grids(compression: CompressionConfig) -> bool:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.config.schema import Config
+from nncf_mcq.config.coding import with_grids
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.ir.activations import ActivationGrid
 from nncf_mcq.ir.assemble import quantized_weights
@@ -78,7 +78,8 @@ def finish_training(
         before,
         model=model,
         model_on_grids=None,
-        config=_on_grids(config),
+        # What it says of trellis-coded weights is not true of trained ones.
+        config=with_grids(config),
         metrics=with_costs(measured.metrics, costs, policy, floats),
         layers=describe_layers(quantizable, policy),
         search=before.search.model_copy(update={"details": {**before.search.details, "trained": True}}),
@@ -87,13 +88,6 @@ def finish_training(
         quality=measured.quality,
         verification=None,
     )
-
-
-def _on_grids(config: Config) -> Config:
-    """What the configuration says of trellis-coded weights is not true of trained ones."""
-    compression = config.compression
-    weights = compression.weights.model_copy(update={"coding": "uniform"})
-    return config.model_copy(update={"compression": compression.model_copy(update={"weights": weights})})
 
 
 def check_finite(module: TrainingModule) -> None:

@@ -121,7 +121,8 @@ class TrellisSearch:
         units = torch.tensor([unit_scale(bits) for bits in self._bits])
         scale = units[:, None] * deviation.expand(len(self._weights))
         # Without the trellis it takes no time to see what columns are to make good for, which the scales depend on.
-        pairs = [alphabet(bits).astype(np.float32).reshape(-1, 2).mean(axis=1) for bits in self._bits]
+        means = [alphabet(bits).astype(np.float32).reshape(-1, 2).mean(axis=1) for bits in self._bits]
+        pairs = [(values, (values[1:] + values[:-1]) / 2) for values in means]
         wanted = self._round(self._spread(scale), functools.partial(self._nearest_pairs, pairs))
         scale = scale * self._best_factors(wanted.numpy(), self._spread(scale).numpy())
         columns, (_, widths, blocks) = self._weights.shape[1], self._shape
@@ -204,11 +205,11 @@ class TrellisSearch:
                 work[last:].addmm_(factor[first:last, last:].T, errors)
         return work
 
-    def _nearest_pairs(self, pairs: Sequence[FloatArray], _: int, wanted: FloatArray) -> FloatArray:
-        """The nearest means of two neighbours of the alphabets of each width."""
-        found = np.empty(self._shape, dtype=np.float32)
-        for index, (means, values) in enumerate(zip(pairs, wanted.reshape(self._shape).swapaxes(0, 1), strict=True)):
-            found[:, index] = means[np.searchsorted((means[1:] + means[:-1]) / 2, values)]
+    def _nearest_pairs(self, pairs: Sequence[tuple[FloatArray, FloatArray]], _: int, wanted: FloatArray) -> FloatArray:
+        """The nearest means of two neighbours of the alphabets of each width, given with the middles between them."""
+        found, values = np.empty(self._shape, dtype=np.float32), wanted.reshape(self._shape)
+        for index, (means, middles) in enumerate(pairs):
+            found[:, index] = means[np.searchsorted(middles, values[:, index])]
         return found.reshape(-1)
 
     def _code_column(
