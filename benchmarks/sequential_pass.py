@@ -17,10 +17,10 @@ from nncf_mcq.job import Job, parse_overrides
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
-from nncf_mcq.weights import sequential
+from nncf_mcq.weights import input_shift
 from nncf_mcq.weights.weight_table import WeightTable
 
-FORMS = {"from the images": 0, "from kept values": sequential.CUT_BYTES}
+FORMS = {"from the images": 0, "from kept values": input_shift.CUT_BYTES}
 """What is measured, and the memory that a kept value may take."""
 
 
@@ -57,16 +57,16 @@ def measure(
     layers = [layer.name for layer in calibrated.quantizable.layers]
     policy = Policy(dict.fromkeys(layers, bits), calibrated.activation_bits)
     seconds: dict[str, list[float]] = {form: [] for form in FORMS}
-    kept = sequential.CUT_BYTES
+    kept = input_shift.CUT_BYTES
     try:
         for _ in range(rounds):
             for form, limit in FORMS.items():
-                sequential.CUT_BYTES = limit
+                input_shift.CUT_BYTES = limit
                 start = time.process_time()
                 calibrated.requantize_sequentially(policy, table, stages)
                 seconds[form].append(time.process_time() - start)
     finally:
-        sequential.CUT_BYTES = kept
+        input_shift.CUT_BYTES = kept
     return seconds
 
 

@@ -75,9 +75,29 @@ def shrink_cross_covariance(
     return _scale_correlations(cross, correlated, noise)
 
 
+def shrink_unrelated(cross: torch.Tensor, first: torch.Tensor, second: torch.Tensor, samples: float) -> torch.Tensor:
+    """Shrinks a sampled covariance of two vectors that have no elements in common towards zero.
+
+    Args:
+        cross: (groups, rows, columns) of the samples.
+        first: (groups, rows) variance of the first vector.
+        second: (groups, columns) variance of the second vector.
+        samples: Number of independent samples that it is from.
+
+    Source: as `shrink_cross_covariance`.
+    """
+    found = cross.square().sum(dim=(1, 2))
+    noise = first.sum(dim=1) * second.sum(dim=1) / samples
+    return cross * _share_above(noise, found)[:, None, None]
+
+
 def _scale_correlations(matrices: torch.Tensor, correlated: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     """Matrices with all but the diagonal multiplied by the share of its sum of squares (groups,) that is not noise."""
-    kept = torch.where(correlated > 0, 1 - noise / correlated.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)
-    scaled = matrices * kept[:, None, None]
+    scaled = matrices * _share_above(noise, correlated)[:, None, None]
     scaled.diagonal(dim1=1, dim2=2).copy_(torch.diagonal(matrices, dim1=1, dim2=2))
     return scaled
+
+
+def _share_above(noise: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
+    """Share, 0..1, of sums of squares that is more than what noise alone would give."""
+    return torch.where(squares > 0, 1 - noise / squares.clamp_min(1e-30), torch.ones_like(noise)).clamp(0, 1)

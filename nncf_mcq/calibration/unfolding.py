@@ -69,6 +69,25 @@ def unfolder(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
     return _patches(operation, layer)
 
 
+def output_sampler(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
+    """A function from a tensor of the shape of the layer's output to (groups, rows, positions), those of `unfolder`.
+
+    Args:
+        operation: The layer's operation.
+        layer: A convolution, or a MatMul of one group.
+    """
+    if not layer.is_convolution:
+        return lambda values: values.reshape(-1, layer.rows).T.unsqueeze(0).contiguous()
+    sample = _position_sampler(operation, layer)
+
+    def of_outputs(values: torch.Tensor) -> torch.Tensor:
+        sampled = sample(values)
+        split = sampled.reshape(len(sampled), layer.groups, layer.rows, -1)
+        return split.permute(1, 2, 0, 3).reshape(layer.groups, layer.rows, -1)
+
+    return of_outputs
+
+
 def _directions(operation: ov.Node) -> tuple[bool, ...]:
     """Whether each direction of a recurrent operation runs from the last step to the first."""
     direction = str(operation.get_attributes()["direction"]).lower()
@@ -111,9 +130,7 @@ def _patches(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
         # Not the attributes: `auto_pad` leaves them at zero until the shapes are known.
         begin, end = spatial_pads(operation, kernel, strides, dilations)
     outer = [pad for pair in zip(reversed(begin), reversed(end), strict=True) for pad in pair]
-    generator = torch.Generator().manual_seed(0)
-    # All but one of so many inputs of an output value are zeros that were put between.
-    wanted = sampled_positions(layer.columns) * math.prod(gaps)
+    sample = _position_sampler(operation, layer)
 
     def unfold(values: torch.Tensor) -> torch.Tensor:
         patches = torch.nn.functional.pad(_stuffed(values, gaps), outer)
@@ -121,14 +138,8 @@ def _patches(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
             extent = (kernel[dimension] - 1) * dilations[dimension] + 1
             patches = patches.unfold(2 + dimension, extent, strides[dimension])
         # A view (images, channels, output positions..., kernel...): samples are copied.
-        patches = patches[_every(dilations)]
-        images, channels, *positions = patches.shape[: 2 + spatial]
-        if math.prod(positions) > wanted:
-            chosen = torch.randperm(math.prod(positions), generator=generator)[:wanted]
-            places = torch.unravel_index(chosen, torch.Size(positions))
-            patches = patches.movedim((0, 1), (-2, -1))[places].movedim((-2, -1), (0, 1))
-        else:
-            patches = patches.flatten(2, 1 + spatial)
+        patches = sample(patches[_every(dilations)])
+        images, channels = patches.shape[:2]
         if layer.transposed:
             patches = patches.flip(list(range(3, 3 + spatial)))
         # (images, groups * channels, positions, kernel...) -> (groups, columns, images * positions)
@@ -136,6 +147,28 @@ def _patches(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
         return patches.permute(1, 2, 4, 0, 3).reshape(layer.groups, layer.columns, -1)
 
     return unfold
+
+
+def _position_sampler(operation: ov.Node, layer: QuantizableLayer) -> Unfold:
+    """A function that chooses positions of (images, channels, positions..., ...) and joins their dimensions.
+
+    The positions are others in each call, and the same in all samplers of a layer that are called equally often.
+    """
+    spatial = len(operation.get_input_shape(0)) - 2
+    # All but one of so many inputs of an output value are zeros that were put between.
+    gaps = math.prod(operation.get_attributes()["strides"]) if layer.transposed else 1
+    wanted = sampled_positions(layer.columns) * gaps
+    generator = torch.Generator().manual_seed(0)
+
+    def sample(values: torch.Tensor) -> torch.Tensor:
+        positions = values.shape[2 : 2 + spatial]
+        if math.prod(positions) <= wanted:
+            return values.flatten(2, 1 + spatial)
+        chosen = torch.randperm(math.prod(positions), generator=generator)[:wanted]
+        places = torch.unravel_index(chosen, positions)
+        return values.movedim((0, 1), (-2, -1))[places].movedim((-2, -1), (0, 1))
+
+    return sample
 
 
 def _stuffed_pads(

@@ -54,22 +54,22 @@ def find_cut_values(model: ov.Model, layers: Sequence[str]) -> dict[str, CutValu
     return found
 
 
-def part_from(model: ov.Model, cut: CutValue | None, value: ov.Output) -> ov.Model:
-    """The part of a model that computes one of its values from another one.
+def part_from(model: ov.Model, cut: CutValue | None, *values: ov.Output) -> ov.Model:
+    """The part of a model that computes some of its values from another one.
 
     Args:
         model: The model; it is used up.
         cut: The value that the part gets; None for the model's own inputs.
-        value: What it computes, a value of the model.
+        values: What it computes, values of the model.
     """
     if cut is None:
-        return ov.Model([ov.opset13.result(value)], model.get_parameters(), "part")
+        return ov.Model([ov.opset13.result(value) for value in values], model.get_parameters(), "part")
     start = cut.of(model)
     parameter = ov.opset13.parameter(start.get_partial_shape(), start.get_element_type())
-    is_start = value == start
+    computed = [parameter.output(0) if value == start else value for value in values]
     for target in start.get_target_inputs():
         target.replace_source_output(parameter.output(0))
-    return ov.Model([ov.opset13.result(parameter.output(0) if is_start else value)], [parameter], "part")
+    return ov.Model([ov.opset13.result(value) for value in computed], [parameter], "part")
 
 
 def _cuts(operations: Sequence[ov.Node], constant: Set[str]) -> dict[int, CutValue]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 
 import nncf_mcq.calibration.unfolding
-from nncf_mcq.calibration.unfolding import layer_input, unfolder
+from nncf_mcq.calibration.unfolding import layer_input, output_sampler, unfolder
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer, find_layers, layer_weight
 from nncf_mcq.model.nodes import operations_by_name
@@ -52,6 +52,15 @@ def columns_of(
     return layer, matrices @ columns
 
 
+def sampled_output(model: ov.Model, output: NDArray[np.float32], *, positions: int) -> NDArray[np.float32]:
+    """What the only layer of a model computes, at the positions that are sampled: (groups, rows, positions)."""
+    (layer,) = find_layers(model).layers
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nncf_mcq.calibration.unfolding, "sampled_positions", lambda columns: positions)
+        sample = output_sampler(operations_by_name(model)[layer.name], layer)
+    return sample(torch.from_numpy(output)).numpy()
+
+
 def output_of(model: ov.Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array(compile_model(model, threads=1)([image])[0])
 
@@ -65,6 +74,8 @@ def assert_is_output(model: ov.Model) -> None:
         reject()  # The plugin has no kernel for every geometry.
     layer, found = columns_of(model, image)
     np.testing.assert_allclose(found.reshape(layer.output_channels, -1), output.reshape(output.shape[1], -1), atol=1e-4)
+    _, found = columns_of(model, image, positions=3)
+    np.testing.assert_allclose(found, sampled_output(model, output, positions=3), atol=1e-4)
 
 
 @st.composite

@@ -7,21 +7,33 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from openvino import opset13 as opset
 
+import nncf_mcq.weights.input_shift
 import nncf_mcq.weights.sequential
 from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.cut_values import find_cut_values
-from nncf_mcq.model.layers import weight_matrices
-from nncf_mcq.model.nodes import operations_by_name
+from nncf_mcq.model.layers import find_layers, weight_matrices
+from nncf_mcq.model.nodes import operations_by_name, replace_constant
 from nncf_mcq.model.samples import AnySamples, as_samples
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.utils.torch_threads import TorchPool
-from nncf_mcq.weights.sequential import InputShift, Network, observe_shift, regressed_weights
+from nncf_mcq.weights.input_shift import InputShift, Network, ResidualShift, observe_shift
+from nncf_mcq.weights.sequential import regressed_weights
 from nncf_mcq.weights.weight_table import WeightTable
-from tests.models import correlated_data, random_images, run, shared_weights_model, small_calibrated_model, small_config
+from tests.models import (
+    convolution,
+    correlated_data,
+    random_constant,
+    random_images,
+    run,
+    shared_weights_model,
+    small_calibrated_model,
+    small_config,
+)
 
 STAGES = Stages(SilentProgress())
 
@@ -122,6 +134,81 @@ def test_full_regression_is_least_squares(monkeypatch: pytest.MonkeyPatch, group
     torch.testing.assert_close(found.double(), expected.transpose(1, 2), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_full_regression_makes_good_for_what_a_residual_lacks(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
+    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_STRENGTH", 1.0)
+    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_DAMPING", 0.0)
+    x = correlated_data(groups, 10, seed=0).double().transpose(1, 2)
+    x -= x.mean(dim=2, keepdim=True)
+    lacking = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64) @ x
+    covariance = (x @ x.transpose(1, 2) / x.shape[2]).float()
+    residual = ResidualShift(torch.zeros(groups, 4), (lacking @ x.transpose(1, 2) / x.shape[2]).float())
+    zero, none = torch.zeros(groups, 10), torch.zeros(groups, 10, 10)
+    statistics = LayerStatistics(zero, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
+    weights = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(2))
+    found = regressed_weights(weights, InputShift(zero, statistics, none, residual))
+    torch.testing.assert_close(found.double() @ x, weights.double() @ x + lacking, rtol=1e-3, atol=1e-3)
+
+
+def residual_network() -> ov.Model:
+    """stem + branch -> last, the branch without an activation function."""
+    data = opset.parameter([1, 3, 8, 8], np.float32, name="data")
+    stem = opset.relu(convolution(data, random_constant(8, 3, 3, 3), "stem"))
+    inner = opset.relu(convolution(stem, random_constant(16, 8, 1, 1, seed=1), "inner"))
+    branch = convolution(inner, random_constant(8, 16, 1, 1, seed=2), "branch")
+    joined = opset.add(stem, opset.add(branch, random_constant(1, 8, 1, 1, seed=3)), name="joined")
+    return ov.Model([opset.result(convolution(joined, random_constant(4, 8, 1, 1, seed=4), "last"))], [data], "net")
+
+
+def test_the_shift_of_a_residual_is_that_of_the_value_added_at_the_positions_of_the_inputs() -> None:
+    model, other, images = residual_network(), residual_network(), random_images(7, (1, 3, 8, 8))
+    (layer,) = [layer for layer in find_layers(model).layers if layer.name == "branch"]
+    replace_constant(operations_by_name(other)["stem"], 1, random_constant(8, 3, 3, 3, seed=9).data)
+    with TorchPool(1) as pool:
+        shift = observe_shift(layer, networks(model, other, images), pool, 1)
+    (first, _), (second, inputs) = (
+        (
+            np.moveaxis(inputs_of(item, "joined", 0, images), 1, -1).reshape(-1, 8).astype(np.float64),
+            np.moveaxis(inputs_of(item, "branch", 0, images), 1, -1).reshape(-1, 16).astype(np.float64),
+        )
+        for item in (model, other)
+    )
+    assert shift.residual is not None
+    difference = first - second
+    np.testing.assert_allclose(shift.residual.mean[0], difference.mean(axis=0), atol=1e-4)
+    sampled = (difference - difference.mean(axis=0)).T @ (inputs - inputs.mean(axis=0)) / len(inputs)
+    factor = float((shift.residual.cross[0].numpy() * sampled).sum() / np.square(sampled).sum())
+    assert 0.5 < factor < 1  # Shrunk as a whole.
+    np.testing.assert_allclose(shift.residual.cross[0], factor * sampled, atol=1e-4)
+
+
+def two_branches() -> ov.Model:
+    """first + second -> last, both of the same input."""
+    data = opset.parameter([1, 3, 8, 8], np.float32, name="data")
+    value = opset.relu(data)
+    first = convolution(value, random_constant(8, 3, 1, 1), "first")
+    second = convolution(value, random_constant(8, 3, 1, 1, seed=1), "second")
+    joined = opset.relu(opset.add(first, second))
+    return ov.Model([opset.result(convolution(joined, random_constant(4, 8, 1, 1, seed=2), "last"))], [data], "net")
+
+
+def test_a_layer_makes_good_for_what_the_other_term_of_a_sum_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, images, others = small_config(), random_images(24, (1, 3, 8, 8)), random_images(24, (1, 3, 8, 8), seed=5)
+    calibrated = CalibratedModel.prepare(two_branches(), images, config.compression, 1, STAGES)
+    table = calibrated.weight_table((2, 8), STAGES)
+    policy = Policy({"first": 2, "second": 8, "last": 8}, calibrated.activation_bits)
+    expected = run(calibrated.quantizable.model, others, threads=1, batch_size=8)
+
+    def error() -> float:
+        refined = calibrated.requantize_sequentially(policy, table, STAGES)
+        found = run(calibrated.build(policy, refined), others, threads=1, batch_size=8)
+        return float(np.square(found - expected).mean())
+
+    with_residual = error()
+    monkeypatch.setattr(nncf_mcq.weights.input_shift, "find_residual", lambda operation: None)
+    assert with_residual < 0.85 * error()
+
+
 def test_weights_stay_where_both_networks_give_the_same_or_inputs_never_vary() -> None:
     weights = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(2, 5, 5)
@@ -142,18 +229,23 @@ def test_the_pass_brings_the_outputs_closer_on_other_images() -> None:
     assert after < 0.95 * before
 
 
-def test_the_pass_keeps_the_mean_of_each_layers_output() -> None:
+def test_the_pass_keeps_the_mean_of_each_layers_output_and_of_its_sum_with_a_residual() -> None:
     calibrated, policy, _, refined = two_bits()
     operations = operations_by_name(calibrated.quantizable.model)
     pair = networks(calibrated.quantizable.model, calibrated.build(policy, refined), calibrated.calibration)
+    with_residual: list[str] = []
     for layer in calibrated.quantizable.layers:
         with TorchPool(1) as pool:
             shift = observe_shift(layer, pair, pool, 1)
         entry = refined[layer.name, 2]
         weights = weight_matrices(layer, operations[layer.name])
         expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
+        if shift.residual is not None:
+            expected += shift.residual.mean
+            with_residual.append(layer.name)
         found = torch.einsum("grc,gc->gr", torch.from_numpy(entry.values), shift.quantized.mean)
         torch.testing.assert_close(found + torch.from_numpy(entry.bias_shift), expected, atol=1e-3, rtol=1e-3)
+    assert with_residual
 
 
 def test_only_the_policys_entries_change_and_levels_keep_their_width() -> None:
@@ -190,7 +282,7 @@ def test_running_on_from_kept_values_finds_the_same_weights(monkeypatch: pytest.
     calibrated, policy, table, refined = two_bits()
     cuts = find_cut_values(calibrated.quantizable.model, [layer.name for layer in calibrated.quantizable.layers])
     assert len(set(cuts.values())) > 1
-    monkeypatch.setattr(nncf_mcq.weights.sequential, "CUT_BYTES", 0)
+    monkeypatch.setattr(nncf_mcq.weights.input_shift, "CUT_BYTES", 0)
     expected = calibrated.requantize_sequentially(policy, table, STAGES)
     for layer in calibrated.quantizable.layers:
         np.testing.assert_allclose(refined[layer.name, 2].values, expected[layer.name, 2].values, rtol=1e-4, atol=1e-5)
