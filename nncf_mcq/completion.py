@@ -98,7 +98,7 @@ def complete(
     if ended_by is not None:
         words = tuple(what for what, is_left_out in left_out.items() if is_left_out)
         search = search.model_copy(update={"ended_by": ended_by, "left_out": words})
-    is_coded = trained is None and final.table.is_coded
+    is_coded = final.table.is_coded(policy.weight_bits)
     return QuantizationResult(
         model=quantized,
         model_on_grids=source.build(policy, final.table.on_grids()) if is_coded else None,

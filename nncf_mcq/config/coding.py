@@ -27,9 +27,6 @@ def with_coding_checked(config: Config) -> Config:
             raise ConfigError(f"{path}.coding", weights.coding, f"uniform, with target_device {device}")
         if weights.fully_connected != "int8":
             raise ConfigError(f"{path}.fully_connected", weights.fully_connected, f"int8, {allowed} in the weights")
-        if compression.tuning is not None:
-            allowed = f"none, {allowed} in the weights: only levels of a grid are trained"
-            raise ConfigError("compression.tuning", compression.tuning.type, allowed)
     return with_grids(config) if weights.coding == "automatic" and device != "CPU" else config
 
 
@@ -50,4 +47,4 @@ def needs_grids(compression: CompressionConfig) -> bool:
     Args:
         compression: That section of the configuration.
     """
-    return compression.tuning is not None or compression.weights.fully_connected != "int8"
+    return compression.weights.fully_connected != "int8"

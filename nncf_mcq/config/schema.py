@@ -104,8 +104,8 @@ class WeightsConfig(Parameters):
     coding: CodingChoice = Field(
         default="automatic",
         description="How weights of 2 to 5 bits are stored, except in depthwise and grouped convolutions. uniform: as "
-        "levels of a grid. trellis: as a trellis code, which leaves about 35 % less error at the same size; for CPUs, "
-        "and not with tuning. automatic: trellis in models of 2^19 such weights where nothing speaks against it.",
+        "levels of a grid. trellis: as a trellis code, which leaves about 35 % less error at the same size; for CPUs "
+        "alone. automatic: trellis in models of 2^19 such weights where nothing speaks against it.",
     )
     isa: Literal["any", "vnni"] = Field(
         default="any",

@@ -250,6 +250,17 @@ def zero_point_bytes(zero_points: IntegerArray, bits: int) -> int:
     return 0 if bits == 8 or zero_points.min() == zero_points.max() else zero_points.size
 
 
+def with_scale(weight: ov.Node, scale: FloatArray) -> ov.Node:
+    """The integers that a weight is made of, times another scale.
+
+    Args:
+        weight: A node that `unpack_weight` reads, other than one in the form of `compressed_weight`.
+        scale: As for `packed_weight`.
+    """
+    values = scale.reshape(-1)[:1].reshape(()) if np.all(scale == scale.flat[0]) else scale
+    return opset.multiply(weight.input_value(0), opset.constant(values, dtype=ov.Type.f32))
+
+
 def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:
     """Reads back what `packed_weight` or its like built, also from a model that was saved and read.
 

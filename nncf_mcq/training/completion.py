@@ -18,7 +18,7 @@ from nncf_mcq.ir.assemble import quantized_weights
 from nncf_mcq.ir.float_layers import set_weights
 from nncf_mcq.ir.float_weights import find_float_weights
 from nncf_mcq.ir.grid_reading import put_grids
-from nncf_mcq.ir.packing import is_compressed
+from nncf_mcq.ir.packing import is_compressed, with_scale
 from nncf_mcq.metrics.report import Report
 from nncf_mcq.model.algorithm import ValueRange
 from nncf_mcq.model.layers import QuantizableLayer
@@ -28,7 +28,7 @@ from nncf_mcq.precision_init.costs import CostModel
 from nncf_mcq.result import QuantizationResult, describe_layers
 from nncf_mcq.training.module import TrainingModule, parts
 from nncf_mcq.training.preparation import float_ports
-from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, LearnedStep, QuantizedWeights
+from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, LayerWeights, LearnedStep
 from nncf_mcq.weights.histograms import weight_histograms
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
 from nncf_mcq.weights.weight_table import WeightTable
@@ -114,7 +114,7 @@ def check_finite(module: TrainingModule) -> None:
 def trained_table(module: TrainingModule) -> WeightTable:
     """The quantized weights of every layer that has some; what a table tells of errors and rules is left out."""
     entries: dict[str, dict[int, QuantizedWeight]] = {}
-    for part, names in zip(parts(module.quantized, QuantizedWeights), module.source.quantized, strict=True):
+    for part, names in zip(parts(module.quantized, LayerWeights), module.source.quantized, strict=True):
         entry = _entry(module.source.network.quantizable.layer(names[0]), part)
         entries |= {name: {entry.bits: entry} for name in names}
     return WeightTable(entries)
@@ -134,7 +134,11 @@ def trained_model(module: TrainingModule, table: WeightTable) -> ov.Model:
         layers = [made.network.quantizable.layer(name) for name in names]
         ((_, entry),) = table.entries[names[0]].items()
         old = source(operations[names[0]], layers[0].weight_ports[0])
-        weights = quantized_weights(layers[0], entry, compressed=is_compressed(old))
+        if entry.coding == "trellis":
+            # The layers of a model are decoded together: all but the scale stays as it is.
+            weights = [with_scale(old, entry.scale.reshape(layers[0].channel_shape()))]
+        else:
+            weights = quantized_weights(layers[0], entry, compressed=is_compressed(old))
         for layer in layers:
             set_weights(operations[layer.name], layer, weights)
     for part, names in zip(parts(module.floats, FloatWeights), made.floats, strict=True):
@@ -155,15 +159,13 @@ def trained_model(module: TrainingModule, table: WeightTable) -> ov.Model:
     return model
 
 
-def _entry(layer: QuantizableLayer, part: QuantizedWeights) -> QuantizedWeight:
-    matrices = (layer.groups, layer.rows)
-    step, zero_point, levels = _array(part.step()), _array(part.zero_point), _array(part.levels())
-    channels = layer.channel_shape()
-    low, high = ((end - zero_point) * step for end in (part.lowest, part.highest))
+def _entry(layer: QuantizableLayer, part: LayerWeights) -> QuantizedWeight:
+    matrices, channels = (layer.groups, layer.rows), layer.channel_shape()
+    step, low, high = _array(part.step()), *map(_array, part.ends())
     return QuantizedWeight(
         bits=int(part.bits),
-        levels=layer.to_matrices(levels).astype(np.uint8),
-        zero_point=zero_point.reshape(matrices).astype(np.uint8),
+        levels=layer.to_matrices(_array(part.levels())).astype(np.uint8),
+        zero_point=np.broadcast_to(_array(part.zero_point), channels).reshape(matrices).astype(np.uint8),
         scale=np.broadcast_to(step, channels).reshape(matrices).astype(np.float32),
         bias_shift=np.zeros(matrices, dtype=np.float32),
         relative_error=float("nan"),
@@ -171,7 +173,8 @@ def _entry(layer: QuantizableLayer, part: QuantizedWeights) -> QuantizedWeight:
         rule_counts={},
         rule_errors={},
         choice_error=float("nan"),
-        clip=ValueRange(np.minimum(low, high), np.maximum(low, high)),
+        clip=ValueRange(np.minimum(low * step, high * step), np.maximum(low * step, high * step)),
+        coding=part.coding,
     )
 
 

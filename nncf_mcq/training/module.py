@@ -20,7 +20,7 @@ from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.policy import Policy
 from nncf_mcq.result import QuantizationResult
-from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, QuantizedWeights
+from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, LayerWeights
 
 Part = TypeVar("Part", bound=torch.nn.Module)
 
@@ -99,7 +99,7 @@ class TrainingModule(torch.nn.Module):
     Args:
         graph: The quantized model, with `biases` and `activations` among its functions.
         teacher: The float model.
-        quantized: Weights on levels.
+        quantized: Weights on grids, and trellis-coded ones.
         floats: Weights in floating point.
         biases: Of the layers.
         activations: Grids.
@@ -110,7 +110,7 @@ class TrainingModule(torch.nn.Module):
         self,
         graph: TorchGraph,
         teacher: TorchGraph,
-        quantized: Sequence[QuantizedWeights],
+        quantized: Sequence[LayerWeights],
         floats: Sequence[FloatWeights],
         biases: Sequence[Bias],
         activations: Sequence[ActivationQuantizer],

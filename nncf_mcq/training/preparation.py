@@ -20,7 +20,14 @@ from nncf_mcq.model.nodes import constant_of, constant_value, consumers, is_cons
 from nncf_mcq.model.torch_graph import TorchGraph
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.training.module import QuantizedNetwork, Source, TrainingModule
-from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, FloatWeights, QuantizedWeights
+from nncf_mcq.training.quantizers import (
+    ActivationQuantizer,
+    Bias,
+    CodedWeights,
+    FloatWeights,
+    LayerWeights,
+    QuantizedWeights,
+)
 from nncf_mcq.weights.level_range import level_range
 
 
@@ -32,7 +39,7 @@ def make_module(network: QuantizedNetwork, result: QuantizationResult | None = N
         result: Whose model it is, for `finish_training`.
 
     Raises:
-        QuantizationError: The model has an operation that is not known in PyTorch, or trellis-coded weights.
+        QuantizationError: The model has an operation that is not known in PyTorch.
     """
     quantizable = network.quantizable
     model = network.model.clone()
@@ -49,7 +56,7 @@ def make_module(network: QuantizedNetwork, result: QuantizationResult | None = N
         if name in network.policy.float_layers:
             continue
         weight = _unpacked(operations[name], layers[0])
-        quantized.append(_quantized_weights(network.weights, layers[0], weight))
+        quantized.append(_layer_weights(network.weights, layers[0], weight))
         members.append(tuple(layer.name for layer in layers))
         for layer in layers:
             parts = layer.split(np.asarray(weight.values, dtype=np.float32))
@@ -79,19 +86,23 @@ def _unpacked(operation: ov.Node, layer: QuantizableLayer) -> UnpackedWeight:
     found = [part for part in parts if part is not None]
     if len(found) < len(parts):
         raise QuantizationError(f"{layer.name}: its weights are not those that the policy tells of")
-    if any(part.coding == "trellis" for part in found):
-        raise QuantizationError(f"{layer.name}: trellis-coded weights cannot be trained, only those on a grid")
-    levels = np.concatenate([part.levels for part in found], axis=-1) if len(found) > 1 else found[0].levels
+    if len(found) == 1:
+        return found[0]
+    levels = np.concatenate([part.levels for part in found], axis=-1)
     return UnpackedWeight(levels, found[0].bits, found[0].scale, found[0].zero_point)
 
 
-def _quantized_weights(config: WeightsConfig, layer: QuantizableLayer, weight: UnpackedWeight) -> QuantizedWeights:
-    shape, levels = layer.channel_shape(), level_range(layer, weight.bits, config)
+def _layer_weights(config: WeightsConfig, layer: QuantizableLayer, weight: UnpackedWeight) -> LayerWeights:
+    shape = layer.channel_shape()
+    # What is equal in all channels is stored once.
+    scale = np.broadcast_to(weight.scale, shape if config.per_channel else (1,) * len(shape)).astype(np.float32)
+    if weight.coding == "trellis":
+        return CodedWeights(weight.levels, weight.integers, scale, weight.bits)
+    levels = level_range(layer, weight.bits, config)
     return QuantizedWeights(
         weight.levels.astype(np.uint8),
         np.broadcast_to(weight.zero_point, shape).astype(np.uint8),
-        # What is equal in all channels is stored once.
-        np.broadcast_to(weight.scale, shape if config.per_channel else (1,) * len(shape)).astype(np.float32),
+        scale,
         weight.bits,
         lowest=levels.lowest,
         highest=levels.highest,

@@ -7,12 +7,15 @@ its ratio to the first one: it stays positive, and one learning rate suits layer
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from nncf_mcq.config.types import Coding
+from nncf_mcq.weights.trellis import alphabet
 
 SMALLEST_STEP = 1e-12
 """Of a channel without any weights: its levels are zero whatever they are trained to."""
@@ -84,8 +87,32 @@ class LearnedStep(torch.nn.Module):
         return self.first * self.log_ratio.exp()
 
 
-class QuantizedWeights(torch.nn.Module):
-    """Weights of a layer, or of several that share them, that are rounded to levels in each pass.
+class LayerWeights(torch.nn.Module):
+    """Weights of a layer, or of several that share them, that levels and steps stand for.
+
+    Attributes:
+        coding: How levels stand for whole numbers.
+        step: Of each channel, or of all.
+        zero_point: Level of the value zero, in the shape that broadcasts to the weights; 0 of trellis-coded weights.
+        bits: Bit-width.
+    """
+
+    coding: ClassVar[Coding]
+    step: LearnedStep
+    zero_point: Tensor
+    bits: Tensor
+
+    def levels(self) -> Tensor:
+        """Level of each weight, as float32 numbers, in the operation's own shape."""
+        raise NotImplementedError
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest weight that levels can stand for, in steps."""
+        raise NotImplementedError
+
+
+class QuantizedWeights(LayerWeights):
+    """Weights that are rounded to levels in each pass.
 
     They are kept in steps, so that a step scales them all and its gradient is exact, and one learning rate moves the
     weights of all channels from level to level equally fast. They start on their levels, half a step from either
@@ -100,8 +127,7 @@ class QuantizedWeights(torch.nn.Module):
         highest: Largest one.
     """
 
-    zero_point: Tensor
-    bits: Tensor
+    coding = "uniform"
 
     def __init__(
         self,
@@ -145,18 +171,61 @@ class QuantizedWeights(torch.nn.Module):
 
     def forward(self) -> Tensor:
         """The weights that the levels stand for, in the operation's own shape."""
-        low, high = self.lowest - self.zero_point, self.highest - self.zero_point
-        levels: Tensor = _Round.apply(self.scaled, low, high)
+        levels: Tensor = _Round.apply(self.scaled, *self.ends())
         step: Tensor = self.step()
         return levels * step
 
     def levels(self) -> Tensor:
-        """Level of each weight, as float32 numbers."""
+        """Level of each weight, as float32 numbers, in the operation's own shape."""
         return torch.clamp(self.scaled.detach().round() + self.zero_point, self.lowest, self.highest)
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest weight that levels can stand for, in steps."""
+        return self.lowest - self.zero_point, self.highest - self.zero_point
+
+
+class CodedWeights(LayerWeights):
+    """Trellis-coded weights: their levels stay, only the steps are trained.
+
+    Args:
+        levels: 0..2^bits - 1, in the operation's own shape.
+        integers: What they stand for, in the same shape.
+        scale: Step of each channel, or of all, in a shape that broadcasts to the weights.
+        bits: Bit-width.
+    """
+
+    coding = "trellis"
+    coded: Tensor
+    integers: Tensor
+
+    def __init__(
+        self, levels: NDArray[np.integer], integers: NDArray[np.integer], scale: NDArray[np.float32], bits: int
+    ) -> None:
+        super().__init__()
+        self.step = LearnedStep(scale)
+        self.register_buffer("bits", torch.tensor(bits, dtype=torch.uint8))
+        self.register_buffer("coded", torch.from_numpy(levels.astype(np.uint8)))
+        self.register_buffer("integers", torch.from_numpy(integers.astype(np.int8)), persistent=False)
+        self.register_buffer("zero_point", torch.zeros_like(self.step.first), persistent=False)
+        self.register_load_state_dict_pre_hook(_check_bits)  # type: ignore[no-untyped-call]
+
+    def forward(self) -> Tensor:
+        """The weights that the levels stand for, in the operation's own shape."""
+        step: Tensor = self.step()
+        return self.integers * step
+
+    def levels(self) -> Tensor:
+        """Level of each weight, as float32 numbers, in the operation's own shape."""
+        return self.coded.float()
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest weight that levels can stand for, in steps."""
+        largest = torch.tensor(float(alphabet(int(self.bits))[-1]))
+        return -largest, largest
 
 
 def _check_bits(
-    module: QuantizedWeights | ActivationQuantizer,
+    module: LayerWeights | ActivationQuantizer,
     state: dict[str, Any],
     prefix: str,
     _: Any,

@@ -48,10 +48,14 @@ class WeightTable:
             }
         )
 
-    @property
-    def is_coded(self) -> bool:
-        """Whether weights of some layer are trellis-coded."""
-        return any(entry.on_grid is not None for widths in self.entries.values() for entry in widths.values())
+    def is_coded(self, weight_bits: Mapping[str, int]) -> bool:
+        """Whether weights of some layer are trellis-coded in a policy.
+
+        Args:
+            weight_bits: Bits of every layer; of those in floating point the table holds nothing.
+        """
+        found = (self.entries[name].get(bits) for name, bits in weight_bits.items())
+        return any(entry is not None and entry.on_grid is not None for entry in found)
 
     def on_grids(self) -> WeightTable:
         """A copy in which trellis-coded layers are on grids."""

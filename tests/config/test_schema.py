@@ -115,12 +115,6 @@ SCOPED: list[Any] = [
             'int8, with "coding": "trellis" in the weights',
         ),
         (
-            {"compression": {"weights": {"coding": "trellis"}, "tuning": "distillation"}},
-            "compression.tuning",
-            "distillation",
-            'none, with "coding": "trellis" in the weights: only levels of a grid are trained',
-        ),
-        (
             {"target_device": "NPU", **weights(mode="asymmetric")},
             "compression.weights.mode",
             "asymmetric",

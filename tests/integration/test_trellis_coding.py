@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ import pytest
 import torch
 
 from nncf_mcq import QuantizationResult, finish_training, prepare_training, quantize
+from nncf_mcq.ir.packing import unpack_weight
+from nncf_mcq.model.nodes import operations_by_name, source
+from nncf_mcq.training.completion import trained_model, trained_table
+from nncf_mcq.training.module import QuantizedNetwork, parts
+from nncf_mcq.training.preparation import make_module
+from nncf_mcq.training.quantizers import LayerWeights
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,
@@ -133,15 +140,52 @@ def test_a_training_starts_on_grids_of_the_same_bits(sequential: bool, tmp_path:
         np.testing.assert_array_equal(again(torch.from_numpy(IMAGES)).numpy(), found)
 
 
+def test_tuning_trains_scales_and_biases_of_a_code_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Kept whatever it gains.
+    monkeypatch.setattr("nncf_mcq.training.tuning.stage.STANDARD_ERRORS", -1e9)
+    settings, images = config({"type": "uniform", "bits": 2}), as_dataset(random_images(24))
+    # The same images make the weights of both.
+    settings["compression"]["initializer"]["num_init_samples"] = 16
+    before = quantize(network(), images, settings)
+    settings["compression"]["tuning"] = {"type": "distillation", "steps": 2, "batch_size": 16}
+    after = quantize(network(), images, settings)
+    assert after.search.tuning is not None and after.search.tuning.kept
+    read = ov.Core().read_model(after.save(tmp_path))
+    np.testing.assert_array_equal(outputs(read), outputs(after.model))
+    for place in CODED:
+        name = after.layers[place].name
+        first, second = (unpack_weight(source(operations_by_name(model)[name], 1)) for model in (before.model, read))
+        assert first is not None and second is not None and first.coding == second.coding == "trellis"
+        np.testing.assert_array_equal(first.levels, second.levels)
+        assert not np.array_equal(first.scale, second.scale)
+    # Fine-tuning starts on grids, with what the policy's table holds.
+    assert after.model_on_grids is not None
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_trained_computes_what_the_model_does(kept: bool) -> None:
+    result = quantize_small({"type": "uniform", "bits": 3})
+    network_of_result = QuantizedNetwork.of(dataclasses.replace(result, model_on_grids=None))
+    module = make_module(network_of_result)
+    images = torch.from_numpy(IMAGES)
+    with torch.no_grad():
+        if kept:
+            for part in parts(module.quantized, LayerWeights):
+                part.step.log_ratio += 0.1
+        found = module(images).numpy()
+    expected = outputs(trained_model(module, trained_table(module)))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
+    assert np.array_equal(expected, outputs(result.model)) != kept
+
+
 @pytest.mark.parametrize(
     ("fewest", "changes", "is_coded"),
     [
         (13_312, {}, True),
         (13_313, {}, False),
-        (0, {"tuning": {"type": "distillation", "steps": 1}}, False),
         (0, {"weights": {"fully_connected": "packed"}}, False),
     ],
-    ids=["large", "small", "tuned", "packed"],
+    ids=["large", "small", "packed"],
 )
 def test_weights_of_large_models_are_coded_where_nothing_is_said(
     fewest: int, changes: dict[str, Any], is_coded: bool, monkeypatch: pytest.MonkeyPatch
@@ -155,5 +199,13 @@ def test_weights_of_large_models_are_coded_where_nothing_is_said(
     assert ("trellis" in {layer.rule for layer in result.layers}) == is_coded
 
 
-def test_grids_need_no_other_model() -> None:
-    assert quantize_small({"type": "uniform", "bits": 4}, "uniform").model_on_grids is None
+@pytest.mark.parametrize(
+    ("precision", "coding"),
+    [
+        ({"type": "uniform", "bits": 4}, "uniform"),
+        ({"type": "ilp", "budget": {"weight_size": {"average_bits": 8}}, "measured_widths": 1}, "trellis"),
+    ],
+    ids=["uniform", "8 bits of a table with coded weights"],
+)
+def test_grids_need_no_other_model(precision: dict[str, Any], coding: str) -> None:
+    assert quantize_small(precision, coding).model_on_grids is None

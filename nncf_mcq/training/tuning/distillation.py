@@ -13,7 +13,7 @@ from nncf_mcq.errors import QuantizationError
 from nncf_mcq.model.samples import Samples, input_shapes
 from nncf_mcq.policy import INT8_BITS
 from nncf_mcq.training.module import TrainingModule, parts
-from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, QuantizedWeights
+from nncf_mcq.training.quantizers import ActivationQuantizer, Bias, LayerWeights, QuantizedWeights
 from nncf_mcq.training.tuning.augmentation import Augmentation, are_images, augment
 from nncf_mcq.training.tuning.base import TUNINGS, Tuning, TuningTask
 from nncf_mcq.training.tuning.checkpoint import fingerprint
@@ -150,8 +150,9 @@ class Distillation(Tuning):
         for quantizer in parts(module.activations, ActivationQuantizer):
             # Eight bits lose next to nothing on the grids that they have.
             quantizer.requires_grad_(int(quantizer.bits) < INT8_BITS)
-        quantized = parts(module.quantized, QuantizedWeights)
-        weights = [part.scaled for part in quantized]
+        quantized = parts(module.quantized, LayerWeights)
+        # Sequences of a trellis code stay as they were found.
+        weights = [part.scaled for part in quantized if isinstance(part, QuantizedWeights)]
         steps = [part.step.log_ratio for part in quantized]
         steps += [parameter for parameter in module.activations.parameters() if parameter.requires_grad]
         # Weights in floating point stay: they are few, and right.
