@@ -171,7 +171,7 @@ def test_what_is_trained_computes_what_the_model_does(kept: bool) -> None:
     with torch.no_grad():
         if kept:
             for part in parts(module.quantized, LayerWeights):
-                part.step.log_ratio += 0.1
+                part.step.log_ratio.add_(0.1)
         found = module(images).numpy()
     expected = outputs(trained_model(module, trained_table(module)))
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
