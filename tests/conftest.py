@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+from collections.abc import Iterator
 
 # Before anything imports nncf or openvino: both report usage over the network unless they see a CI.
 os.environ["CI"] = "true"
@@ -28,6 +31,22 @@ hypothesis.settings.register_profile(
     hypothesis.settings.get_profile("nncf_mcq"),
     phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patterns_made_once() -> Iterator[None]:
+    """NNCF assembles its patterns of fused operations whenever it places quantizers: long beside a small network.
+
+    They depend on the arguments alone; `tests/model/test_algorithm.py` checks that nothing edits them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        # Tests inside other hosts have no NNCF, or need none.
+        if "nncf" in sys.modules:
+            from nncf.common.graph.patterns.manager import PatternsManager
+
+            for name in ("get_full_hw_pattern_graph", "get_full_ignored_pattern_graph"):
+                patch.setattr(PatternsManager, name, staticmethod(functools.cache(getattr(PatternsManager, name))))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import nncf
 import numpy as np
 import openvino as ov
 import pytest
 import torch
+from nncf.common.graph.patterns.manager import PatternsManager
+from nncf.common.graph.patterns.patterns import GraphPattern
 from nncf.common.utils.backend import BackendType
+from nncf.parameters import TargetDevice
 from nncf.quantization.algorithms.min_max.algorithm import MinMaxQuantization
 from nncf.quantization.algorithms.pipeline import Pipeline
 from nncf.tensor import Tensor
@@ -44,6 +48,21 @@ def fake_quantize_range(node: ov.Node) -> tuple[np.ndarray, np.ndarray]:
 
 def network() -> ov.Model:
     return to_openvino(small_network(), SAMPLE_SIZE)
+
+
+def contents(pattern: GraphPattern) -> tuple[list[Any], list[Any]]:
+    return list(pattern.graph.nodes(data=True)), list(pattern.graph.edges(keys=True, data=True))
+
+
+@pytest.mark.parametrize("name", ["get_full_hw_pattern_graph", "get_full_ignored_pattern_graph"])
+def test_patterns_that_all_tests_share_are_as_they_were_made(name: str) -> None:
+    """See `tests/conftest.py`."""
+    find = getattr(PatternsManager, name)
+    arguments = {"backend": BackendType.OPENVINO, "device": TargetDevice.ANY, "model_type": None}
+    find_placement(network())
+    assert find(**arguments) is find(**arguments)
+    assert find.cache_info().hits
+    assert contents(find(**arguments)) == contents(find.__wrapped__(**arguments))
 
 
 def policy_of(placement: QuantizerPlacement) -> Policy:
