@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any, ClassVar, get_args
 
@@ -87,9 +88,7 @@ class RegisteredTestCase:
 
     def test_the_schema_knows_the_parameters(self, section: Section) -> None:
         """The JSON Schema stays valid, accepts the section, and refuses an unknown key in it."""
-        schema = json_schema()
-        jsonschema.Draft202012Validator.check_schema(schema)
-        validator = jsonschema.Draft202012Validator(schema)
+        validator = _validator(json.dumps(json_schema()))
         mistake = jsonschema.exceptions.best_match(validator.iter_errors(self.place(section)))
         assert mistake is None, mistake.message
         assert not validator.is_valid(self.place({**section, UNKNOWN_KEY: 1}))
@@ -105,3 +104,11 @@ class RegisteredTestCase:
         for key in self.path.split("."):
             found = getattr(found, key)
         return found
+
+
+@functools.cache
+def _validator(schema: str) -> jsonschema.Draft202012Validator:
+    """Of a schema that is valid itself, which takes longest to find out: once for each schema."""
+    read = json.loads(schema)
+    jsonschema.Draft202012Validator.check_schema(read)
+    return jsonschema.Draft202012Validator(read)

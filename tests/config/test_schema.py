@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -437,6 +438,7 @@ def test_the_rules_of_a_list_are_written_with_their_defaults_and_scopes() -> Non
     assert written[2] == {"type": "max"}
 
 
+@functools.cache
 def validator() -> jsonschema.Draft202012Validator:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
