@@ -1,7 +1,9 @@
-"""Commands in processes of their own, on the small network and a folder of images."""
+"""Commands in this process and in processes of their own, on the small network and a folder of images."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -11,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from nncf_mcq.cli import main
 
 SECONDS = 240
 """After which a command hangs."""
@@ -42,6 +47,31 @@ def write_config(folder: Path, precision: Mapping[str, Any], **compression: Any)
     path = folder / "config.json"
     path.write_text(json.dumps(data))
     return path
+
+
+def run(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs `nncf-mcq` in this process, which has imported everything already: that is most of a short command's time.
+
+    Args:
+        arguments: Of the command line.
+        folder: Where it runs; where the tests run by default.
+    """
+    command = ["nncf-mcq", *map(str, arguments)]
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+    ):
+        patch.setattr(sys, "argv", command)
+        if folder is not None:
+            patch.chdir(folder)
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as ending:
+            code = ending.code or 0
+    return subprocess.CompletedProcess(command, code, out.getvalue(), errors.getvalue())
 
 
 def start(

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a real process, its output, its exit code."""
+"""The command line as a user meets it: its output and its exit code, and once for each kind those of a real process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import openvino as ov
 import pytest
 
 from nncf_mcq.utils.output_folder import LOCK_FILE
-from tests.commands import write_config
+from tests.commands import run, write_config
 
 SMALL = [
     "--set",
@@ -31,15 +31,15 @@ ALONE = ["--baseline", "none"]
 UNIFORM = ["--set", 'compression.initializer.precision={"type": "uniform", "bits": 4}']
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nncf_mcq.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("cli") / "out"
-    done = run("quantize", "fashion_mnist", "--output", str(output), *SMALL, *UNIFORM)
+    done = run_process("quantize", "fashion_mnist", "--output", str(output), *SMALL, *UNIFORM)
     assert done.returncode == 0, done.stderr
     # Stages where there is no terminal: a line each, and no line of a library's.
     stages = dict.fromkeys(line.split(":")[0] for line in done.stderr.splitlines())
@@ -52,16 +52,16 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
-    rough = ["--set", "compression.correction.rounding=nearest", "--set", "compression.initializer.range=max"]
-    alone = [*ALONE, "--json", "--quiet", "--deploy"]
-    done = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, *alone)
+    output = tmp_path / "out"
+    command = ["quantize", str(write_config(tmp_path, {"type": "ilp"})), "-o", str(output), *UNIFORM, *ALONE]
+    done = run_process(*command, "--json", "--quiet", "--deploy")
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "deployment" / "config.json").is_file()
+    assert (output / "deployment" / "config.json").is_file()
     printed = json.loads(done.stdout)
-    assert printed.pop("model") == str(tmp_path / "model.xml")
-    assert printed == json.loads((tmp_path / "result.json").read_text())
-    again = run("quantize", "fashion_mnist", "-o", str(tmp_path), *SMALL, *UNIFORM, *rough, *ALONE)
-    warning = f"warning: {tmp_path / 'deployment'} has an earlier model: nncf-mcq deploy {tmp_path} replaces it"
+    assert printed.pop("model") == str(output / "model.xml")
+    assert printed == json.loads((output / "result.json").read_text())
+    again = run(*command)
+    warning = f"warning: {output / 'deployment'} has an earlier model: nncf-mcq deploy {output} replaces it"
     assert again.stderr.splitlines()[-1] == warning
 
 
@@ -156,7 +156,8 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work_starts(tmp_pat
 
 def test_the_smallest_model_for_a_goal_and_what_it_promises(tmp_path: Path) -> None:
     goal = {"type": "ilp", "measured_widths": 1, "goal": {"top1_drop": 12, "confidence": 0.9}}
-    rough = ["compression.correction.rounding=nearest", "compression.initializer.range=max"]
+    correction = {"rounding": "nearest", "sequential": False}
+    rough = [f"compression.correction={json.dumps(correction)}", "compression.initializer.range=max"]
     small = ["compression.weights.bits=[3, 8]", "dataset.split.search=128"]
     overrides = [f"compression.initializer.precision={json.dumps(goal)}", *rough, *small]
     options = [part for override in overrides for part in ("--set", override)]
@@ -188,17 +189,17 @@ def test_recipes_can_be_listed() -> None:
     ]
 
 
-def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path, project_root: Path) -> None:
+def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path) -> None:
     config = write_config(tmp_path, {"type": "ilp"})
-    fits = run("layers", str(config), "--json", cwd=project_root)
+    fits = run("layers", str(config), "--json")
     assert (fits.returncode, fits.stderr) == (0, "")
     small = ["--set", "dataset.preprocessing.resize=6"]
-    done = run("layers", str(config), "--json", *small, cwd=project_root)
+    done = run("layers", str(config), "--json", *small)
     assert done.returncode == 2
     assert done.stdout == fits.stdout
-    assert done.stderr == run("quantize", str(config), "-o", str(tmp_path / "out"), *small, cwd=project_root).stderr
+    assert done.stderr == run("quantize", str(config), "-o", str(tmp_path / "out"), *small).stderr
     assert done.stderr.startswith("error: the test images: found shape (3, 6, 6), allowed: (3, 8, 8), which the model")
     assert done.stderr.count("\n") == 1
-    missing = run("layers", str(config), "--set", "dataset.root=nowhere", cwd=project_root)
+    missing = run("layers", str(config), "--set", "dataset.root=nowhere")
     assert missing.returncode == 0
     assert missing.stderr.startswith("note: the images are not checked: dataset.root: found '")

@@ -13,6 +13,7 @@ import pytest
 from nncf_mcq.config.pareto_file import ParetoReport
 from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.output_folder import LOCK_FILE
+from tests import commands
 
 OVERRIDES = [
     "dataset.full_root=null",
@@ -22,12 +23,17 @@ OVERRIDES = [
     "compression.weights.bits=[2, 4, 8]",
     "compression.initializer.range=max",
     "compression.correction.rounding=nearest",
+    "compression.correction.sequential=false",
     'compression.initializer.precision={"type": "ilp", "measured_widths": 1, "goal": {"agreement": 0.9}}',
 ]
 SMALL = [part for override in OVERRIDES for part in ("--set", override)]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return commands.run("pareto", "fashion_mnist", *SMALL, *arguments)
+
+
+def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nncf_mcq.cli", "pareto", "fashion_mnist", *SMALL, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -133,7 +139,7 @@ def test_a_broken_front_is_one_line(tmp_path: Path) -> None:
 
 
 def test_json_and_nothing_else_on_standard_output(folder: Path, tmp_path: Path) -> None:
-    done = run("-o", str(tmp_path), "--points", "2", "--json", "--quiet")
+    done = run_process("-o", str(tmp_path), "--points", "2", "--json", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == json.loads((tmp_path / "pareto.json").read_text())
     assert len(json.loads(done.stdout)["points"]) <= 2

@@ -14,7 +14,7 @@ from nncf_mcq import ConfigError
 from nncf_mcq.cli.replacement import Replacement
 from nncf_mcq.job import Job
 from nncf_mcq.model.loading import to_openvino
-from tests.commands import finish, start, write_config
+from tests.commands import run, write_config
 from tests.models import small_network
 
 PRECISION = "compression.initializer.precision"
@@ -140,26 +140,33 @@ def test_more_evaluations_need_resume(copied: Path) -> None:
         check(output, read(copied, **{PRECISION: {**search, "evaluations": 9}}))
 
 
-def test_commands_refuse_at_once(copied: Path, project_root: Path) -> None:
+def command(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    """What a command prints to standard output and standard error."""
+    done = run(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def test_commands_refuse_at_once(copied: Path) -> None:
     output = copied.parent / "out"
     before = (output / "model.bin").read_bytes()
-    other = ["--set", f"{PRECISION}.bits=3"]
-    out, errors = finish(start(project_root, "quantize", copied, "--output", output, *other), code=2)
+    other: list[str | Path] = ["--output", output, "--set", f"{PRECISION}.bits=3", "--baseline", "none"]
+    out, errors = command("quantize", copied, *other, code=2)
     assert (out, errors.count("\n")) == ("", 1)
     assert errors.startswith(f"error: --output: found '{output}', allowed: another folder, or --overwrite to replace")
     assert (output / "model.bin").read_bytes() == before
-    finish(start(project_root, "quantize", copied, "--output", output, *other, "--overwrite", "--quiet"))
+    command("quantize", copied, *other, "--overwrite", "--quiet")
     assert (output / "model.bin").read_bytes() != before
 
 
-def test_fronts(copied: Path, project_root: Path) -> None:
+def test_fronts(copied: Path) -> None:
     output, small = copied.parent / "front", ["--points", "2", "--set", "compression.weights.bits=[4, 8]", "--quiet"]
     for size in (["--at", "8bits"], ["--at", "5bits"]):
         # Another size of the same front takes the place of the first.
-        finish(start(project_root, "pareto", copied, "--output", output, *small, *size))
+        command("pareto", copied, "--output", output, *small, *size)
     front = (output / "pareto.json").read_bytes()
     other = [*small, "--set", "compression.activations.mode=symmetric"]
-    out, errors = finish(start(project_root, "pareto", copied, "--output", output, *other), code=2)
+    out, errors = command("pareto", copied, "--output", output, *other, code=2)
     message = r"--overwrite to replace the {} there, which has compression\.activations\.mode 'automatic'$"
     assert (out, errors.count("\n")) == ("", 1)
     assert re.search(message.format("front"), errors.strip())
@@ -169,7 +176,7 @@ def test_fronts(copied: Path, project_root: Path) -> None:
         Replacement(output, overwrite=False).check_front(job.config, takes_model=True)
     # Without --at there is no model to replace.
     Replacement(output, overwrite=False).check_front(job.config, takes_model=False)
-    finish(start(project_root, "pareto", copied, "--output", output, *other, "--overwrite"))
+    command("pareto", copied, "--output", output, *other, "--overwrite")
     assert (output / "pareto.json").read_bytes() != front
     # A result of `quantize` is none of the front's.
     with pytest.raises(ConfigError, match=r"the result there, which has compression\."):
