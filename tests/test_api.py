@@ -33,6 +33,7 @@ from tests.models import (
 )
 
 IMAGES = random_images(12)
+SEQUENTIAL = {"sequential": True}
 FILES = {"model.xml", "model.bin", "policy.json", "config.json", "result.json", "histograms.json"}
 
 
@@ -66,7 +67,7 @@ def test_a_model_is_quantized_saved_and_runs_as_it_was_scored(
 ) -> None:
     module = small_network()
     model: Any = module if framework == "torch" else to_openvino(module, SAMPLE_SIZE)
-    result = quantize(model, as_dataset(IMAGES), config(precision))
+    result = quantize(model, as_dataset(IMAGES), config(precision, correction=SEQUENTIAL))
     xml = result.save(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     np.testing.assert_array_equal(outputs(xml), outputs(result.model))
@@ -168,7 +169,7 @@ def test_concat_residual_and_shared_weights_are_exact_in_the_file(
     model = build()
     sample = (1, 4, 6, 6) if build is shared_weights_model else SAMPLE_SIZE
     images = random_images(8, sample)
-    settings = config({"type": "uniform", "bits": 4}, activation_bits)
+    settings = config({"type": "uniform", "bits": 4}, activation_bits, correction=SEQUENTIAL)
     settings["input_info"]["sample_size"] = list(sample)
     result = quantize(model, as_dataset(images), settings)
     xml = result.save(tmp_path)

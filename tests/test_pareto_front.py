@@ -39,11 +39,10 @@ def dataset(count: int = COUNT) -> nncf.Dataset:
     return nncf.Dataset([image[None] for image in images(count)])
 
 
-def configuration(precision: Any = "uniform", **more: Any) -> Config:
+def configuration(precision: Any = "uniform", *, sequential: bool = False, **more: Any) -> Config:
     values = small_config(precision=precision, weight_bits=BITS, **more).to_dict()
     values["compression"]["initializer"]["num_init_samples"] = COUNT
-    # The weights of a later command depend on the search's own scores only with this pass.
-    values["compression"]["correction"]["sequential"] = True
+    values["compression"]["correction"]["sequential"] = sequential
     return load_config(values)
 
 
@@ -130,12 +129,14 @@ def test_a_front_that_was_stored_gives_the_same_files_without_a_search(
     front: ParetoFront, folder: Path, tmp_path: Path
 ) -> None:
     size, stages = between(front), Stages()
-    later = find(known=folder / "pareto.json", progress=stages, at=size)
+    # The weights of a later command depend on the search's own scores only with this pass.
+    config = configuration(sequential=True)
+    later = find(config, known=folder / "pareto.json", progress=stages, at=size)
     assert not later.is_new
     later.take(size).save(tmp_path / "later")
     assert "policy of the size" in stages.names
     assert not {"sensitivities", "front"} & set(stages.names)
-    at_once = find(at=size)
+    at_once = find(config, at=size)
     at_once.take(size).save(tmp_path / "at once")
     for name in ("model.bin", "model.xml", "policy.json", "config.json"):
         assert (tmp_path / "later" / name).read_bytes() == (tmp_path / "at once" / name).read_bytes()

@@ -32,6 +32,7 @@ FIRST = (RANDOM.standard_normal((8, 5)) * 0.5).astype(np.float32)
 
 COMPRESSION = {
     "weights": {"bits": [2, 4, 8]},
+    "correction": {"sequential": False},
     "initializer": {
         "num_init_samples": 16,
         "precision": {"type": "greedy", "budget": {"weight_size": {"average_bits": 4}}},
@@ -106,7 +107,8 @@ def test_several_inputs_from_the_data_set_to_the_file(build: type, form: str, tm
             {name: values[start : start + 4] for name, values in reversed(known.items())} for start in (0, 4, 8, 12)
         ]
     dataset = nncf.Dataset(items)
-    result = quantize(model, dataset, {"compression": COMPRESSION, "runtime": RUNTIME}, report_dataset=dataset)
+    compression = COMPRESSION | {"correction": {"sequential": form == "tuples"}}
+    result = quantize(model, dataset, {"compression": compression, "runtime": RUNTIME}, report_dataset=dataset)
     assert set(result.metrics["quantized"]) >= {"agreement", "kl"}
     test = arrays(model, 32, seed=2)
     found, expected = (outputs(item, test)[0] for item in (result.model, model))
@@ -125,7 +127,7 @@ def test_all_forms_of_a_data_set_are_the_same() -> None:
     known = arrays(model, 8)
     rows = [{name: values[index : index + 1] for name, values in known.items()} for index in range(8)]
     forms = [rows, [tuple(row.values()) for row in rows], [known], [{k: torch.from_numpy(v) for k, v in known.items()}]]
-    settings = {"compression": {"weights": {"bits": [4]}}, "runtime": RUNTIME}
+    settings = {"compression": {"weights": {"bits": [4]}, "correction": {"sequential": False}}, "runtime": RUNTIME}
     results = [outputs(quantize(model, nncf.Dataset(form), settings).model, known)[0] for form in forms]
     for found in results[1:]:
         np.testing.assert_array_equal(found, results[0])

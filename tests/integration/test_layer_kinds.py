@@ -93,7 +93,11 @@ def images_of(model: ov.Model, seed: int = 0) -> np.ndarray:
 
 def quantized(model: ov.Model, bits: int, directory: Path) -> QuantizationResult:
     config = {
-        "compression": {"initializer": {"precision": {"type": "uniform", "bits": bits}}},
+        "compression": {
+            # At one of the widths: the pass does not know of them.
+            "correction": {"sequential": bits == 3},
+            "initializer": {"precision": {"type": "uniform", "bits": bits}},
+        },
         "runtime": {"threads": 1, "batch_size": 1},
     }
     result = quantize(model, as_dataset(images_of(model)), config)
@@ -104,10 +108,8 @@ def quantized(model: ov.Model, bits: int, directory: Path) -> QuantizationResult
 def error(model: ov.Model, file: Path) -> float:
     """Squared error on other images, relative to the outputs."""
     images = images_of(model, seed=1)
-    expected, found = (
-        np.stack([np.array(compile_model(item, 1)([image[None]])[0]) for image in images])
-        for item in (model, ov.Core().read_model(file))
-    )
+    runs = [compile_model(item, 1) for item in (model, ov.Core().read_model(file))]
+    expected, found = (np.stack([np.array(run([image[None]])[0]) for image in images]) for run in runs)
     return float(np.square(found - expected).sum() / np.square(expected).sum())
 
 
@@ -124,9 +126,9 @@ def test_at_eight_bits_no_fewer_layers_run_in_int8_than_with_nncf(kind: str, tmp
     with quiet_nncf():
         baseline = nncf.quantize(model.clone(), as_dataset(images_of(model)), subset_size=IMAGES)
     ov.save_model(baseline, tmp_path / "nncf.xml")
-    assert integer_layers(tmp_path / "model.xml") >= integer_layers(tmp_path / "nncf.xml")
-    expected = {layer.name for layer in result.layers if layer.integer_kernel}
-    assert integer_layers(tmp_path / "model.xml") == expected
+    found = integer_layers(tmp_path / "model.xml")
+    assert found >= integer_layers(tmp_path / "nncf.xml")
+    assert found == {layer.name for layer in result.layers if layer.integer_kernel}
     ours, theirs = ((tmp_path / name).stat().st_size for name in ("model.bin", "nncf.bin"))
     # Scales of each entry of an embedding, and of each direction, and biases where there were none.
     more = {"embedding": 7, "batch of matrices": 3 * 24 + 3 * 16, "LSTM, both directions": 4 * STATES}

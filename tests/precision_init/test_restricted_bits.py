@@ -37,7 +37,11 @@ def model() -> ov.Model:
 def quantized(**precision: Any) -> QuantizationResult:
     numbers = np.random.default_rng(0).integers(0, 7, (12, 1, 6)).astype(np.float32)
     config = {
-        "compression": {"weights": {"bits": [2, 4, 6]}, "initializer": {"precision": precision}},
+        "compression": {
+            "weights": {"bits": [2, 4, 6]},
+            "correction": {"sequential": "budget" not in precision},
+            "initializer": {"precision": precision},
+        },
         "runtime": {"threads": 1, "batch_size": 1},
     }
     return quantize(model(), nncf.Dataset(list(numbers)), config)

@@ -17,6 +17,7 @@ from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
+ROUGH = {"compression.correction": {"rounding": "nearest", "sequential": False}}
 SIZE = (32, 64)
 CLASSES = 3
 BINS = 16
@@ -147,7 +148,7 @@ def test_raw_anchors_of_mediapipe_are_boxes(probabilities: bool, tmp_path: Path)
     assert config["dataset"]["preprocessing"]["letterbox"] == list(SIZE)
     assert list(config.get("score", {}).values()) == ([] if probabilities else ["logit_divergence"])
     assert ("score: logit_divergence for " in notes) == (not probabilities)
-    job = Job.read(tmp_path / "c.json", {"compression.correction.rounding": "nearest"})
+    job = Job.read(tmp_path / "c.json", ROUGH)
     result = job.run()
     assert {entry["type"] for entry in scores_of(job).values()} == {
         "squared_error", "bernoulli_divergence" if probabilities else "logit_divergence",
@@ -192,7 +193,7 @@ def test_landmarks_in_a_row_are_places_in_the_image(scale: float, kind: str, tmp
     _, notes = configuration(Points(scale), (1, 3, *SIZE), tmp_path)
     assert notes.count(kind) == (1 if scale > 0 else 2)
     if scale > 0:
-        result = Job.read(tmp_path / "c.json", {"compression.correction.rounding": "nearest"}).run()
+        result = Job.read(tmp_path / "c.json", ROUGH).run()
         assert result.quality is not None
         (points, _) = sorted(result.quality.outputs, key=lambda output: output.kind)
         assert points.kind == "landmarks"

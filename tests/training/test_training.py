@@ -55,6 +55,7 @@ def configured(
     return {
         "compression": {
             "activations": {"bits": activation_bits},
+            "correction": {"sequential": False},
             "initializer": {"precision": dict(precision or {"type": "uniform", "bits": 3})},
             **compression,
         },
@@ -72,7 +73,7 @@ def small_model() -> ov.Model:
 
 @functools.cache
 def small_result() -> QuantizationResult:
-    return quantized(small_model())
+    return quantized(small_model(), correction={"sequential": True})
 
 
 def grouped_model() -> ov.Model:
