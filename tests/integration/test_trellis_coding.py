@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,14 +55,21 @@ def network() -> torch.nn.Module:
     return module.eval()
 
 
-def config(precision: dict[str, Any], coding: str = "trellis") -> dict[str, Any]:
+def config(precision: dict[str, Any], coding: str = "trellis", *, sequential: bool = False) -> dict[str, Any]:
     data = small_config(**precision).to_dict()
     data["compression"]["weights"] = {"coding": coding, "bits": [2, 3, 4, 8]}
+    data["compression"]["correction"] = {"sequential": sequential}
     return data
 
 
 def quantize_small(precision: dict[str, Any], coding: str = "trellis") -> QuantizationResult:
-    return quantize(network(), as_dataset(IMAGES), config(precision, coding))
+    """The same result for equal arguments."""
+    return _quantized(json.dumps(precision), coding)
+
+
+@functools.cache
+def _quantized(precision: str, coding: str) -> QuantizationResult:
+    return quantize(network(), as_dataset(IMAGES), config(json.loads(precision), coding))
 
 
 def outputs(model: ov.Model | Path, images: np.ndarray = IMAGES) -> np.ndarray:
@@ -70,7 +79,7 @@ def outputs(model: ov.Model | Path, images: np.ndarray = IMAGES) -> np.ndarray:
 
 @pytest.mark.parametrize("precision", [{"type": "uniform", "bits": 3}, ILP], ids=["uniform", "ilp"])
 def test_a_model_is_exact_in_the_file_and_runs_on_integers(precision: dict[str, Any], tmp_path: Path) -> None:
-    result = quantize_small(precision)
+    result = quantize(network(), as_dataset(IMAGES), config(precision, sequential=True))
     xml = result.save(tmp_path)
     np.testing.assert_array_equal(outputs(xml), outputs(result.model))
     assert tuple(place for place, layer in enumerate(result.layers) if layer.rule == "trellis") == CODED
@@ -122,8 +131,7 @@ def test_a_budget_in_bytes_is_kept_by_the_written_file(share: float, tmp_path: P
 
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_training_starts_on_grids_of_the_same_bits(sequential: bool, tmp_path: Path) -> None:
-    settings = config({"type": "uniform", "bits": 3})
-    settings["compression"]["correction"] = {"sequential": sequential}
+    settings = config({"type": "uniform", "bits": 3}, sequential=sequential)
     result = quantize(network(), as_dataset(IMAGES), settings)
     module = prepare_training(result)
     assert result.model_on_grids is not None

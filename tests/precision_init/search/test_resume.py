@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -314,6 +315,14 @@ def test_the_sensitivities_of_ilp_are_resumed(tmp_path: Path) -> None:
     assert result == IlpPrecision(parameters).find_policy(make_task(score=Counting()))
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The journal of a finished search."""
+    path = tmp_path_factory.mktemp("finished") / "study.journal"
+    quantize(study_storage=path)
+    return path
+
+
 def quantize(images: int = 12, seed: int = 0, **options: Any) -> nncf_mcq.QuantizationResult:
     precision = {"type": "optuna", "budget": SIZE, "evaluations": 12, "measured_widths": 1}
     config = small_config(**{**precision, **options.pop("precision", {})})
@@ -344,9 +353,8 @@ def test_quantize_resumes_and_says_where_the_evaluations_come_from(tmp_path: Pat
         ({"score": lambda outputs, reference: 1.0}, "has score.0.type 'softened_kl': restore that"),
     ],
 )
-def test_quantize_refuses_to_resume_something_else(changes: Any, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "study.journal"
-    quantize(study_storage=path)
+def test_quantize_refuses_to_resume_something_else(changes: Any, message: str, finished: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(finished, tmp_path))
     with pytest.raises(ConfigError, match=message):
         quantize(study_storage=path, resume=True, **changes)
 

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 import pytest
 import torch
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from nncf_mcq.precision_init.rl.ddpg.agent import DdpgAgent
@@ -21,15 +21,7 @@ from nncf_mcq.precision_init.search import SearchInitializer, SearchProblem, Sea
 from nncf_mcq.precision_init.search.processes import NO_NUMBER_ATTRIBUTE, POLICY_ATTRIBUTE
 from nncf_mcq.utils.torch_threads import one_torch_thread
 from tests.models import countable_model, details_of, layer, make_task, small_calibrated_model
-from tests.precision_init.rl.ddpg.problems import FINE_WIDTHS, counted_problem
-
-ScoreOf = Callable[[NDArray[np.int64]], float]
-
-
-def split(bits: NDArray[np.int64]) -> float:
-    """Least where the first half of the layers has 2 bits and the others 8: a middle width everywhere is bad."""
-    best = np.where(np.arange(len(bits)) < len(bits) / 2, 2, 8)
-    return float(np.square(bits - best).sum())
+from tests.precision_init.rl.ddpg.problems import FINE_WIDTHS, ScoreOf, counted_problem, random_trial, split
 
 
 def add_episodes(study: optuna.Study, space: SearchSpace, count: int, score_of: ScoreOf = split) -> list[float]:
@@ -51,22 +43,6 @@ def new_study(
 ) -> optuna.Study:
     with quiet_optuna():
         return optuna.create_study(sampler=DdpgSampler(problem, seed), direction=direction)
-
-
-def random_trial(space: SearchSpace, seed: int, score_of: ScoreOf = split, **changes: Any) -> FrozenTrial:
-    choice = dict(zip(space.groups, bits_of(space, seed), strict=True))
-    values: dict[str, Any] = {
-        "params": space.parameters(choice),
-        "distributions": space.distributions,
-        "value": score_of(np.array(list(choice.values()))),
-        "user_attrs": {POLICY_ATTRIBUTE: choice},
-    }
-    return optuna.trial.create_trial(**{**values, **changes})
-
-
-def bits_of(space: SearchSpace, seed: int) -> list[int]:
-    random = np.random.default_rng(seed)
-    return [widths[random.integers(len(widths))] for widths in space.choices.values()]
 
 
 def study_of(
@@ -91,6 +67,18 @@ def fresh_proposals(problem: SearchProblem, study: optuna.Study, seed: int = 0) 
     return [propose(sampler, study, number) for number in range(1000, 1005)]
 
 
+def random_trials() -> list[FrozenTrial]:
+    """Trials after which the agent has learned."""
+    space = counted_problem(3, bits=FINE_WIDTHS).space
+    return [random_trial(space, seed) for seed in range(WARM_UP + 4)]
+
+
+@functools.cache
+def proposals_after_random_trials() -> list[dict[str, Any]]:
+    problem = counted_problem(3, bits=FINE_WIDTHS)
+    return fresh_proposals(problem, study_of(problem, random_trials()))
+
+
 def test_scores_fall_as_the_agent_learns() -> None:
     problem = counted_problem(6, 160)
     scores = add_episodes(new_study(problem), problem.space, 160)
@@ -107,9 +95,8 @@ def test_without_training_scores_stay_bad(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_maximized_study_is_the_mirror_of_a_minimized_one() -> None:
     problem = counted_problem(3, bits=FINE_WIDTHS)
-    trials = [random_trial(problem.space, seed) for seed in range(WARM_UP + 4)]
     negated = [random_trial(problem.space, seed, lambda bits: -split(bits)) for seed in range(WARM_UP + 4)]
-    found = fresh_proposals(problem, study_of(problem, trials))
+    found = proposals_after_random_trials()
     assert fresh_proposals(problem, study_of(problem, negated, "maximize")) == found
     assert fresh_proposals(problem, study_of(problem, negated)) != found
 
@@ -198,9 +185,8 @@ def test_global_randomness_is_neither_read_nor_disturbed() -> None:
 )
 def test_trials_that_say_nothing_are_ignored(change: Mapping[str, Any]) -> None:
     problem = counted_problem(3, bits=FINE_WIDTHS)
-    trials = [random_trial(problem.space, seed) for seed in range(WARM_UP + 4)]
-    study = study_of(problem, trials)
-    known = fresh_proposals(problem, study)
+    study = study_of(problem, random_trials())
+    known = proposals_after_random_trials()
     study.add_trial(random_trial(problem.space, 99, **change))
     assert fresh_proposals(problem, study) == known
     study.add_trial(random_trial(problem.space, 99))
@@ -219,8 +205,7 @@ def test_a_trial_that_a_killed_process_left_takes_no_number() -> None:
 def test_what_was_scored_is_learned_from_and_not_what_was_proposed() -> None:
     problem = counted_problem(3, bits=FINE_WIDTHS)
     space = problem.space
-    trials = [random_trial(space, seed) for seed in range(WARM_UP + 4)]
-    known = fresh_proposals(problem, study_of(problem, trials))
+    known = proposals_after_random_trials()
     highest = {group: len(widths) - 1 for group, widths in space.choices.items()}
     proposed = [random_trial(space, seed, params=highest) for seed in range(WARM_UP + 4)]
     assert fresh_proposals(problem, study_of(problem, proposed)) == known
