@@ -225,7 +225,7 @@ def correlated_data(groups: int, columns: int, seed: int, positions: int = 400) 
 
 
 def small_config(**precision: object) -> Config:
-    """Few images and one thread, without the sequential pass, which takes a third of the time.
+    """Few images and one thread, without the sequential pass, which takes a quarter of the time.
 
     Args:
         precision: Parameters of the precision initializer.

@@ -42,7 +42,11 @@ def run(model: torch.nn.Module, precision: dict[str, Any], **arguments: Any) -> 
     config = {
         "input_info": {"sample_size": list(SHAPE)},
         "runtime": {"threads": 1},
-        "compression": {"weights": {"bits": [2, 4, 8]}, "initializer": {"precision": precision}},
+        "compression": {
+            "weights": {"bits": [2, 4, 8]},
+            "correction": {"sequential": False},
+            "initializer": {"precision": precision},
+        },
     }
     return quantize(model.eval(), nncf.Dataset(images(12)), config, **arguments)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import nncf
@@ -33,6 +34,7 @@ class Network(nn.Module):
         return self.classifier(self.middle(hidden).relu())
 
 
+@functools.cache
 def quantized(kernels: str, bits: int, activation_bits: int = 8) -> QuantizationResult:
     torch.manual_seed(0)
     config = {
@@ -40,7 +42,7 @@ def quantized(kernels: str, bits: int, activation_bits: int = 8) -> Quantization
         "compression": {
             "weights": {"fully_connected": kernels},
             "activations": {"bits": activation_bits, "range": "max"},
-            "correction": {"rounding": "nearest"},
+            "correction": {"rounding": "nearest", "sequential": False},
             "initializer": {"range": "max", "precision": {"type": "uniform", "bits": bits}},
         },
         "runtime": {"threads": 1},

@@ -44,7 +44,7 @@ def write_config(folder: Path) -> Path:
         "metric": "top1",
         "compression": {
             "weights": {"bits": [2, 4, 8]},
-            "correction": {"rounding": "nearest"},
+            "correction": {"rounding": "nearest", "sequential": False},
             "initializer": {
                 "num_init_samples": 16,
                 "range": {"type": "max"},

@@ -40,6 +40,7 @@ def test_a_recipe_is_quantized_trained_and_saved(
     output, threads = tmp_path / "out", torch.get_num_threads()
     replaced = [f"dataset.root={tmp_path}", "dataset.full_root=null"]
     replaced += ['dataset.split={"calibration": 32, "search": 32, "report": "rest"}']
+    replaced += ["compression.correction.sequential=false", "compression.initializer.range=max"]
     values = [word for item in replaced for word in ("--set", item)]
     schedule = ["--epochs", "1", "--batch-size", "32", "--average-bits", "3", "--threads", "1"]
     try:

@@ -30,7 +30,7 @@ SENSITIVITIES = 1 + 4 * 3
 def config(tmp_path: Path) -> Path:
     """At 7 widths and 4 layers it has 2401 policies."""
     precision = {"type": "optuna", "evaluations": EVALUATIONS, "measured_widths": 3}
-    return write_config(tmp_path, precision)
+    return write_config(tmp_path, precision, correction={"sequential": False})
 
 
 def scored(journal: Path) -> list[PolicyKey]:
