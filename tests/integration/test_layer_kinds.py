@@ -139,7 +139,7 @@ def test_at_eight_bits_no_fewer_layers_run_in_int8_than_with_nncf(kind: str, tmp
     assert error(model, tmp_path / "model.xml") < (0.02 if kind.startswith(("LSTM", "GRU")) else 0.002)
 
 
-@pytest.mark.parametrize("bits", [3, 5])
+@pytest.mark.parametrize("bits", [3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", MODELS)
 def test_at_low_bits_the_same_layers_run_in_int8(kind: str, bits: int, tmp_path: Path) -> None:
     model = MODELS[kind]()

@@ -81,7 +81,13 @@ def bops_ratio(result: QuantizationResult) -> float:
     return result.metrics["quantized"]["bops"] / (64 * sum(item.macs or 0 for item in result.layers))
 
 
-@pytest.mark.parametrize("index", range(len(SEARCHES)), ids=[str(search) for search in SEARCHES])
+@pytest.mark.parametrize(
+    "index",
+    [
+        pytest.param(index, id=str(search), marks=[pytest.mark.slow] if search.get("evaluations") == 12 else [])
+        for index, search in enumerate(SEARCHES)
+    ],
+)
 def test_every_search_keeps_a_budget_of_bit_operations(index: int) -> None:
     result = quantized(index)
     assert bops_ratio(result) <= BOPS["bops"]["ratio"] * (1 + 1e-9)

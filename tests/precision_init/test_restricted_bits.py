@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import nncf
@@ -55,8 +56,16 @@ SEARCHES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: "-".join(str(item) for item in search.values()))
-@pytest.mark.parametrize("budget", [{"average_bits": 4}, {"bytes": 800}])
+def searches_and_budgets() -> Iterator[Any]:
+    """Bits for each search; bytes, which all of them count in the same way, for few."""
+    for search in SEARCHES:
+        name = "-".join(str(item) for item in search.values())
+        yield pytest.param(search, {"average_bits": 4}, id=f"{name}-average_bits")
+        marks = [] if name in ("ilp", "greedy", "optuna-tpe-8") else [pytest.mark.slow]
+        yield pytest.param(search, {"bytes": 800}, id=f"{name}-bytes", marks=marks)
+
+
+@pytest.mark.parametrize(("search", "budget"), searches_and_budgets())
 def test_searches_keep_the_budget(search: dict[str, Any], budget: dict[str, int], tmp_path: Any) -> None:
     result = quantized(**search, budget={"weight_size": budget})
     bits = result.policy.weight_bits
