@@ -100,7 +100,7 @@ def find_limit(
     budget: Budget | None,
     activation_bits: tuple[int, ...],
     quantizable: QuantizableModel,
-    fake_quantized: ov.Model,
+    fake_quantized: ov.Model | None,
     threads: int,
     stages: Stages,
 ) -> LatencyLimit | None:
@@ -110,7 +110,7 @@ def find_limit(
         budget: The limits of the policy.
         activation_bits: Bit-widths that activations can have.
         quantizable: The model.
-        fake_quantized: The model with quantizers.
+        fake_quantized: The model with quantizers; None where it is to be made if it is needed.
         threads: Inference threads.
         stages: Reports the progress.
 

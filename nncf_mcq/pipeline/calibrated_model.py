@@ -99,7 +99,10 @@ class CalibratedModel:
         widths, calibration = compression.activations.widths, as_samples(calibration)
         with stages.stage("layers"):
             quantizable = find_layers(model, compression.ignored_scopes, compression.activations.per_channel)
-            quantizable, fake_quantized = _place(quantizable, widths)
+            fake_quantized: ov.Model | None = None
+            if len(widths) > 1:
+                # What a policy decides depends on it. Otherwise NNCF solves it once, for the model with scales.
+                quantizable, fake_quantized = _place(quantizable, widths)
             # Before any pass over the images: a misspelt layer should not cost one.
             ranges = select_ranges(compression.initializer.range, quantizable.layers)
         budget = compression.initializer.precision.limits
@@ -111,7 +114,7 @@ class CalibratedModel:
         bits = weight_bits or compression.weights.bits
         # A budget of latency is kept by layers as they were measured, without further operations.
         scaled = equalize(quantizable, calibration, compression, bits, threads, stages, multiplications=not with_float)
-        if scaled is not quantizable:
+        if fake_quantized is None or scaled is not quantizable:
             quantizable, fake_quantized = _place(scaled, widths)
             choices = quantizable.choices(compression.weights.bits, widths, with_float=with_float)
         statistics = _observe(quantizable, calibration, threads, stages, "statistics", moment_images)
