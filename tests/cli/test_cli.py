@@ -115,7 +115,7 @@ def test_layers_lists_every_layer_and_the_reachable_budgets(quantized: Path) -> 
 
 
 def test_schema_accepts_the_recipes(project_root: Path) -> None:
-    schema = json.loads(run("schema").stdout)
+    schema = json.loads(run_process("schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     for config in project_root.glob("recipes/*/config.json"):
         jsonschema.validate(json.loads(config.read_text()), schema)
@@ -191,7 +191,7 @@ def test_recipes_can_be_listed() -> None:
 
 def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path) -> None:
     config = write_config(tmp_path, {"type": "ilp"})
-    fits = run("layers", str(config), "--json")
+    fits = run_process("layers", str(config), "--json")
     assert (fits.returncode, fits.stderr) == (0, "")
     small = ["--set", "dataset.preprocessing.resize=6"]
     done = run("layers", str(config), "--json", *small)
