@@ -51,7 +51,7 @@ def network() -> ov.Model:
 
 
 def contents(pattern: GraphPattern) -> tuple[list[Any], list[Any]]:
-    return list(pattern.graph.nodes(data=True)), list(pattern.graph.edges(keys=True, data=True))
+    return list(pattern.graph.nodes(data=True)), list(pattern.graph.edges(data=True))
 
 
 @pytest.mark.parametrize("name", ["get_full_hw_pattern_graph", "get_full_ignored_pattern_graph"])
