@@ -171,6 +171,8 @@ def test_a_matrix_product(data: Sequence[int], batch: Sequence[int], transpose_a
     others = [axis for axis in range(output.ndim - 1) if axis not in grouped]
     ordered = output.transpose(*grouped, output.ndim - 1, *others).reshape(layer.groups, layer.rows, -1)
     np.testing.assert_allclose(found, ordered, atol=1e-4)
+    if layer.groups == 1:
+        np.testing.assert_allclose(found, sampled_output(model, output, positions=10**6), atol=1e-4)
     # One value per output channel broadcasts to the output.
     shifted = output + np.arange(layer.output_channels).reshape(layer.bias_shape(output.ndim))
     ordered = shifted.transpose(*grouped, output.ndim - 1, *others).reshape(layer.groups, layer.rows, -1)
