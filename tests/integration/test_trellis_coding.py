@@ -170,20 +170,20 @@ def test_tuning_trains_scales_and_biases_of_a_code_that_stays(tmp_path: Path, mo
     assert after.model_on_grids is not None
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_what_is_trained_computes_what_the_model_does(kept: bool) -> None:
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_what_is_trained_computes_what_the_model_does(is_changed: bool) -> None:
     result = quantize_small({"type": "uniform", "bits": 3})
     network_of_result = QuantizedNetwork.of(dataclasses.replace(result, model_on_grids=None))
     module = make_module(network_of_result)
     images = torch.from_numpy(IMAGES)
     with torch.no_grad():
-        if kept:
+        if is_changed:
             for part in parts(module.quantized, LayerWeights):
                 part.step.log_ratio.add_(0.1)
         found = module(images).numpy()
     expected = outputs(trained_model(module, trained_table(module)))
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
-    assert np.array_equal(expected, outputs(result.model)) != kept
+    assert np.array_equal(expected, outputs(result.model)) != is_changed
 
 
 @pytest.mark.parametrize(
