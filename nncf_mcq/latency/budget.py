@@ -100,7 +100,6 @@ def find_limit(
     budget: Budget | None,
     activation_bits: tuple[int, ...],
     quantizable: QuantizableModel,
-    fake_quantized: ov.Model | None,
     threads: int,
     stages: Stages,
 ) -> LatencyLimit | None:
@@ -110,7 +109,6 @@ def find_limit(
         budget: The limits of the policy.
         activation_bits: Bit-widths that activations can have.
         quantizable: The model.
-        fake_quantized: The model with quantizers; None where it is to be made if it is needed.
         threads: Inference threads.
         stages: Reports the progress.
 
@@ -127,7 +125,7 @@ def find_limit(
     if latency.table is not None:
         return LatencyLimit(latency, _read_table(latency, latency.table, quantizable, threads), threads)
     check_precision(latency.precision, f"{_PATH}.precision")
-    table, _ = find_table(quantizable, threads, latency.precision, stages, fake_quantized=fake_quantized)
+    table, _ = find_table(quantizable, threads, latency.precision, stages)
     return LatencyLimit(latency, table, threads)
 
 

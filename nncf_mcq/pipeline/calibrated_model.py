@@ -106,7 +106,7 @@ class CalibratedModel:
             # Before any pass over the images: a misspelt layer should not cost one.
             ranges = select_ranges(compression.initializer.range, quantizable.layers)
         budget = compression.initializer.precision.limits
-        limit = find_limit(budget, widths, quantizable, fake_quantized, threads, stages)
+        limit = find_limit(budget, widths, quantizable, threads, stages)
         with_float = limit is not None
         choices = quantizable.choices(compression.weights.bits, widths, with_float=with_float)
         table = None if limit is None else limit.table
