@@ -19,6 +19,7 @@ from nncf_mcq.ir.packing import (
     int8_weight,
     packed_bytes,
     packed_weight,
+    without_repeats,
     zero_point_bytes,
 )
 from nncf_mcq.ir.trellis_weights import gap_bytes, more_bytes, shared_bytes, trellis_weights
@@ -211,11 +212,7 @@ def quantized_weights(
     if compressed:
         make = compressed_weight
     shape = layer.channel_shape()
-    scale, zero_point = entry.scale.reshape(shape), entry.zero_point.reshape(shape)
-    if np.all(scale == scale.flat[0]):
-        scale = scale.flat[:1].reshape(())
-    if np.all(zero_point == zero_point.flat[0]):
-        zero_point = zero_point.flat[:1].reshape(())
+    scale, zero_point = (without_repeats(values.reshape(shape)) for values in (entry.scale, entry.zero_point))
     parts = layer.split(layer.from_matrices(entry.levels))
     return for_kernel(layer, [make(part, entry.bits, scale, zero_point) for part in parts])
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ from nncf_mcq.weights.trellis import decode
 
 IntegerArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.floating]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 # Width to the widths of its bit planes, the upper one first. OpenVINO has no u5 and no u7.
 _PLANES: dict[int, tuple[int, ...]] = {2: (2,), 3: (3,), 4: (4,), 5: (4, 1), 6: (6,), 7: (6, 1), 8: (8,)}
@@ -257,8 +259,12 @@ def with_scale(weight: ov.Node, scale: FloatArray) -> ov.Node:
         weight: A node that `unpack_weight` reads, other than one in the form of `compressed_weight`.
         scale: As for `packed_weight`.
     """
-    values = scale.reshape(-1)[:1].reshape(()) if np.all(scale == scale.flat[0]) else scale
-    return opset.multiply(weight.input_value(0), opset.constant(values, dtype=ov.Type.f32))
+    return opset.multiply(weight.input_value(0), opset.constant(without_repeats(scale), dtype=ov.Type.f32))
+
+
+def without_repeats(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    """The values, a scalar where all of them are equal: what broadcasts is stored once."""
+    return values.flat[:1].reshape(()) if np.all(values == values.flat[0]) else values
 
 
 def unpack_weight(weight: ov.Node) -> UnpackedWeight | None:

@@ -35,6 +35,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as opset
 
+from nncf_mcq.ir.packing import without_repeats
 from nncf_mcq.ir.trellis_windows import LARGEST_ELEMENT, SHORTEST_GAP, Elements, decoded
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.weights.layer_quantizer import QuantizedWeight
@@ -202,9 +203,7 @@ class _Stream(_Placing):
 
     def dequantized(self, integers: ov.Node) -> ov.Node:
         """Integers times the scales."""
-        scale = self.entry.scale.reshape(self.layer.channel_shape()).astype(np.float32)
-        if np.all(scale == scale.flat[0]):
-            scale = scale.reshape(-1)[:1].reshape(())
+        scale = without_repeats(self.entry.scale.reshape(self.layer.channel_shape()))
         return opset.multiply(opset.convert(integers, "f32"), opset.constant(scale, dtype=ov.Type.f32))
 
 
