@@ -21,6 +21,7 @@ from nncf_mcq.training.completion import trained_model, trained_table
 from nncf_mcq.training.module import QuantizedNetwork, parts
 from nncf_mcq.training.preparation import make_module
 from nncf_mcq.training.quantizers import LayerWeights
+from nncf_mcq.weights.trellis import alphabet
 from tests.models import (
     SAMPLE_SIZE,
     as_dataset,
@@ -181,7 +182,12 @@ def test_what_is_trained_computes_what_the_model_does(is_changed: bool) -> None:
             for part in parts(module.quantized, LayerWeights):
                 part.step.log_ratio.add_(0.1)
         found = module(images).numpy()
-    expected = outputs(trained_model(module, trained_table(module)))
+    table = trained_table(module)
+    for place in CODED:
+        entry = table[result.layers[place].name, 3]
+        largest = float(alphabet(3)[-1]) * entry.scale.reshape(-1)
+        np.testing.assert_allclose(np.stack([entry.clip.low, entry.clip.high]).reshape(2, -1), [-largest, largest])
+    expected = outputs(trained_model(module, table))
     np.testing.assert_allclose(found, expected, atol=1e-4 * float(np.abs(expected).max()))
     assert np.array_equal(expected, outputs(result.model)) != is_changed
 
@@ -207,13 +213,14 @@ def test_weights_of_large_models_are_coded_where_nothing_is_said(
     assert ("trellis" in {layer.rule for layer in result.layers}) == is_coded
 
 
-@pytest.mark.parametrize(
-    ("precision", "coding"),
-    [
-        ({"type": "uniform", "bits": 4}, "uniform"),
-        ({"type": "ilp", "budget": {"weight_size": {"average_bits": 8}}, "measured_widths": 1}, "trellis"),
-    ],
-    ids=["uniform", "8 bits of a table with coded weights"],
-)
-def test_grids_need_no_other_model(precision: dict[str, Any], coding: str) -> None:
-    assert quantize_small(precision, coding).model_on_grids is None
+def test_grids_need_no_other_model() -> None:
+    assert quantize_small({"type": "uniform", "bits": 4}, "uniform").model_on_grids is None
+
+
+def test_layers_of_eight_bits_need_no_other_model_where_the_search_saw_coded_ones() -> None:
+    precision = {"type": "ilp", "budget": {"weight_size": {"average_bits": 8}}, "measured_widths": 1}
+    # With images of its own, the search's table is the final one, and holds all bit-widths.
+    search = as_dataset(random_images(8, seed=1))
+    result = quantize(network(), as_dataset(IMAGES), config(precision), search_dataset=search)
+    assert set(result.policy.weight_bits.values()) == {8}
+    assert result.model_on_grids is None
