@@ -20,11 +20,12 @@ from nncf_mcq.config.model_reference import MODEL_REFERENCES
 from nncf_mcq.config.nncf2_file import read_nncf2
 from nncf_mcq.config.output_files import Origin
 from nncf_mcq.config.overrides import override, parse_overrides, strings
+from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
-from nncf_mcq.data.splits import NO_TARGET, Target, sample_name
+from nncf_mcq.data.splits import NO_TARGET, Target, sample_name, without_report
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.named_scores import named_score
@@ -136,14 +137,15 @@ class Job:
         if self.config.dataset is None:
             allowed = "an object with a type: the images for calibration, search and test; distilled if you have none"
             raise ConfigError("dataset", None, allowed)
-        splits = self._build_dataset("dataset", stages)
-        return (
-            splits
-            if self.config.calibration is None
-            else splits.calibrated_on(self._build_dataset("calibration", stages))
-        )
+        splits = self._build_dataset("dataset", self.config.dataset, stages)
+        if not len(splits.report):
+            raise ConfigError("dataset.split.report", "none", "'rest' or a positive number of images: the test images")
+        calibration = self.config.calibration
+        if calibration is None:
+            return splits
+        return splits.calibrated_on(self._build_dataset("calibration", without_report(calibration), stages))
 
-    def _build_dataset(self, section: str, stages: Stages | None) -> DatasetSplits:
+    def _build_dataset(self, section: str, parameters: Parameters, stages: Stages | None) -> DatasetSplits:
         source = ModelSource(
             self.load_model,
             self.config.sample_size,
@@ -151,7 +153,7 @@ class Job:
             stages or Stages(SilentProgress()),
             section,
         )
-        return build_dataset(getattr(self.config, section), self.base_directory, source)
+        return build_dataset(parameters, self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
         """Prepares a search: all that it starts from.

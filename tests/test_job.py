@@ -85,3 +85,20 @@ def test_whatever_becomes_of_nncf_int8_the_result_stays(tmp_path: Path, capsys: 
     Console(file=shown, width=80).print(result_table(with_int8))
     assert "layers on int8 kernels" in shown.getvalue()
     assert "\u2026" not in shown.getvalue()
+
+
+def test_images_of_the_section_calibration_are_all_used(tmp_path: Path) -> None:
+    path = write_config(tmp_path, {"type": "ilp"})
+    images = json.loads(path.read_text())["dataset"]
+    unlabelled = {name: value for name, value in images.items() if name != "split"}
+    tested = {"calibration": 1, "report": 8}
+    everything = Job.read(path, {"dataset.split": tested, "calibration": unlabelled})
+    assert everything.config.compression.initializer.num_init_samples >= 40
+    splits = everything.load_dataset()
+    assert (len(splits.calibration), len(splits.report)) == (40, 8)
+    assert splits.search is splits.calibration
+
+    few = Job.read(path, {"dataset.split": tested, "calibration": {**unlabelled, "split": {"calibration": 7}}})
+    assert len(few.load_dataset().calibration) == 7
+    with pytest.raises(ConfigError, match=r"^dataset\.split\.report: found 'none', allowed: 'rest' or a positive"):
+        Job.read(path, {"dataset.split": {"report": "none"}}).load_dataset()

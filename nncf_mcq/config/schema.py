@@ -33,7 +33,7 @@ from nncf_mcq.config.registry import (
     TUNING_PARAMETERS,
 )
 from nncf_mcq.config.scoped_parameters import OneOrScopedParameters
-from nncf_mcq.config.types import Bits, CodingChoice, SampleSize
+from nncf_mcq.config.types import MOST_CALIBRATION, Bits, CodingChoice, SampleSize
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.policy import SUPPORTED_BITS
 
@@ -217,7 +217,8 @@ class InitializerConfig(Parameters):
         default="uniform", validate_default=True, description="Method that finds each layer's bit-width."
     )
     num_init_samples: PositiveInt = Field(
-        default=128, description="Number of calibration images for layer statistics and activation ranges."
+        default=MOST_CALIBRATION,
+        description="Largest number of calibration images for layer statistics and activation ranges.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -17,6 +17,10 @@ Coding: TypeAlias = Literal["uniform", "trellis"]
 
 CodingChoice: TypeAlias = Literal["automatic", "uniform", "trellis"]
 """That of a configuration; automatic is one of the others."""
+
+MOST_CALIBRATION: Final = 512
+"""Calibration images that are used where there are as many and nothing says how many: MobileNetV2 at an average of 4
+bits has a divergence of 0.029 on other images with 128 of them and of 0.023 with 475, at 3 bits of 0.123 and 0.093."""
 
 SampleSize: TypeAlias = "Sequence[int] | Mapping[str | int, Sequence[int]]"
 """Shape of the only input with the batch dimension, or by name or number of each input its own."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.config.types import MOST_CALIBRATION
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.json_values import JsonValue
 
@@ -24,6 +25,8 @@ Sample = tuple[Any, Target]
 """A preprocessed float32 image (channels, height, width), or by name an array for each input, and its target."""
 
 Count = Annotated[int, Field(strict=True, gt=0)]
+
+_CALIBRATION: Final = 128
 
 
 class ImageDataset(Protocol):
@@ -89,7 +92,11 @@ class SplitParameters(DatasetParameters):
     """Number of images of each part; they are drawn in a seeded random order."""
 
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Seed of the random order.")
-    calibration: Count = Field(default=128, description="Number of images for activation ranges and layer statistics.")
+    calibration: Count | None = Field(
+        default=None,
+        description="Number of images for activation ranges and layer statistics. null: 128, or in the section "
+        f"`calibration`, whose images serve nothing else, all of them up to {MOST_CALIBRATION}.",
+    )
     search: Annotated[Literal["calibration"] | Count, _one_message("'calibration' or a positive number of images")] = (
         Field(
             default="calibration",
@@ -97,10 +104,44 @@ class SplitParameters(DatasetParameters):
             "'calibration' scores the weights made from each half of the calibration images on the other half.",
         )
     )
-    report: Annotated[Literal["rest"] | Count, _one_message("'rest' or a positive number of images")] = Field(
+    report: Annotated[
+        Literal["rest", "none"] | Count, _one_message("'rest', 'none' or a positive number of images")
+    ] = Field(
         default="rest",
-        description="Number of test images, which only measure the final accuracy; 'rest' takes all others.",
+        description="Number of test images, which only measure the final accuracy; 'rest' takes all others. 'none' is "
+        "for the section `calibration`, whose default it is.",
     )
+
+    @property
+    def report_size(self) -> int | None:
+        """The number of test images; None for all that are left."""
+        if self.report == "rest":
+            return None
+        return 0 if self.report == "none" else self.report
+
+    def calibration_size(self, available: int) -> int:
+        """The number of images for activation ranges and layer statistics.
+
+        Args:
+            available: Number of images.
+        """
+        if self.calibration is not None:
+            return self.calibration
+        if self.report != "none":
+            return _CALIBRATION
+        return max(min(available - (0 if self.search == "calibration" else self.search), MOST_CALIBRATION), 1)
+
+
+def without_report(parameters: Parameters) -> Parameters:
+    """The parameters of a data set whose images serve for nothing but calibration and search.
+
+    Args:
+        parameters: Of any data set; those without a split of this kind are returned as they are.
+    """
+    split = getattr(parameters, "split", None)
+    if not isinstance(split, SplitParameters) or split.report != "rest":
+        return parameters
+    return parameters.model_copy(update={"split": split.model_copy(update={"report": "none"})})
 
 
 @dataclass(frozen=True)
@@ -215,10 +256,11 @@ def split_indices(
         ConfigError: There are fewer images than asked for, or none is left for the report.
     """
     search_size = 0 if parameters.search == "calibration" else parameters.search
-    used = parameters.calibration + search_size
-    report_size = None if parameters.report == "rest" else parameters.report
     order = np.random.default_rng(parameters.seed).permutation(available).tolist()
-    asked = f"{parameters.calibration} images for calibration and {search_size} more for search"
+    size = parameters.calibration_size(available)
+    used = size + search_size
+    report_size = parameters.report_size
+    asked = f"{size} images for calibration and {search_size} more for search"
     if used > available:
         raise ConfigError("dataset.split", asked, f"at most {available} images")
     if report_available is None:
@@ -228,9 +270,11 @@ def split_indices(
         order = choose(order, used)
         report_order = np.random.default_rng(parameters.seed).permutation(report_available).tolist()
         report_order = (choose_report or _take)(report_order, report_size)
+    size = parameters.calibration_size(len(order))
+    used = size + search_size
     if used > len(order):
         raise ConfigError("dataset.split", asked, f"at most the {len(order)} images that can be read")
-    if not report_order:
+    if not report_order and report_size != 0:
         raise ConfigError(
             "dataset.split", asked, f"fewer than the {available} images there are, so that some are left for report"
         )
@@ -238,8 +282,8 @@ def split_indices(
         found = f"{asked}, {report_size} for report"
         raise ConfigError("dataset.split", found, f"1 to {len(report_order)} images for report")
     return SplitIndices(
-        calibration=order[: parameters.calibration],
-        search=order[parameters.calibration : used] if search_size else None,
+        calibration=order[:size],
+        search=order[size:used] if search_size else None,
         report=report_order[:report_size],
     )
 

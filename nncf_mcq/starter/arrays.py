@@ -10,14 +10,13 @@ from typing import Any
 import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.types import SampleSize
+from nncf_mcq.config.types import MOST_CALIBRATION, SampleSize
 from nncf_mcq.data.arrays import TARGETS, ArraySamples, read_arrays
 from nncf_mcq.errors import ConfigError, ConversionError, QuantizationError
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples, input_names
 from nncf_mcq.starter.document import (
-    CALIBRATION,
     InitialConfig,
     budget_note,
     initial_config,
@@ -64,7 +63,7 @@ def make_array_config(
     model = _converted(loaded, sizes)
     layers = find_layers(model)
     recognized = recognize_on_samples(model, _first(samples, model))
-    calibration = min(CALIBRATION, len(samples) // 2)
+    calibration = min(MOST_CALIBRATION, len(samples) // 2)
     inputs = ", ".join(f"{name} {list(values.shape[1:])}" for name, values in arrays.items())
     config: dict[str, Any] = {
         **model_section(reference, target, pretrained=pretrained, checkpoint=checkpoint),

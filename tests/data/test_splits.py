@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nncf_mcq.data.splits import Sample, SplitParameters, make_splits, split_indices
+from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.data.splits import Sample, SplitParameters, make_splits, split_indices, without_report
 from nncf_mcq.errors import ConfigError
 
 
@@ -112,6 +114,43 @@ def test_search_is_the_calibration_object_by_default() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("search", "available", "calibration"),
+    [("calibration", 300, 300), ("calibration", 2000, 512), (100, 300, 200), (100, 2000, 512)],
+)
+def test_images_for_nothing_else_are_all_used(
+    search: Literal["calibration"] | int, available: int, calibration: int
+) -> None:
+    parts = split_indices(SplitParameters(search=search, report="none"), available)
+    assert (len(set(parts.calibration)), parts.report) == (calibration, [])
+    assert not set(parts.calibration) & set(parts.search or [])
+    assert parts.search is None or len(parts.search) == search
+
+
+def test_images_for_nothing_else_may_be_fewer_than_there_are_files() -> None:
+    parameters = SplitParameters(report="none")
+
+    def readable(order: Sequence[int], count: int | None) -> list[int]:
+        return [index for index in order if index % 10][:count]
+
+    assert len(split_indices(parameters, 100, choose=readable).calibration) == 90
+    assert len(split_indices(parameters, 1000, choose=readable).calibration) == 512
+    with pytest.raises(ConfigError, match="at most the 90 images that can be read"):
+        split_indices(SplitParameters(calibration=95, report="none"), 100, choose=readable)
+
+
+def test_without_a_report_only_where_nothing_else_is_said() -> None:
+    class Section(Parameters):
+        split: SplitParameters = SplitParameters()
+
+    assert without_report(Section()) == Section(split=SplitParameters(report="none"))
+    few = SplitParameters(calibration=5)
+    assert without_report(Section(split=few)) == Section(split=few.model_copy(update={"report": "none"}))
+    chosen = Section(split=SplitParameters(report=3))
+    assert without_report(chosen) is chosen
+    assert without_report(empty := Parameters()) is empty
+
+
 def test_parts_show_the_images_of_their_indices() -> None:
     parameters = SplitParameters(calibration=3, search=2, report=4)
     splits = make_splits(parameters, Numbers(10), "numbers", report_dataset=Numbers(20))
@@ -127,7 +166,7 @@ def test_parts_show_the_images_of_their_indices() -> None:
     [
         ({"search": "half"}, "'calibration' or a positive number of images"),
         ({"search": 0}, "'calibration' or a positive number of images"),
-        ({"report": "all"}, "'rest' or a positive number of images"),
+        ({"report": "all"}, "'rest', 'none' or a positive number of images"),
         ({"calibration": 0}, "greater than 0"),
         ({"calibration": True}, "valid integer"),
         ({"seed": -1}, "greater than or equal to 0"),
