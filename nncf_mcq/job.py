@@ -15,23 +15,18 @@ from optuna.storages import BaseStorage
 from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
 from nncf_mcq.api.nncf_int8 import compared_with_nncf_int8
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.json_files import read_json
-from nncf_mcq.config.model_reference import MODEL_REFERENCES
-from nncf_mcq.config.nncf2_file import read_nncf2
 from nncf_mcq.config.output_files import Origin
-from nncf_mcq.config.overrides import override, parse_overrides, strings
-from nncf_mcq.config.parameters import Parameters
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
-from nncf_mcq.data.datasets import DatasetSplits, ImageDataset, ModelSource, build_dataset
-from nncf_mcq.data.splits import NO_TARGET, Target, sample_name, without_report
-from nncf_mcq.errors import ConfigError
+from nncf_mcq.data.datasets import DatasetSplits, ImageDataset
+from nncf_mcq.data.splits import NO_TARGET, Target, sample_name
+from nncf_mcq.job_source import JobSource
 from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.named_scores import named_score
 from nncf_mcq.metrics.output_scores import KIND_SCORES, ScoreChoice
 from nncf_mcq.metrics.report import Report
-from nncf_mcq.model.loading import FloatModel, load_model, to_openvino
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pareto_front import ParetoFront
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
@@ -64,96 +59,24 @@ class JobInputs:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(JobSource):
     """Quantization job that a configuration file describes.
 
     Attributes:
-        config: The configuration, with the paths in it made absolute.
-        base_directory: The file's folder.
+        config: The whole configuration, with the paths in it made absolute.
     """
 
     config: Config
-    base_directory: Path
 
-    @classmethod
-    def read(cls, file: Path, overrides: Mapping[str, object] | None = None) -> Job:
-        """Reads a configuration file.
-
-        Args:
-            file: The JSON file.
-            overrides: Dotted paths in the JSON to the values that replace what the file says. A relative path of a
-                file or folder among them is looked for in the current folder, then in that of the configuration.
-
-        Raises:
-            ConfigError: The file cannot be read or used.
-        """
-        data = read_nncf2(read_json(file))
-        for path, value in (overrides or {}).items():
-            override(data, path, value)
-        folder = file.parent.resolve()
-        named_here = {path for value in strings(overrides or {}) if value for path in (value, value.partition(":")[0])}
-
-        def resolve(path: str) -> str:
-            is_here = path in named_here and (Path(path).exists() or not (folder / path).exists())
-            return str(Path(path).absolute() if is_here else (folder / path).resolve())
-
-        return cls(load_config(data).map_paths(resolve), folder)
+    @staticmethod
+    def _checked(data: Mapping[str, object]) -> Config:
+        return load_config(data)
 
     def with_layer_names(self) -> Job:
         """The job with layers in the place of the torch modules that a file of NNCF 2 names."""
         config = self.config
         is_named = not has_module_scopes(config)
         return self if is_named else Job(with_layer_names(config, self.load_model()), self.base_directory)
-
-    def load_model(self) -> FloatModel:
-        """The float model.
-
-        Raises:
-            ConfigError: The configuration names none, or it cannot be loaded.
-        """
-        if self.config.model is None:
-            raise ConfigError("model", None, MODEL_REFERENCES)
-        return load_model(
-            self.config.model,
-            base_directory=self.base_directory,
-            arguments=self.config.model_arguments,
-            pretrained=self.config.pretrained,
-            checkpoint=self.config.checkpoint,
-        )
-
-    def openvino_model(self) -> ov.Model:
-        """The float model as an `openvino.Model` of batch size 1."""
-        return to_openvino(self.load_model(), self.config.sample_size)
-
-    def load_dataset(self, stages: Stages | None = None) -> DatasetSplits:
-        """The images.
-
-        Args:
-            stages: Reports the progress of making images, where there are none.
-
-        Raises:
-            ConfigError: The configuration names none, or they cannot be loaded.
-        """
-        if self.config.dataset is None:
-            allowed = "an object with a type: the images for calibration, search and test; distilled if you have none"
-            raise ConfigError("dataset", None, allowed)
-        splits = self._build_dataset("dataset", self.config.dataset, stages)
-        if not len(splits.report):
-            raise ConfigError("dataset.split.report", "none", "'rest' or a positive number of images: the test images")
-        calibration = self.config.calibration
-        if calibration is None:
-            return splits
-        return splits.calibrated_on(self._build_dataset("calibration", without_report(calibration), stages))
-
-    def _build_dataset(self, section: str, parameters: Parameters, stages: Stages | None) -> DatasetSplits:
-        source = ModelSource(
-            self.load_model,
-            self.config.sample_size,
-            self.config.runtime.threads,
-            stages or Stages(SilentProgress()),
-            section,
-        )
-        return build_dataset(parameters, self.base_directory, source)
 
     def prepare(self, stages: Stages) -> Preparation:
         """Prepares a search: all that it starts from.

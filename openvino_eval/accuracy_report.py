@@ -18,7 +18,7 @@ from openvino_eval.runtime import read_model
 from openvino_eval.samples import Samples, load_samples
 
 if TYPE_CHECKING:
-    from nncf_mcq import Job
+    from nncf_mcq.job_source import JobSource
 
 FLOAT_MODEL = "float model"
 """Name of a job's own model."""
@@ -57,7 +57,7 @@ class Task:
         return cls(load_samples(path), tuple(names), str(path))
 
     @classmethod
-    def from_job(cls, job: Job, metrics: Sequence[str] | None, with_model: bool) -> Task:
+    def from_job(cls, job: JobSource, metrics: Sequence[str] | None, with_model: bool) -> Task:
         """The test images of a job, which no search used.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from PIL import Image
 
 from nncf_mcq import range_init
 from nncf_mcq.utils import QUANTIZATION_LIBRARIES
@@ -99,6 +101,29 @@ def test_models_are_measured_without_the_libraries_of_quantization(tmp_path: Pat
         folder=tmp_path,
     )
     assert (tmp_path / "report.html").is_file()
+
+
+def test_images_that_a_configuration_names_need_no_library_of_quantization(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(generator.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    ov.save_model(small_network(), tmp_path / "one.xml")
+    preprocessing = {"scale": "0-1", "mean": [0.5] * 3, "std": [0.5] * 3}
+    configuration = {
+        "model": "one.xml",
+        "dataset": {"type": "image_folder", "root": ".", "preprocessing": preprocessing, "split": {"calibration": 2}},
+        "compression": {"initializer": {"precision": {"type": "rl"}}},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    arguments = ("accuracy", "one.xml", "--config", "config.json")
+    out, packages = run("openvino_eval.cli", *arguments, blocked=QUANTIZATION_LIBRARIES, folder=tmp_path)
+    assert "4 samples" in out
+    assert not packages & set(QUANTIZATION_LIBRARIES)
+
+    (tmp_path / "config.json").write_text(json.dumps({**configuration, "modle": "a.xml"}))
+    out, _ = run("openvino_eval.cli", *arguments, blocked=QUANTIZATION_LIBRARIES, folder=tmp_path, code=2)
+    assert out.startswith("error: modle: found 'unknown key modle', allowed: one of the keys model, ")
+    assert "compression" in out
 
 
 def test_a_library_that_is_not_installed_is_named() -> None:

@@ -6,18 +6,15 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nncf_mcq.data.preprocessing import FiniteNumber, PositiveNumber
-from nncf_mcq.data.splits import DatasetParameters
+from nncf_mcq.data.distillation_parameters import DistillationParameters
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.utils.torch_threads import TorchPool
 
@@ -29,37 +26,6 @@ _SHIFT = 8
 
 _GREY, _COLOUR = 0.9, 0.4
 """Deviation of what the channels of the first noise share, and of what each has of its own."""
-
-_NonNegative = Annotated[float, Field(allow_inf_nan=False, ge=0)]
-
-
-class DistillationParameters(DatasetParameters):
-    """Parameters of the distillation of images."""
-
-    seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Random seed of noise and classes.")
-    batch_size: PositiveInt = Field(default=32, description="Number of images per batch, which share its statistics.")
-    iterations: PositiveInt = Field(
-        default=150, description="Number of Adam steps; at half the resolution for images of 128 pixels or more."
-    )
-    refinements: Annotated[int, Field(ge=0)] = Field(
-        default=10, description="Number of steps at full resolution after those at half of it."
-    )
-    learning_rate: PositiveNumber = Field(
-        default=0.2,
-        description="Learning rate of Adam, in deviations of the initial noise; falls to 0 as half a cosine.",
-    )
-    class_weight: _NonNegative = Field(
-        default=0.02, description="Weight of the cross entropy to a random class for each image; classifiers only."
-    )
-    smoothness: _NonNegative = Field(
-        default=0.02, description="Weight of the mean difference between neighbouring pixels, in deviations."
-    )
-    input_range: list[FiniteNumber] | None = Field(
-        default=None,
-        min_length=2,
-        max_length=2,
-        description="Smallest and largest value of the network's input, e.g. [-1, 1]; null: unlimited, deviation 1.",
-    )
 
 
 def has_statistics(module: nn.Module) -> bool:

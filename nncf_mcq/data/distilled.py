@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import nncf
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -19,13 +18,14 @@ from pydantic import Field
 from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.schema import load_config
 from nncf_mcq.config.types import SampleSize
-from nncf_mcq.data.distillation import DistillationParameters, distill, has_statistics, steps
+from nncf_mcq.data.distillation_parameters import DistillationParameters
 from nncf_mcq.data.splits import NO_TARGET, Count, DatasetSplits, Sample
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.files import temporary_sibling
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
 
 if TYPE_CHECKING:
+    import nncf
     import torch
 
     from nncf_mcq.model.loading import FloatModel
@@ -83,6 +83,8 @@ class DistilledDataset:
         """
         import torch
 
+        from nncf_mcq.data.distillation import has_statistics
+
         module = model.load()
         path = f"{model.path}.type"
         if not isinstance(module, torch.nn.Module):
@@ -132,6 +134,8 @@ def distilled_dataset(
     Raises:
         ConfigError: The module has no batch normalization with running statistics, or a parameter cannot be used.
     """
+    import nncf
+
     checked: Parameters | None
     if isinstance(parameters, DistilledDataset.Parameters):
         checked = parameters
@@ -185,6 +189,8 @@ class DistilledImages:
         kept = None if self._file is None else _read(self._file, identity)
         if kept is not None:
             return kept
+        from nncf_mcq.data.distillation import distill, steps
+
         with self._model.stages.stage("distillation", steps(self._shape, self._count, self._parameters)) as advance:
             images = distill(
                 self._module,

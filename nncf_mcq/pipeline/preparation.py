@@ -14,7 +14,8 @@ import openvino as ov
 
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.quality_report import OutputKind
-from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig, WeightsConfig
+from nncf_mcq.config.schema import CompressionConfig, WeightsConfig
+from nncf_mcq.config.source import RuntimeConfig
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.output_scores import OutputScores, ScoreChoice, choose_scores

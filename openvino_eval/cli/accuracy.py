@@ -73,11 +73,12 @@ def accuracy(
         check_options(["overrides"] if overrides else [], "needs --config")
         task = Task.from_archive(data, metric)
     else:
-        # A configuration may be of any model; files need nothing that quantizes.
-        from nncf_mcq import Job, parse_overrides
+        # Where the model is a file, this needs no PyTorch.
         from nncf_mcq.config import find_config
+        from nncf_mcq.config.overrides import parse_overrides
+        from nncf_mcq.job_source import JobSource
 
-        job = Job.read(find_config(config or ""), parse_overrides(overrides or []))
+        job = JobSource.read(find_config(config or ""), parse_overrides(overrides or []))
         task = Task.from_job(job, metric, with_model=reference is None)
     rows: dict[str, tuple[Path | ov.Model, Precision]] = {}
     if task.float_model is not None and FLOAT_MODEL not in paths:

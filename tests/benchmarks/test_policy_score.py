@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import policy_score
-from nncf_mcq.config.schema import RuntimeConfig
+from nncf_mcq.config.source import RuntimeConfig
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.samples import Samples

@@ -64,7 +64,7 @@ SCOPED: list[Any] = [
             "modle",
             "unknown key modle",
             "one of the keys model, model_arguments, pretrained, checkpoint, input_info, dataset, calibration, metric, "
-            "score, outputs, target_device, compression, runtime",
+            "outputs, runtime, score, target_device, compression",
         ),
         (
             weights(bit=[4]),

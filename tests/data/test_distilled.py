@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from nncf_mcq import distilled_dataset
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.data.datasets import NO_TARGET, ModelSource, build_dataset
-from nncf_mcq.data.distillation import DistillationParameters, distill, steps
+from nncf_mcq.data.distillation import distill, steps
+from nncf_mcq.data.distillation_parameters import DistillationParameters
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.job import Job
 from nncf_mcq.model.loading import to_openvino

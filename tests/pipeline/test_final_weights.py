@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nncf_mcq.config.schema import RuntimeConfig
+from nncf_mcq.config.source import RuntimeConfig
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.metrics.scores import ImageScore
 from nncf_mcq.model.samples import Samples

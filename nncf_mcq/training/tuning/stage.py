@@ -11,8 +11,9 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.schema import CompressionConfig, RuntimeConfig
+from nncf_mcq.config.schema import CompressionConfig
 from nncf_mcq.config.search_report import TuningReport
+from nncf_mcq.config.source import RuntimeConfig
 from nncf_mcq.errors import QuantizationError
 from nncf_mcq.metrics.output_scores import OutputScores
 from nncf_mcq.model.runner import ModelRunner
