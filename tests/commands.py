@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from nncf_mcq.cli import main
+from tests.warm_processes import WarmProcess
 
 SECONDS = 240
 """After which a command hangs."""
@@ -74,23 +75,37 @@ def run(*arguments: str | Path, folder: Path | None = None) -> subprocess.Comple
     return subprocess.CompletedProcess(command, code, out.getvalue(), errors.getvalue())
 
 
-def start(
-    project_root: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
-    """Starts `nncf-mcq`, perhaps with further variables in its environment.
+def start(project_root: Path, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> WarmProcess:
+    """Starts `nncf-mcq` in a process that has imported everything, perhaps with further variables in its environment.
 
     `quantize` without NNCF INT8 beside it, which has tests of its own and takes seconds.
     """
-    alone = ["--baseline", "none"] if arguments[0] == "quantize" else []
-    command = [sys.executable, "-m", "nncf_mcq.cli", *map(str, arguments), *alone]
-    paths = filter(None, (str(project_root), os.environ.get("PYTHONPATH")))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **(environment or {})}
+    return WarmProcess(_with_defaults(arguments), project_root, _variables(project_root, environment))
+
+
+def start_new_interpreter(project_root: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """The same in a new interpreter, with another order of sets: seconds of imports."""
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project_root, env=environment
+        [sys.executable, "-m", "nncf_mcq.cli", *_with_defaults(arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=project_root,
+        env=_variables(project_root),
     )
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+def _with_defaults(arguments: Sequence[str | Path]) -> list[str]:
+    alone = ["--baseline", "none"] if arguments[0] == "quantize" else []
+    return [*map(str, arguments), *alone]
+
+
+def _variables(project_root: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    paths = filter(None, (str(project_root), os.environ.get("PYTHONPATH")))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **(more or {})}
+
+
+def finish(process: WarmProcess | subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
     """Waits for the end; returns what was printed."""
     out, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == code, out + errors

@@ -13,7 +13,7 @@ import openvino as ov
 import pytest
 
 from nncf_mcq.utils.output_folder import LOCK_FILE
-from tests.commands import run, write_config
+from tests.commands import finish, run, start, write_config
 
 SMALL = [
     "--set",
@@ -31,15 +31,11 @@ ALONE = ["--baseline", "none"]
 UNIFORM = ["--set", 'compression.initializer.precision={"type": "uniform", "bits": 4}']
 
 
-def run_process(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nncf_mcq.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("cli") / "out"
-    done = run_process("quantize", "fashion_mnist", "--output", str(output), *SMALL, *UNIFORM)
+    command = [sys.executable, "-m", "nncf_mcq.cli", "quantize", "fashion_mnist", "--output", str(output)]
+    done = subprocess.run([*command, *SMALL, *UNIFORM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     # Stages where there is no terminal: a line each, and no line of a library's.
     stages = dict.fromkeys(line.split(":")[0] for line in done.stderr.splitlines())
@@ -51,16 +47,16 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_json_and_nothing_else_on_standard_output(tmp_path: Path) -> None:
+def test_json_and_nothing_else_on_standard_output(tmp_path: Path, project_root: Path) -> None:
     output = tmp_path / "out"
-    command = ["quantize", str(write_config(tmp_path, {"type": "ilp"})), "-o", str(output), *UNIFORM, *ALONE]
-    done = run_process(*command, "--json", "--quiet", "--deploy")
-    assert (done.returncode, done.stderr) == (0, "")
+    command = ["quantize", str(write_config(tmp_path, {"type": "ilp"})), "-o", str(output), *UNIFORM]
+    printed_json, errors = finish(start(project_root, *command, "--json", "--quiet", "--deploy"))
+    assert errors == ""
     assert (output / "deployment" / "config.json").is_file()
-    printed = json.loads(done.stdout)
+    printed = json.loads(printed_json)
     assert printed.pop("model") == str(output / "model.xml")
     assert printed == json.loads((output / "result.json").read_text())
-    again = run(*command)
+    again = run(*command, *ALONE)
     warning = f"warning: {output / 'deployment'} has an earlier model: nncf-mcq deploy {output} replaces it"
     assert again.stderr.splitlines()[-1] == warning
 
@@ -115,7 +111,7 @@ def test_layers_lists_every_layer_and_the_reachable_budgets(quantized: Path) -> 
 
 
 def test_schema_accepts_the_recipes(project_root: Path) -> None:
-    schema = json.loads(run_process("schema").stdout)
+    schema = json.loads(finish(start(project_root, "schema"))[0])
     jsonschema.Draft202012Validator.check_schema(schema)
     for config in project_root.glob("recipes/*/config.json"):
         jsonschema.validate(json.loads(config.read_text()), schema)
@@ -189,14 +185,14 @@ def test_recipes_can_be_listed() -> None:
     ]
 
 
-def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path) -> None:
+def test_layers_names_samples_that_do_not_fit_and_lists_all_the_same(tmp_path: Path, project_root: Path) -> None:
     config = write_config(tmp_path, {"type": "ilp"})
-    fits = run_process("layers", str(config), "--json")
-    assert (fits.returncode, fits.stderr) == (0, "")
+    listed, errors = finish(start(project_root, "layers", config, "--json"))
+    assert errors == ""
     small = ["--set", "dataset.preprocessing.resize=6"]
     done = run("layers", str(config), "--json", *small)
     assert done.returncode == 2
-    assert done.stdout == fits.stdout
+    assert done.stdout == listed
     assert done.stderr == run("quantize", str(config), "-o", str(tmp_path / "out"), *small).stderr
     assert done.stderr.startswith("error: the test images: found shape (3, 6, 6), allowed: (3, 8, 8), which the model")
     assert done.stderr.count("\n") == 1
