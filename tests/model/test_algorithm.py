@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from nncf.common import insertion_point_graph
 from nncf.common.graph.patterns.manager import PatternsManager
 from nncf.common.graph.patterns.patterns import GraphPattern
 from nncf.common.utils.backend import BackendType
@@ -63,6 +64,22 @@ def test_patterns_that_all_tests_share_are_as_they_were_made(name: str) -> None:
     assert find(**arguments) is find(**arguments)
     assert find.cache_info().hits
     assert contents(find(**arguments)) == contents(find.__wrapped__(**arguments))
+
+
+def test_matches_that_all_tests_share_are_those_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `tests/conftest.py`."""
+    find, matches = insertion_point_graph.find_subgraphs_matching_pattern, []
+
+    def compared(*arguments: Any) -> list[list[str]]:
+        found: list[list[str]] = find(*arguments)
+        assert found == find.__wrapped__(*arguments)
+        matches.append(found)
+        return found
+
+    monkeypatch.setattr(insertion_point_graph, "find_subgraphs_matching_pattern", compared)
+    for model in (network(), network(), concat_model()):
+        find_placement(model)
+    assert matches[0] == matches[1] != matches[2]
 
 
 def policy_of(placement: QuantizerPlacement) -> Policy:
