@@ -45,6 +45,7 @@ class Interrupted(SilentProgress):
 def run(progress: SilentProgress, **precision: Any) -> QuantizationResult:
     values = small_config(**{**RL, **precision}).to_dict()
     values["compression"]["correction"]["sequential"] = True
+    values["compression"]["weights"]["bits"] = [2, 4, 8]
     images = random_images(24)
     return quantize(
         small_network(),

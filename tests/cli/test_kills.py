@@ -14,7 +14,7 @@ from nncf_mcq.utils.output_folder import LOCK_FILE
 from tests.commands import finish, start, start_new_interpreter, write_config
 
 FILES = {"model.xml", "model.bin", "policy.json", "config.json", "histograms.json", "result.json", "study.journal"}
-RL = {"type": "rl", "evaluations": 40, "measured_widths": 2, "patience": None}
+RL = {"type": "rl", "evaluations": 20, "measured_widths": 2, "patience": None}
 
 
 def check_readable(output: Path) -> None:

@@ -93,8 +93,14 @@ def outputs(model: ov.Model, values: dict[str, NDArray[np.float32]]) -> Arrays:
     return ModelRunner.compile(model, 1, batch_size=1)([values[port.get_any_name()] for port in model.inputs])
 
 
-@pytest.mark.parametrize("build", [siamese, image_and_vector])
-@pytest.mark.parametrize("form", ["tuples", "dictionaries", "batches"])
+@pytest.mark.parametrize(
+    ("build", "form"),
+    [
+        (siamese, "tuples"),
+        *((image_and_vector, form) for form in ("tuples", "dictionaries", "batches")),
+        *(pytest.param(siamese, form, marks=pytest.mark.slow) for form in ("dictionaries", "batches")),
+    ],
+)
 def test_several_inputs_from_the_data_set_to_the_file(build: type, form: str, tmp_path: Path) -> None:
     model: ov.Model = build()
     known = arrays(model, 16)

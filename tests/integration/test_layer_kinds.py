@@ -139,8 +139,14 @@ def test_at_eight_bits_no_fewer_layers_run_in_int8_than_with_nncf(kind: str, tmp
     assert error(model, tmp_path / "model.xml") < (0.02 if kind.startswith(("LSTM", "GRU")) else 0.002)
 
 
+LIKE_OTHERS = ("transposed 1-D", "transposed 2-D, dilated", "transposed 3-D", "LSTM, both directions")
+"""Kinds whose weights are packed as those of another kind: eight bits tell their shapes."""
+
+
 @pytest.mark.parametrize("bits", [3, pytest.param(5, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in LIKE_OTHERS else []) for kind in MODELS]
+)
 def test_at_low_bits_the_same_layers_run_in_int8(kind: str, bits: int, tmp_path: Path) -> None:
     model = MODELS[kind]()
     result = quantized(model, bits, tmp_path)

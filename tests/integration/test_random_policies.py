@@ -41,7 +41,7 @@ def prepared() -> Prepared:
     return calibrated, calibrated.weight_table(SUPPORTED_BITS, stages), images
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_any_policy_runs_in_int8_and_equals_the_scored_model(
     data: st.DataObject, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory

@@ -85,8 +85,15 @@ def shared() -> Subject:
     return Subject(*calibrated(shared_weights_model, shape), shape)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("make", [small, joined, shared])
+@pytest.mark.parametrize(
+    ("make", "threads"),
+    [
+        (small, 1),
+        (joined, 2),
+        (shared, 1),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((small, 2), (joined, 1), (shared, 2))),
+    ],
+)
 def test_segments_give_the_outputs_of_the_whole_model_bit_for_bit(make: Callable[[], Subject], threads: int) -> None:
     subject = make()
     for policy in subject.policies(WHOLE_POLICIES + 20):

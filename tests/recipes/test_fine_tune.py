@@ -41,6 +41,7 @@ def test_a_recipe_is_quantized_trained_and_saved(
     replaced = [f"dataset.root={tmp_path}", "dataset.full_root=null"]
     replaced += ['dataset.split={"calibration": 32, "search": 32, "report": "rest"}']
     replaced += ["compression.correction.sequential=false", "compression.initializer.range=max"]
+    replaced += ["compression.weights.bits=[2, 4, 8]"]
     values = [word for item in replaced for word in ("--set", item)]
     schedule = ["--epochs", "1", "--batch-size", "32", "--average-bits", "3", "--threads", "1"]
     try:

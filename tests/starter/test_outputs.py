@@ -17,7 +17,10 @@ from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
 from nncf_mcq.utils.progress import SilentProgress, Stages
 
-ROUGH = {"compression.correction": {"rounding": "nearest", "sequential": False}}
+ROUGH = {
+    "compression.weights.bits": [4, 8],
+    "compression.correction": {"rounding": "nearest", "sequential": False},
+}
 SIZE = (32, 64)
 CLASSES = 3
 BINS = 16

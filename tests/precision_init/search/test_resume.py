@@ -70,7 +70,14 @@ def study_of(task: PrecisionTask) -> optuna.Study:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "killed_at"), [*((name, 11) for name in SAMPLER_NAMES), *(("tpe", at) for at in (0, 3, SENSITIVITIES))]
+    ("sampler", "killed_at"),
+    [
+        *(
+            pytest.param(name, 11, marks=[] if name in ("tpe", "cmaes", "gp") else [pytest.mark.slow])
+            for name in SAMPLER_NAMES
+        ),
+        *(("tpe", at) for at in (0, 3, SENSITIVITIES)),
+    ],
 )
 def test_a_search_that_was_killed_is_resumed_to_the_same_total(
     sampler: SamplerName, killed_at: int, tmp_path: Path
