@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import numpy as np
 
@@ -213,7 +213,7 @@ class _Server:
         _tell(report, [os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime])
         os.close(report)
 
-    def _end(self) -> None:
+    def _end(self) -> NoReturn:
         for process in self._reports:
             os.kill(process, signal.SIGKILL)
         os._exit(0)

@@ -68,7 +68,8 @@ def test_patterns_that_all_tests_share_are_as_they_were_made(name: str) -> None:
 
 def test_matches_that_all_tests_share_are_those_of_each_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """See `tests/conftest.py`."""
-    find, matches = insertion_point_graph.find_subgraphs_matching_pattern, []
+    find = insertion_point_graph.find_subgraphs_matching_pattern
+    matches: list[list[list[str]]] = []
 
     def compared(*arguments: Any) -> list[list[str]]:
         found: list[list[str]] = find(*arguments)
