@@ -77,7 +77,7 @@ def checkpoints(evaluations: int) -> list[int]:
 
 def title(settings: ContestSettings) -> str:
     """Title of the contest, in one line."""
-    name = settings.config.parent.name if settings.config.name == "config.json" else settings.config.name
+    name = settings.config.parent.name if settings.config.name == "config.json" else settings.config.stem
     seeds = "1 seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
     return f"Contest: {name}, {settings.evaluations} evaluations, {seeds}"
 
