@@ -1,10 +1,12 @@
 from nncf_mcq import precision_init, range_init
 from nncf_mcq.api import pareto, prepare_training, quantize
 from nncf_mcq.config.budget import Budget
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, json_schema, load_config
 from nncf_mcq.data import datasets
 from nncf_mcq.data.datasets import DATASETS
 from nncf_mcq.data.distilled import distilled_dataset
+from nncf_mcq.data.job_source import JobSource
 from nncf_mcq.errors import (
     BudgetError,
     ConfigError,
@@ -13,7 +15,7 @@ from nncf_mcq.errors import (
     QuantizationError,
     VerificationError,
 )
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.model.algorithm import MixedClippingQuantization
 from nncf_mcq.pareto_front import ParetoFront
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
@@ -36,6 +38,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Job",
+    "JobSource",
     "MixedClippingQuantization",
     "NncfMcqError",
     "OutputError",

@@ -21,8 +21,8 @@ from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
 from nncf_mcq.data.datasets import DatasetSplits, ImageDataset
+from nncf_mcq.data.job_source import JobSource
 from nncf_mcq.data.splits import NO_TARGET, Target, sample_name
-from nncf_mcq.job_source import JobSource
 from nncf_mcq.metrics.metrics import get_metric
 from nncf_mcq.metrics.named_scores import named_score
 from nncf_mcq.metrics.output_scores import KIND_SCORES, ScoreChoice

@@ -18,7 +18,7 @@ from openvino_eval.runtime import read_model
 from openvino_eval.samples import Samples, load_samples
 
 if TYPE_CHECKING:
-    from nncf_mcq.job_source import JobSource
+    from nncf_mcq import JobSource
 
 FLOAT_MODEL = "float model"
 """Name of a job's own model."""

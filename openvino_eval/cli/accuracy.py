@@ -74,9 +74,8 @@ def accuracy(
         task = Task.from_archive(data, metric)
     else:
         # Where the model is a file, this needs no PyTorch.
+        from nncf_mcq import JobSource, parse_overrides
         from nncf_mcq.config import find_config
-        from nncf_mcq.config.overrides import parse_overrides
-        from nncf_mcq.job_source import JobSource
 
         job = JobSource.read(find_config(config or ""), parse_overrides(overrides or []))
         task = Task.from_job(job, metric, with_model=reference is None)
