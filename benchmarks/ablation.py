@@ -24,8 +24,9 @@ from benchmarks import ablation_report
 from benchmarks.ablation_cases import ADAROUND, ADAROUND_BITS, BITS, GRANULARITIES, RULES, SEQUENTIAL, Case, make_cases
 from benchmarks.adaround import adaround_table
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import ConfigError, NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
 from nncf_mcq.model import ModelRunner
 from nncf_mcq.model.int8 import nncf_int8

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.data.chunks import iterate_samples, stack_inputs
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.metrics.scores import get_score, image_values
 from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.policy import Policy

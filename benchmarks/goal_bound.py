@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.goal import AT_LEAST
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.data.splits import ImageDataset, Subset
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.metrics import SHARES
 from nncf_mcq.pipeline.final_weights import make_final_weights
 from nncf_mcq.pipeline.preparation import prepare

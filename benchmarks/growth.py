@@ -31,9 +31,10 @@ from rich.table import Table
 from benchmarks.growth_chart import draw
 from benchmarks.memory import peak_megabytes, reset_peak
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.outputs import describe_outputs

@@ -12,9 +12,10 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.ir.template import place_activation_quantizers
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.latency import LatencyModels, check_precision, find_table, measure_ratio
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.utils.console_progress import ConsoleProgress

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.evaluator import Evaluator

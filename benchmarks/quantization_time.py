@@ -15,9 +15,10 @@ from rich.table import Table
 
 from nncf_mcq import quantize
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.model.samples import Samples, input_shapes
 from nncf_mcq.policy import SUPPORTED_BITS

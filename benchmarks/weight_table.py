@@ -28,9 +28,10 @@ from benchmarks import naive_table
 from benchmarks.memory import peak_megabytes, reset_peak
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, CorrectionConfig, WeightsConfig
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.job import Job
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.policy import SUPPORTED_BITS

@@ -16,7 +16,6 @@ from nncf_mcq.api import RunOptions, pareto_normalized, quantize_normalized
 from nncf_mcq.api.nncf_int8 import compared_with_nncf_int8
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.config.output_files import Origin
-from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, load_config
 from nncf_mcq.config.search_report import DatasetReport
 from nncf_mcq.data.chunks import iterate_samples
@@ -37,8 +36,6 @@ from nncf_mcq.precision_init.study import Subject
 from nncf_mcq.result import QuantizationResult
 from nncf_mcq.utils.memory import check_memory
 from nncf_mcq.utils.progress import ProgressReporter, SilentProgress, Stages
-
-__all__ = ["Job", "JobInputs", "parse_overrides"]
 
 
 @dataclass(frozen=True)

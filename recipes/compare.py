@@ -18,7 +18,7 @@ from rich.console import Console
 
 from nncf_mcq import NncfMcqError
 from nncf_mcq.config.catalog import find_config
-from nncf_mcq.job import parse_overrides
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.utils import output_folder, silence_cuda_notice, stoppable
 from openvino_eval import EvaluationError
 from openvino_eval.recipe_comparison import RecipeComparison, compare_recipe

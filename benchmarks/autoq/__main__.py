@@ -17,8 +17,8 @@ from benchmarks.autoq import tables
 from benchmarks.autoq.comparison import Comparison, read_job
 from benchmarks.autoq.environment import prepare_environment
 from nncf_mcq.config.catalog import find_config
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import parse_overrides
 from nncf_mcq.utils.files import write_text_atomically
 
 RESULT_FILE, REPORT_FILE = "autoq.json", "autoq.md"

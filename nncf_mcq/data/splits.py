@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from nncf_mcq.config.parameters import Parameters
-from nncf_mcq.config.types import MOST_CALIBRATION
+from nncf_mcq.config.types import CALIBRATION, MOST_CALIBRATION
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.json_values import JsonValue
 
@@ -25,8 +25,6 @@ Sample = tuple[Any, Target]
 """A preprocessed float32 image (channels, height, width), or by name an array for each input, and its target."""
 
 Count = Annotated[int, Field(strict=True, gt=0)]
-
-_CALIBRATION: Final = 128
 
 
 class ImageDataset(Protocol):
@@ -94,8 +92,8 @@ class SplitParameters(DatasetParameters):
     seed: Annotated[int, Field(strict=True, ge=0)] = Field(default=0, description="Seed of the random order.")
     calibration: Count | None = Field(
         default=None,
-        description="Number of images for activation ranges and layer statistics. null: 128, or in the section "
-        f"`calibration`, whose images serve nothing else, all of them up to {MOST_CALIBRATION}.",
+        description=f"Number of images for activation ranges and layer statistics. null: {CALIBRATION}, or in the "
+        f"section `calibration`, whose images serve nothing else, all of them up to {MOST_CALIBRATION}.",
     )
     search: Annotated[Literal["calibration"] | Count, _one_message("'calibration' or a positive number of images")] = (
         Field(
@@ -128,7 +126,7 @@ class SplitParameters(DatasetParameters):
         if self.calibration is not None:
             return self.calibration
         if self.report != "none":
-            return _CALIBRATION
+            return CALIBRATION
         return max(min(available - (0 if self.search == "calibration" else self.search), MOST_CALIBRATION), 1)
 
 

@@ -8,13 +8,12 @@ from typing import Any, Final
 
 import openvino as ov
 
-from nncf_mcq.config.types import MOST_CALIBRATION
+from nncf_mcq.config.types import CALIBRATION, MOST_CALIBRATION
 from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.average_precision import EXTRA
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.starter.document import (
-    CALIBRATION,
     InitialConfig,
     budget_note,
     initial_config,

@@ -14,8 +14,6 @@ from nncf_mcq.config.schema import load_config
 from nncf_mcq.model.layers import QuantizableModel
 
 AVERAGE_BITS: Final = 4
-CALIBRATION: Final = 128
-"""Samples for calibration, where there are enough."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from nncf_mcq import ConfigError, load_config
-from nncf_mcq.job import parse_overrides
+from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.model import int8
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.loading import to_openvino

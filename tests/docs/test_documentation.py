@@ -27,7 +27,8 @@ from nncf_mcq import PRECISION_INITIALIZERS, RANGE_INITIALIZERS, json_schema, lo
 from nncf_mcq.cli import application
 from nncf_mcq.config.catalog import find_config, recipe_names
 from nncf_mcq.config.json_files import read_json
-from nncf_mcq.job import Job, parse_overrides
+from nncf_mcq.config.overrides import parse_overrides
+from nncf_mcq.job import Job
 from openvino_eval.cli import app
 from tests.docs.blocks import commands, fenced
 from tests.registries import restored_registries

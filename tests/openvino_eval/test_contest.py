@@ -15,6 +15,7 @@ from nncf_mcq.precision_init import ImageScores, OptunaPrecision, PrecisionResul
 from nncf_mcq.precision_init.evaluator import Evaluator
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from openvino_eval.cli import main
+from openvino_eval.contest.contest import title
 from openvino_eval.contest.runner import ContestRunner
 from openvino_eval.contest.scores import ScoreFile
 from openvino_eval.contest.settings import ContestSettings
@@ -296,3 +297,9 @@ def test_what_a_killed_process_left_unfinished_is_ignored(tmp_path: Path) -> Non
     found = ScoreFile(path, {"model": "m"}, "a", "x")
     assert all(key in found for key in keys)
     np.testing.assert_array_equal([found[key] for key in keys], [HALF, QUARTER])
+
+
+@pytest.mark.parametrize("file", ["small/config.json", "elsewhere/small.json"])
+def test_the_title_names_the_configuration(file: str, tmp_path: Path) -> None:
+    settings = ContestSettings(Path(file), ("tpe",), 40, 1, tmp_path)
+    assert title(settings) == "Contest: small, 40 evaluations, 1 seed"
