@@ -102,3 +102,26 @@ def test_images_of_the_section_calibration_are_all_used(tmp_path: Path) -> None:
     assert len(few.load_dataset().calibration) == 7
     with pytest.raises(ConfigError, match=r"^dataset\.split\.report: found 'none', allowed: 'rest' or a positive"):
         Job.read(path, {"dataset.split": {"report": "none"}}).load_dataset()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"root": "nowhere"}, "root: found "),
+        (
+            {"split": {"calibration": 41}},
+            "split: found '41 images for calibration and 0 more for search', allowed: at m",
+        ),
+    ],
+)
+@pytest.mark.parametrize("section", ["dataset", "calibration"])
+def test_a_mistake_is_told_of_the_section_that_it_is_in(
+    section: str, values: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path, {"type": "ilp"})
+    images = json.loads(path.read_text())["dataset"]
+    images["split"] = {"calibration": 1}
+    job = Job.read(path, {"dataset": images, "calibration": images, section: {**images, **values}})
+    with pytest.raises(ConfigError) as caught:
+        job.load_dataset()
+    assert str(caught.value).startswith(f"{section}.{message}"), str(caught.value)

@@ -111,4 +111,11 @@ class JobSource:
             stages or Stages(SilentProgress()),
             section,
         )
-        return build_dataset(parameters, self.base_directory, source)
+        try:
+            return build_dataset(parameters, self.base_directory, source)
+        except ConfigError as error:
+            # Data sets know their parameters, and not the section that these stand in.
+            path = error.path
+            if path.partition(".")[0] == "dataset":
+                path = section + path.removeprefix("dataset")
+            raise ConfigError(path, error.found, error.allowed) from error
