@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -91,10 +93,12 @@ class ResidualShift:
 
     Attributes:
         mean: (groups, rows).
+        variance: (groups, rows).
         cross: (groups, rows, columns) covariance with the layer's inputs in the quantized network.
     """
 
     mean: torch.Tensor
+    variance: torch.Tensor
     cross: torch.Tensor
 
 
@@ -104,20 +108,56 @@ class InputShift:
 
     Attributes:
         float_mean: (groups, columns) mean of the float network's inputs.
-        quantized: Moments of the quantized network's inputs.
+        quantized: Moments of the quantized network's inputs, with their covariance.
+        variance: (groups, columns) of float minus quantized inputs.
         cross: (groups, columns, columns) covariance of float minus quantized inputs with the quantized ones.
+        samples: Number of independent samples that the moments are from.
         residual: Of what is added to the layer's output; None where nothing is.
     """
 
     float_mean: torch.Tensor
     quantized: LayerStatistics
+    variance: torch.Tensor
     cross: torch.Tensor
+    samples: float
     residual: ResidualShift | None = None
+
+    @property
+    def covariance(self) -> torch.Tensor:
+        """(groups, columns, columns) of the quantized network's inputs."""
+        assert self.quantized.covariance is not None
+        return self.quantized.covariance
+
+    def shrunk(self) -> InputShift:
+        """A copy whose covariances have lost what is noise at this number of samples."""
+        quantized, residual = self.quantized, self.residual
+        if residual is not None:
+            cross = shrink_unrelated(residual.cross, residual.variance, quantized.variance, self.samples)
+            residual = dataclasses.replace(residual, cross=cross)
+        return dataclasses.replace(
+            self,
+            quantized=dataclasses.replace(quantized, covariance=shrink_covariance(self.covariance, self.samples)),
+            cross=shrink_cross_covariance(self.cross, self.variance, quantized.variance, self.samples),
+            residual=residual,
+        )
+
+
+@dataclass(frozen=True)
+class ObservedShift:
+    """The shift of a layer's inputs, as all images tell it, and as two halves of them do.
+
+    Attributes:
+        shift: From all images, shrunk.
+        halves: From each half of the images, as sampled; none where there is one image.
+    """
+
+    shift: InputShift
+    halves: tuple[InputShift, ...]
 
 
 def observe_shift(
     layer: QuantizableLayer, networks: Sequence[Network], pool: TorchPool, threads: int, batch_size: int = 1
-) -> InputShift:
+) -> ObservedShift:
     """Runs two networks up to a layer and compares what the layer gets, and what is added to its output.
 
     Args:
@@ -147,13 +187,21 @@ def observe_shift(
             sums.add(*([torch.from_numpy(value) for value in batch] for batch in found))
         return sums
 
-    found = pool.map(observe, list(zip(*(_pieces(network.samples) for network in networks), strict=True)))
-    sums = next(found)
-    for other in found:
-        sums.merge(other)
+    pieces = list(zip(*(_pieces(network.samples) for network in networks), strict=True))
+    middle = len(pieces) // 2
+    halves: list[_ShiftSums] = []
+    for index, sums in enumerate(pool.map(observe, pieces)):
+        if index in (0, middle):
+            halves.append(sums)
+        else:
+            halves[-1].merge(sums)
         # Before the next one comes: sums are large.
-        del other
-    return sums.result(len(networks[0].samples))
+        del sums
+    whole = copy.deepcopy(halves[0])
+    for other in halves[1:]:
+        whole.merge(other)
+    sampled = tuple(half.result() for half in halves) if middle else ()
+    return ObservedShift(whole.result().shrunk(), sampled)
 
 
 def find_layer_residual(operation: ov.Node, layer: QuantizableLayer) -> Residual | None:
@@ -173,7 +221,7 @@ class _ShiftSums:
     def __init__(self, operation: ov.Node, layer: QuantizableLayer, residual: Residual | None) -> None:
         # One for each network: they sample the same positions as long as they see the same number of images.
         self._unfold_float, self._unfold_quantized = unfolder(operation, layer), unfolder(operation, layer)
-        self._count = 0
+        self._images = self._count = 0
         columns = layer.columns
         self._float_sum = torch.zeros(layer.groups, columns, dtype=torch.float64)
         self._quantized_sum = torch.zeros_like(self._float_sum)
@@ -190,6 +238,7 @@ class _ShiftSums:
 
     def _add_image(self, float_values: Sequence[torch.Tensor], quantized_values: Sequence[torch.Tensor]) -> None:
         x, quantized = self._unfold_float(float_values[0]), self._unfold_quantized(quantized_values[0])
+        self._images += 1
         self._count += x.shape[2]
         self._float_sum += x.sum(dim=2, dtype=torch.float64)
         self._quantized_sum += quantized.sum(dim=2, dtype=torch.float64)
@@ -200,6 +249,7 @@ class _ShiftSums:
             self._residual.add(float_values[1] - quantized_values[1], quantized)
 
     def merge(self, other: _ShiftSums) -> None:
+        self._images += other._images
         self._count += other._count
         self._float_sum += other._float_sum
         self._quantized_sum += other._quantized_sum
@@ -208,22 +258,24 @@ class _ShiftSums:
         if self._residual is not None and other._residual is not None:
             self._residual.merge(other._residual)
 
-    def result(self, images: int) -> InputShift:
-        """The moments; the sums are used up."""
+    def result(self) -> InputShift:
+        """The moments as sampled; the sums are used up."""
         float_mean = (self._float_sum / self._count).to(torch.float32)
         mean = (self._quantized_sum / self._count).to(torch.float32)
         products = self._products.div_(self._count)
         cross = products[:, : self._columns].sub_((float_mean - mean)[:, :, None] * mean[:, None, :])
         covariance = products[:, self._columns :].sub_(mean[:, :, None] * mean[:, None, :])
         covariance.diagonal(dim1=1, dim2=2).clamp_min_(0)
-        samples = independent_samples(images, self._count)
-        covariance = shrink_covariance(covariance, samples)
-        variance = torch.diagonal(covariance, dim1=1, dim2=2)
         difference = self._difference_square / self._count - (float_mean - mean).square()
-        cross = shrink_cross_covariance(cross, difference.clamp_min(0).to(torch.float32), variance, samples)
-        quantized = LayerStatistics(mean, covariance, variance)
-        residual = None if self._residual is None else self._residual.result(self._count, quantized, samples)
-        return InputShift(float_mean, quantized, cross, residual)
+        quantized = LayerStatistics(mean, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
+        return InputShift(
+            float_mean,
+            quantized,
+            difference.clamp_min(0).to(torch.float32),
+            cross,
+            independent_samples(self._images, self._count),
+            None if self._residual is None else self._residual.result(self._count, mean),
+        )
 
 
 class _ResidualSums:
@@ -246,12 +298,12 @@ class _ResidualSums:
         self._square += other._square
         self._products += other._products
 
-    def result(self, count: int, quantized: LayerStatistics, samples: float) -> ResidualShift:
-        """The moments; the sums are used up."""
+    def result(self, count: int, quantized_mean: torch.Tensor) -> ResidualShift:
+        """The moments as sampled; the sums are used up."""
         mean = (self._sum / count).to(torch.float32)
         variance = (self._square / count).to(torch.float32) - mean.square()
-        cross = self._products.div_(count).sub_(mean[:, :, None] * quantized.mean[:, None, :])
-        return ResidualShift(mean, shrink_unrelated(cross, variance.clamp_min(0), quantized.variance, samples))
+        cross = self._products.div_(count).sub_(mean[:, :, None] * quantized_mean[:, None, :])
+        return ResidualShift(mean, variance.clamp_min(0), cross)
 
 
 def _pieces(samples: Samples) -> list[Samples]:

@@ -19,17 +19,19 @@ from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.samples import AnySamples, as_samples
 from nncf_mcq.policy import FLOAT_CHOICE, Policy
 from nncf_mcq.utils.torch_threads import TorchPool
-from nncf_mcq.weights.input_shift import PIECES, InputShift, Network, find_layer_residual, observe_shift
+from nncf_mcq.weights.input_shift import (
+    PIECES,
+    InputShift,
+    Network,
+    ObservedShift,
+    find_layer_residual,
+    observe_shift,
+)
 from nncf_mcq.weights.layer_quantizer import LayerQuantizer, QuantizedWeight
 from nncf_mcq.weights.moments import output_variance
+from nncf_mcq.weights.regression import find_regression, regressed_weights
 from nncf_mcq.weights.scheme import WeightScheme
 from nncf_mcq.weights.weight_table import WeightTable
-
-REGRESSION_STRENGTH = 0.5
-"""Share of the regression onto the quantized inputs that is applied: it is estimated from few images."""
-
-REGRESSION_DAMPING = 0.1
-"""Added to the diagonal of the inputs' covariance, relative to its mean."""
 
 _BATCH_SIZE = 8
 
@@ -71,19 +73,19 @@ def requantize_sequentially(
         The table with the policy's entries replaced.
 
     Source: the asymmetric calibration of Li et al., "GPTAQ: Efficient Finetuning-Free Quantization for Asymmetric
-    Calibration", ICML 2025, and the sequential reconstruction of Nagel et al. (AdaRound), ICML 2020. Damping the
-    regression, the errors of residuals, and keeping the variance of the float output, are our own.
+    Calibration", ICML 2025, and the sequential reconstruction of Nagel et al. (AdaRound), ICML 2020. How far weights
+    are moved, the errors of residuals, and keeping the variance of the float output, are our own.
     """
     float_model = quantizable.model
     operations = operations_by_name(float_model)
     shared = {layer.name for members in quantizable.groups.values() if len(members) > 1 for layer in members}
 
-    def quantize(item: tuple[QuantizableLayer, InputShift]) -> QuantizedWeight:
-        layer, shift = item
-        weights = weight_matrices(layer, operations[layer.name])
+    def quantize(item: tuple[QuantizableLayer, ObservedShift]) -> QuantizedWeight:
+        layer, observed = item
+        weights, shift = weight_matrices(layer, operations[layer.name]), observed.shift
         quantizer = LayerQuantizer(
             layer,
-            regressed_weights(weights, shift),
+            regressed_weights(weights, shift, find_regression(weights, observed.halves)),
             shift.quantized,
             scheme,
             fisher=None if fisher is None else fisher[layer.name],
@@ -104,8 +106,8 @@ def requantize_sequentially(
                     dataclasses.replace(network, model=model).advanced(cuts.get(layer.name), pool, batch_size, threads)
                     for network, model in zip(networks, (float_model, build(table)), strict=True)
                 ]
-                shift = observe_shift(layer, networks, pool, threads, batch_size)
-                (entry,) = pool.map(quantize, [(layer, shift)])
+                observed = observe_shift(layer, networks, pool, threads, batch_size)
+                (entry,) = pool.map(quantize, [(layer, observed)])
                 table = table.with_entries({layer.name: entry})
             progress()
     return table
@@ -115,34 +117,6 @@ def _is_observed(layer: QuantizableLayer) -> bool:
     """Whether the inputs of a layer can be compared image by image, and their covariance can be kept."""
     is_batch = layer.kind == "matmul" and layer.groups > 1
     return layer.kind != "embedding" and not is_batch and layer.columns <= MAXIMUM_COLUMNS
-
-
-def regressed_weights(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
-    """The weights that bring the output closest to the float output, given the inputs of the quantized network.
-
-    Where something is added to the output, they make good for its error, too, as far as the inputs tell of it.
-
-    Args:
-        weights: (groups, rows, columns) float weights W.
-        shift: Moments of both networks' inputs x and x', and of the residuals r and r' that are added to the output.
-
-    Returns:
-        (groups, rows, columns) `W + strength (W Cov(x - x', x') + Cov(r - r', x')) (Cov(x') + damping)^-1`.
-    """
-    covariance = shift.quantized.covariance
-    assert covariance is not None
-    level = shift.quantized.variance.mean(dim=1).clamp_min(1e-12)
-    damped = covariance.to(torch.float64)
-    damped.diagonal(dim1=1, dim2=2).add_((REGRESSION_DAMPING * level)[:, None])
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    if bool(failed.any()):
-        # Not positive definite only by the rounding of float32: there is nothing to regress on.
-        return weights
-    pulled = torch.bmm(weights.to(torch.float64), shift.cross.to(torch.float64))
-    if shift.residual is not None:
-        pulled += shift.residual.cross
-    moved = torch.cholesky_solve(pulled.transpose(1, 2), factor).transpose(1, 2)
-    return weights + REGRESSION_STRENGTH * moved.to(torch.float32)
 
 
 def shared_batch_size(

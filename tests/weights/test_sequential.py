@@ -10,9 +10,7 @@ import torch
 from openvino import opset13 as opset
 
 import nncf_mcq.weights.input_shift
-import nncf_mcq.weights.sequential
 from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
-from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.model.cut_values import find_cut_values
 from nncf_mcq.model.layers import find_layers, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name, replace_constant
@@ -21,12 +19,10 @@ from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
 from nncf_mcq.utils.torch_threads import TorchPool
-from nncf_mcq.weights.input_shift import InputShift, Network, ResidualShift, observe_shift
-from nncf_mcq.weights.sequential import regressed_weights
+from nncf_mcq.weights.input_shift import Network, observe_shift
 from nncf_mcq.weights.weight_table import WeightTable
 from tests.models import (
     convolution,
-    correlated_data,
     random_constant,
     random_images,
     run,
@@ -66,7 +62,7 @@ def test_the_shift_tells_both_means_and_the_moments_of_what_the_layer_gets() -> 
     float_model, quantized_model = calibrated.quantizable.model, calibrated.build(policy, table)
     images = random_images(11)  # Neither a multiple of the batch nor of the pieces.
     with TorchPool(2) as pool:
-        shift = observe_shift(layer, networks(float_model, quantized_model, images), pool, 2)
+        shift = observe_shift(layer, networks(float_model, quantized_model, images), pool, 2).shift
     x, quantized = (
         inputs_of(model, layer.name, layer.data_port, images).reshape(len(images), -1).astype(np.float64)
         for model in (float_model, quantized_model)
@@ -110,44 +106,24 @@ def test_positions_of_convolutions_are_the_same_in_both_networks(monkeypatch: py
     layer = next(layer for layer in calibrated.quantizable.layers if layer.kind == "depthwise_convolution")
     model = calibrated.quantizable.model
     with TorchPool(1) as pool:
-        shift = observe_shift(layer, networks(model, model, random_images(9)), pool, 1)
+        shift = observe_shift(layer, networks(model, model, random_images(9)), pool, 1).shift
     # Against itself there is no difference, whatever positions are sampled.
     assert float(shift.cross.abs().max()) == 0
     torch.testing.assert_close(shift.float_mean, shift.quantized.mean)
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-def test_full_regression_is_least_squares(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
-    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_STRENGTH", 1.0)
-    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_DAMPING", 0.0)
-    # (groups, columns, positions), as unfolded inputs are.
-    x, noise = (correlated_data(groups, 10, seed=seed).double().transpose(1, 2) for seed in (0, 1))
-    quantized = x + 0.3 * noise
-    x, quantized = x - x.mean(dim=2, keepdim=True), quantized - quantized.mean(dim=2, keepdim=True)
-    covariance = (quantized @ quantized.transpose(1, 2) / x.shape[2]).float()
-    cross = ((x - quantized) @ quantized.transpose(1, 2) / x.shape[2]).float()
-    zero = torch.zeros(groups, 10)
-    statistics = LayerStatistics(zero, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
-    weights = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(2))
-    found = regressed_weights(weights, InputShift(zero, statistics, cross))
-    expected = torch.linalg.lstsq(quantized.transpose(1, 2), (weights.double() @ x).transpose(1, 2)).solution
-    torch.testing.assert_close(found.double(), expected.transpose(1, 2), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("groups", [1, 3])
-def test_full_regression_makes_good_for_what_a_residual_lacks(monkeypatch: pytest.MonkeyPatch, groups: int) -> None:
-    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_STRENGTH", 1.0)
-    monkeypatch.setattr(nncf_mcq.weights.sequential, "REGRESSION_DAMPING", 0.0)
-    x = correlated_data(groups, 10, seed=0).double().transpose(1, 2)
-    x -= x.mean(dim=2, keepdim=True)
-    lacking = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64) @ x
-    covariance = (x @ x.transpose(1, 2) / x.shape[2]).float()
-    residual = ResidualShift(torch.zeros(groups, 4), (lacking @ x.transpose(1, 2) / x.shape[2]).float())
-    zero, none = torch.zeros(groups, 10), torch.zeros(groups, 10, 10)
-    statistics = LayerStatistics(zero, covariance, torch.diagonal(covariance, dim1=1, dim2=2))
-    weights = torch.randn(groups, 4, 10, generator=torch.Generator().manual_seed(2))
-    found = regressed_weights(weights, InputShift(zero, statistics, none, residual))
-    torch.testing.assert_close(found.double() @ x, weights.double() @ x + lacking, rtol=1e-3, atol=1e-3)
+def test_halves_tell_what_each_half_of_the_images_does() -> None:
+    calibrated, policy, table, _ = two_bits()
+    layer = calibrated.quantizable.layers[1]
+    models, images = (calibrated.quantizable.model, calibrated.build(policy, table)), random_images(11)
+    with TorchPool(2) as pool:
+        halves = observe_shift(layer, networks(*models, images), pool, 2).halves
+        # Two of the four pieces each, of which the last has three images.
+        for half, part in zip(halves, (images[:5], images[5:]), strict=True):
+            found = observe_shift(layer, networks(*models, part), pool, 2).shift
+            torch.testing.assert_close(half.shrunk().cross, found.cross, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(half.shrunk().quantized.covariance, found.quantized.covariance)
+        assert observe_shift(layer, networks(*models, images[:1]), pool, 2).halves == ()
 
 
 def residual_network() -> ov.Model:
@@ -165,7 +141,7 @@ def test_the_shift_of_a_residual_is_that_of_the_value_added_at_the_positions_of_
     (layer,) = [layer for layer in find_layers(model).layers if layer.name == "branch"]
     replace_constant(operations_by_name(other)["stem"], 1, random_constant(8, 3, 3, 3, seed=9).data)
     with TorchPool(1) as pool:
-        shift = observe_shift(layer, networks(model, other, images), pool, 1)
+        shift = observe_shift(layer, networks(model, other, images), pool, 1).shift
     (first, _), (second, inputs) = (
         (
             np.moveaxis(inputs_of(item, "joined", 0, images), 1, -1).reshape(-1, 8).astype(np.float64),
@@ -209,15 +185,6 @@ def test_a_layer_makes_good_for_what_the_other_term_of_a_sum_lacks(monkeypatch: 
     assert with_residual < 0.85 * error()
 
 
-def test_weights_stay_where_both_networks_give_the_same_or_inputs_never_vary() -> None:
-    weights = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
-    nothing = torch.zeros(2, 5, 5)
-    for covariance in (torch.eye(5).expand(2, 5, 5).clone(), nothing.clone()):
-        statistics = LayerStatistics(torch.zeros(2, 5), covariance, torch.diagonal(covariance, dim1=1, dim2=2))
-        shift = InputShift(torch.zeros(2, 5), statistics, nothing)
-        torch.testing.assert_close(regressed_weights(weights, shift), weights)
-
-
 def test_the_pass_brings_the_outputs_closer_on_other_images() -> None:
     calibrated, policy, table, refined = two_bits()
     images = random_images(64, seed=5)
@@ -236,7 +203,7 @@ def test_the_pass_keeps_the_mean_of_each_layers_output_and_of_its_sum_with_a_res
     with_residual: list[str] = []
     for layer in calibrated.quantizable.layers:
         with TorchPool(1) as pool:
-            shift = observe_shift(layer, pair, pool, 1)
+            shift = observe_shift(layer, pair, pool, 1).shift
         entry = refined[layer.name, 2]
         weights = weight_matrices(layer, operations[layer.name])
         expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
