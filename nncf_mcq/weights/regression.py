@@ -59,23 +59,27 @@ def find_regression(weights: torch.Tensor, halves: Sequence[InputShift]) -> Regr
         The damping, and the strength with it, that leave the least error in the output for the other half. It is the
         best for half as many images as there are, hence a cautious one.
     """
-    best, least = Regression(DAMPINGS[0], 0.0), 0.0
     shrunk = [half.shrunk() for half in halves]
     learned = [_error_covariance(weights, half) for half in shrunk]
     wanted = [_error_covariance(weights, half) for half in halves]
-    for damping in DAMPINGS:
+
+    def best_with(damping: float) -> tuple[float, Regression]:
+        """The change of the error by the best strength, and that."""
         gain = energy = 0.0
         for one, other in ((0, 1), (1, 0)) if halves else ():
             step = _full_step(learned[one], shrunk[one], damping)
             gain += float((step * wanted[other]).sum())
             energy += float((step * torch.bmm(step, halves[other].covariance)).sum())
-        strength = min(max(gain / energy, 0.0), 1.0) if energy > 0 else 0.0
-        error = strength**2 * energy - 2 * strength * gain
-        if error < least:
-            best, least = Regression(damping, strength), error
-        elif best.strength > 0:
-            # The error has one minimum: more damping is no better.
+        strength = min(max(gain, 0.0) / max(energy, 1e-30), 1.0)
+        return strength * (strength * energy - 2 * gain), Regression(damping, strength)
+
+    least, best = best_with(DAMPINGS[0])
+    for damping in DAMPINGS[1:]:
+        change, found = best_with(damping)
+        if change > least:
+            # The error has one minimum: still more damping is no better.
             break
+        least, best = change, found
     return best
 
 
@@ -87,9 +91,9 @@ def _error_covariance(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
 
 def _full_step(wanted: torch.Tensor, shift: InputShift, damping: float) -> torch.Tensor:
     """(groups, rows, columns) `wanted (Cov(x') + damping)^-1`."""
-    level = shift.quantized.variance.mean(dim=1).clamp_min(1e-12)
-    damped = shift.covariance.to(wanted.dtype, copy=True)
-    damped.diagonal(dim1=1, dim2=2).add_((damping * level)[:, None])
+    variance = shift.quantized.variance.to(wanted.dtype)
+    level = damping * variance.mean(dim=1, keepdim=True).clamp_min(1e-12)
+    damped = shift.covariance.to(wanted.dtype) + torch.diag_embed(level.expand_as(variance))
     factor, failed = torch.linalg.cholesky_ex(damped)
     if bool(failed.any()):
         # Not positive definite only by the rounding of float32: there is nothing to regress on.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -105,30 +107,90 @@ def test_what_the_halves_do_not_share_moves_nothing() -> None:
     assert trusting.strength > 0.9
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_error_on_the_other_half_is_the_least_of_what_can_be_chosen(seed: int) -> None:
-    weights = random_weights(rows=3, columns=20)
-    pairs = []
-    for part in (0, 1):
-        x = inputs(10 * seed + part, 30, columns=20, mixing=seed)
-        pairs.append((x, x + 0.5 * inputs(10 * seed + 5 + part, 30, columns=20, mixing=seed + 50)))
-    halves = [shift_of(*pair) for pair in pairs]
+@pytest.mark.parametrize("positions", [15, 30, 60])
+@pytest.mark.parametrize("lack", [1.0, 5.0, 20.0])
+def test_the_error_on_the_other_half_is_the_least_of_what_can_be_chosen(lack: float, positions: int) -> None:
+    weights, chosen = random_weights(rows=3, columns=20), set()
+    for seed in range(8):
+        halves, pairs = [], []
+        for part in (2 * seed, 2 * seed + 1):
+            x = inputs(part, positions, columns=20, mixing=seed)
+            quantized = 0.9 * x + 0.1 * inputs(part + 50, positions, columns=20, mixing=seed + 50)
+            generator = torch.Generator().manual_seed(part + 100)
+            lacking = lack * torch.randn(1, 3, positions, generator=generator, dtype=torch.float64)
+            halves.append(shift_of(x, quantized, lacking))
+            pairs.append((weights.double() @ x + lacking, quantized))
 
-    def error(regression: Regression) -> float:
-        """Of the output, where each half is corrected by what the other tells."""
-        total = 0.0
-        for learned, (x, quantized) in zip(halves[::-1], pairs, strict=True):
-            moved = regressed_weights(weights, learned.shrunk(), regression).double()
-            difference = weights.double() @ x - moved @ quantized
-            total += float(difference.var(dim=2, correction=0).sum())
-        return total
+        def error(regression: Regression, halves=halves, pairs=pairs) -> float:  # type: ignore[no-untyped-def]
+            """Of the output, where each half is corrected by what the other tells."""
+            total = 0.0
+            for learned, (wanted, quantized) in zip(halves[::-1], pairs, strict=True):
+                moved = regressed_weights(weights, learned.shrunk(), regression).double()
+                total += float((wanted - moved @ quantized).var(dim=2, correction=0).sum())
+            return total
 
-    found = find_regression(weights, halves)
-    least = error(found)
-    assert least < error(Regression(DAMPINGS[0], 0.0))
-    for damping in DAMPINGS:
-        for strength in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
-            assert least <= error(Regression(damping, strength)) * (1 + 1e-6)
+        found = find_regression(weights, tuple(halves))
+        chosen.add(found.damping)
+        least = error(found)
+        for damping in DAMPINGS:
+            for strength in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+                assert least <= error(Regression(damping, strength)) * (1 + 1e-4)
+    assert len(chosen) > 1
+
+
+def test_more_damping_is_tried_where_the_first_moves_nothing() -> None:
+    # The halves contradict each other in a direction that inputs hardly take, and agree in the one that they take.
+    x, others = (inputs(seed, 5000, columns=2) for seed in (0, 1))
+    for item in (x, others):
+        item[0] = (
+            torch.tensor([[10.0], [0.1]]).sqrt() * torch.linalg.qr(item[0].T - item[0].mean(dim=1)).Q.T * 5000**0.5
+        )
+    first, second = (torch.tensor([[[0.3, seen]]], dtype=torch.float64) for seen in (1.0, -30.0))
+    halves = (shift_of(x, x, first @ x), shift_of(others, others, second @ others))
+    found = find_regression(torch.zeros(1, 1, 2), halves)
+    assert found.damping > DAMPINGS[0]
+    assert found.strength > 0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_units_do_not_matter(scale: float) -> None:
+    weights = random_weights()
+
+    def half(seed: int, factor: float) -> InputShift:
+        x = factor * inputs(seed, 40)
+        noise = torch.randn(1, 4, 40, generator=torch.Generator().manual_seed(50 + seed), dtype=torch.float64)
+        return shift_of(x, x, 0.3 * weights.double() @ x + 5 * factor * noise)
+
+    found, other = (find_regression(weights, (half(0, factor), half(1, factor))) for factor in (1.0, scale))
+    assert 0 < found.strength < 1
+    assert other.damping == found.damping
+    assert other.strength == pytest.approx(found.strength, rel=1e-3)
+    moved = [regressed_weights(weights, half(0, factor), found) for factor in (1.0, scale)]
+    torch.testing.assert_close(*moved, rtol=1e-3, atol=1e-4)
+
+
+def test_never_more_than_the_regression_is_applied() -> None:
+    # What damping takes away, a strength above 1 would give back.
+    x = inputs(0, 2000)
+    half = shift_of(x, x, random_weights().double() @ x)
+    assert find_regression(random_weights(), (half, half)).strength == 1.0
+
+
+def test_the_moments_stay_as_they_are() -> None:
+    weights, x = random_weights(), inputs(0, 60)
+    shift = shift_of(x, x + 0.3 * inputs(1, 60, mixing=1))
+    before = shift.covariance.clone()
+    regressed_weights(weights, shift, find_regression(weights, (shift, shift)))
+    torch.testing.assert_close(shift.covariance, before, rtol=0, atol=0)
+
+
+def test_a_covariance_that_cannot_be_one_moves_nothing() -> None:
+    shift = shift_of(inputs(0, 50), 0.8 * inputs(0, 50))
+    broken = shift.covariance.clone()
+    broken[0, 0, 1] = broken[0, 1, 0] = 2 * broken[0].diagonal().max()
+    shift = dataclasses.replace(shift, quantized=dataclasses.replace(shift.quantized, covariance=broken))
+    weights = random_weights()
+    torch.testing.assert_close(regressed_weights(weights, shift, Regression(0.03, 1.0)), weights, rtol=0, atol=0)
 
 
 def test_one_image_moves_nothing() -> None:
