@@ -91,7 +91,7 @@ def _error_covariance(weights: torch.Tensor, shift: InputShift) -> torch.Tensor:
 
 def _full_step(wanted: torch.Tensor, shift: InputShift, damping: float) -> torch.Tensor:
     """(groups, rows, columns) `wanted (Cov(x') + damping)^-1`."""
-    variance = shift.quantized.variance.to(wanted.dtype)
+    variance = shift.quantized.variance
     level = damping * variance.mean(dim=1, keepdim=True).clamp_min(1e-12)
     damped = shift.covariance.to(wanted.dtype) + torch.diag_embed(level.expand_as(variance))
     factor, failed = torch.linalg.cholesky_ex(damped)
