@@ -12,21 +12,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
-from nncf_mcq.data.chunks import iterate_samples, stack_inputs
+from benchmarks.draws import CalibratedDraw, add_options, read_draw
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
-from nncf_mcq.metrics.metrics import agreement
-from nncf_mcq.metrics.scores import get_score
-from nncf_mcq.model.runner import ModelRunner
-from nncf_mcq.policy import Policy
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.progress import Stages
-from nncf_mcq.weights.weight_table import WeightTable
 
 DIVERGENCES = ("kl", "softened_kl")
 """The scores that are measured, beside agreement."""
+
+PERCENT = np.array([1, 1, 100])
+"""Agreement is told in percent."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +45,8 @@ class Draw:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequential_gain", description=__doc__)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe of a classifier")
-    parser.add_argument("--bits", type=int, nargs="+", default=[4], metavar="B", help="bit-widths of all layers")
-    parser.add_argument("--draws", type=int, default=3, metavar="N", help="of the images, with seeds from 0")
+    add_options(parser, bits=[4])
     parser.add_argument("--images", type=int, default=500, metavar="N", help="test images at most")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
     if parsed.draws < 1 or parsed.images < 1:
         parser.error("--draws and --images: allowed: 1 or more")
@@ -63,10 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with ConsoleProgress() as progress:
             for seed in range(parsed.draws):
-                overrides = parse_overrides([*parsed.set, f"dataset.split.seed={seed}"])
-                job = Job.read(find_config(parsed.config), overrides)
-                found += measure(job, seed, parsed.bits, parsed.images, Stages(progress))
-    except NncfMcqError as error:
+                found += measure(read_draw(parsed, seed), seed, parsed.bits, parsed.images, Stages(progress))
+    except (NncfMcqError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(to_table(found))
@@ -82,22 +71,14 @@ def measure(job: Job, seed: int, widths: Sequence[int], images: int, stages: Sta
         images: Test images at most.
         stages: Reports the progress.
     """
-    splits, model = job.load_dataset(stages), job.openvino_model()
-    test = stack_inputs([sample for sample, _ in iterate_samples(splits.report)][:images])
-    calibrated = job.calibrate(model, splits, stages)
-    table = calibrated.weight_table(widths, stages)
-    (expected,) = ModelRunner.compile(model, calibrated.threads)(test)
-
-    def scores(policy: Policy, weights: WeightTable) -> NDArray[np.float64]:
-        (outputs,) = ModelRunner.compile(calibrated.build(policy, weights, packed=False), calibrated.threads)(test)
-        divergences = [get_score(name)(outputs, expected) for name in DIVERGENCES]
-        return np.array([*divergences, 100 * agreement(outputs, expected)])
-
+    drawn = CalibratedDraw.prepare(job, stages, images)
+    table = drawn.calibrated.weight_table(widths, stages)
     draws = []
     for bits in widths:
-        policy = Policy({layer.name: bits for layer in calibrated.quantizable.layers}, calibrated.activation_bits)
-        refined = calibrated.requantize_sequentially(policy, table, stages)
-        draws.append(Draw(seed, bits, scores(policy, table), scores(policy, refined)))
+        policy = drawn.uniform_policy(bits)
+        passed = drawn.calibrated.requantize_sequentially(policy, table, stages)
+        means = [drawn.image_scores(DIVERGENCES, policy, weights).mean(axis=1) for weights in (table, passed)]
+        draws.append(Draw(seed, bits, *(PERCENT * mean for mean in means)))
     return draws
 
 

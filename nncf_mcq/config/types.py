@@ -22,8 +22,8 @@ CALIBRATION: Final = 128
 """Calibration images of a data set that holds the test images, too, where nothing says how many."""
 
 MOST_CALIBRATION: Final = 512
-"""Calibration images that are used where there are as many and nothing says how many: MobileNetV2 at an average of 4
-bits has a divergence of 0.029 on other images with 128 of them and of 0.023 with 475, at 3 bits of 0.123 and 0.093."""
+"""Calibration images that are used where there are as many and nothing says how many; docs/data.md has what they are
+worth."""
 
 SampleSize: TypeAlias = "Sequence[int] | Mapping[str | int, Sequence[int]]"
 """Shape of the only input with the batch dimension, or by name or number of each input its own."""
