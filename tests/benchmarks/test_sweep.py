@@ -20,6 +20,7 @@ from benchmarks.sweep.record import NetworkRecord, Settings, read_record
 from benchmarks.sweep.runner import is_done, run_network
 from benchmarks.sweep.statistics import build_module
 from benchmarks.sweep.tables import to_markdown
+from tests.cpu import has_vnni
 
 SETTINGS = Settings(calibration_images=4, test_images=2, rounds=1, seconds=0.001)
 
@@ -55,10 +56,12 @@ def test_everything_is_measured_of_each_network(records: list[NetworkRecord]) ->
     for record, layers, outputs in zip(records, (2, 3), (1, 2), strict=True):
         assert record.errors == {}
         assert list(record.files) == ["nncf", "8", "4"]
-        for file in record.files.values():
+        for model, file in record.files.items():
+            # NNCF's weights take all levels: without VNNI its sums saturate.
+            least = 10 if model != "nncf" or has_vnni() else 0
             assert file.integer_layers == file.compute_layers == layers
             assert len(file.signal_to_noise) == outputs
-            assert all(10 < value < 100 for value in file.signal_to_noise)
+            assert all(least < value < 100 for value in file.signal_to_noise)
             assert file.compile_seconds > 0
             assert file.latency_ms > 0
         for run in record.runs.values():

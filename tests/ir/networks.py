@@ -12,6 +12,7 @@ from openvino import opset13 as opset
 
 from nncf_mcq.ir.activations import ActivationGrid, concat_groups, unify_grids
 from nncf_mcq.ir.packing import packed_weight
+from tests.cpu import largest_weight
 from tests.ir.reference import interpret
 
 
@@ -73,7 +74,9 @@ class Network:
         shape = (channels, 1, 1, kernel, kernel) if depthwise else (channels, inputs, kernel, kernel)
         bits = int(self.random.integers(2, 9))
         middle = 2 ** (bits - 1)
-        levels = self.random.normal(middle, middle / 2.5, shape).round().clip(0, 2**bits - 1).astype(np.uint8)
+        largest = min(middle, largest_weight(adds_pairs=not depthwise))
+        levels = self.random.normal(middle, middle / 2.5, shape).round().clip(middle - largest, middle + largest)
+        levels = levels.clip(0, 2**bits - 1).astype(np.uint8)
         fan_in = kernel * kernel * (1 if depthwise else inputs)
         scale = power_of_two(4 / 2**bits / np.sqrt(fan_in)) * 2.0 ** self.random.integers(
             -1, 2, (channels,) + (1,) * (len(shape) - 1)

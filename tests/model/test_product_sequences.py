@@ -13,6 +13,7 @@ from nncf_mcq import quantize
 from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.product_sequences import keep_biases_apart
+from tests.cpu import has_vnni
 
 WIDTHS = (10, 16, 12, 8)
 
@@ -64,7 +65,8 @@ def test_nncf_int8_is_right_in_one_thread(biases: tuple[bool, ...]) -> None:
 
     found = run(nncf_int8(model, images[:, 0], []), images)
 
-    assert relative_error(found, run(model, images)) < 0.3
+    # NNCF's weights take all levels: without VNNI its sums saturate.
+    assert relative_error(found, run(model, images)) < (0.3 if has_vnni() else 0.5)
 
 
 def make_sequence(*biases: float | None, rank: int = 2, quantized: bool = True) -> ov.Model:
