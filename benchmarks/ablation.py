@@ -23,8 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import ablation_report
 from benchmarks.ablation_cases import ADAROUND, ADAROUND_BITS, BITS, GRANULARITIES, RULES, SEQUENTIAL, Case, make_cases
 from benchmarks.adaround import adaround_table
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
+from benchmarks.command import add_config, read_job
 from nncf_mcq.errors import ConfigError, NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.metrics import agreement, kl_divergence, top1
@@ -41,7 +40,7 @@ _SMALLEST_ERROR = 1e-12
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures what is missing and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the rows and the report")
     parser.add_argument("--bits", type=int, nargs="+", choices=range(2, 9), default=list(BITS), metavar="BITS")
     parser.add_argument("--granularity", nargs="+", choices=GRANULARITIES, default=list(GRANULARITIES))
@@ -55,14 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="BITS",
         help="bit-widths at which AdaRound is measured; it takes minutes on a large network",
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parser.add_argument("--report-only", action="store_true", help="measure nothing, write the report again")
     parsed = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        job = read_job(parsed)
         store = Store.read(parsed.output / RESULT_FILE, job)
         if not parsed.report_only:
             measure(job, make_cases(parsed.bits, parsed.granularity, parsed.rules, parsed.adaround), store, console)

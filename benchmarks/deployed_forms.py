@@ -24,9 +24,9 @@ import openvino as ov
 import torch
 import torchvision
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import show
 from nncf_mcq import quantize
 from nncf_mcq.calibration.images import collect_images
 from nncf_mcq.ir.float_layers import read_unquantized
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             forms = write_forms(network, Path(folder), fully_connected=parsed.fully_connected)
             for row in measure(network, forms, Path(folder), parsed.rounds):
                 table.add_row(*row)
-        Console(width=None if sys.stdout.isatty() else 200).print(table)
+        show(table, width=200)
 
 
 def write_forms(network: str, folder: Path, *, fully_connected: bool) -> dict[str, Path]:

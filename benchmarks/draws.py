@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
+from benchmarks.command import add_config, read_job
 from nncf_mcq.data.chunks import iterate_samples, stack_inputs
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.metrics import agreements
@@ -29,14 +28,11 @@ def add_options(parser: argparse.ArgumentParser, bits: Sequence[int]) -> None:
         parser: Of the command line.
         bits: Bit-widths by default.
     """
-    parser.add_argument("config", help="a JSON file, or the name of a recipe of a classifier")
+    add_config(parser, " of a classifier")
     parser.add_argument("--bits", type=int, nargs="+", default=bits, metavar="B", help="bit-widths of all layers")
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="seeds of the split of the images")
     parser.add_argument(
         "--section", default="dataset", help="data set whose split is drawn: dataset, or calibration where it has one"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
     )
 
 
@@ -49,7 +45,7 @@ def read_draw(parsed: argparse.Namespace, seed: int, *changes: str) -> Job:
         changes: Further values, PATH=VALUE.
     """
     drawn = f"{parsed.section}.split.seed={seed}"
-    return Job.read(find_config(parsed.config), parse_overrides([*parsed.set, drawn, *changes]))
+    return read_job(parsed, drawn, *changes)
 
 
 @dataclass(frozen=True)

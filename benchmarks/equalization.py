@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import errors_as_messages, show
 from benchmarks.draws import CalibratedDraw, add_options, read_draw
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.progress import Stages
 
@@ -23,9 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equalization", description=__doc__)
     add_options(parser, bits=[3, 4])
     parsed = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 110)
     table = Table("bits", "equalization", *SCORES, *(f"change of {name}" for name in SCORES), "top-1 agreement %")
-    try:
+    with errors_as_messages(parser, ValueError):
         for bits in parsed.bits:
             without, equalized = (measure(parsed, bits, state) for state in (False, True))
             for name, found in (("no", without), ("yes", equalized)):
@@ -41,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     ),
                     f"{100 * found[len(SCORES)].mean():.1f}",
                 )
-    except (NncfMcqError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
-    console.print(table)
+    show(table)
 
 
 def measure(parsed: argparse.Namespace, bits: int, equalization: bool) -> np.ndarray:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import errors_as_messages, show
 from openvino_eval import ArraySamples, EvaluationError, Mode, predict, run_benchmark_app
 from openvino_eval.cli.arguments import parse_models
 from openvino_eval.machine import LoadMeter
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     table = Table("model", "evaluation, images/s", "benchmark_app, inferences/s", "ratio", "of each round")
     meter = LoadMeter()
-    try:
+    with errors_as_messages(parser, EvaluationError):
         for name, model in parse_models(parsed.models).items():
             shape = tuple(read_model(model).input(0).get_shape())[1:]
             images = np.random.default_rng(0).standard_normal((parsed.images, *shape), dtype=np.float32)
@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ratios = [ours / theirs for ours, theirs in pairs]
             speeds = (f"{median(values):.1f}" for values in zip(*pairs, strict=True))
             table.add_row(name, *speeds, f"{median(ratios):.3f}", " ".join(f"{ratio:.2f}" for ratio in ratios))
-    except EvaluationError as error:
-        parser.exit(2, f"error: {error}\n")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    show(table, width=120)
     load = meter.read()
     print(
         f"{parsed.threads} threads; other programs took {100 * load.others:.0f} % of the processor, "

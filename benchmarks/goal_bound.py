@@ -12,13 +12,11 @@ import nncf
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command import add_config, errors_as_messages, read_job
 from nncf_mcq.calibration.images import collect_images
-from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.goal import AT_LEAST
-from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.search_report import GoalReport
 from nncf_mcq.data.splits import ImageDataset, Subset
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics import SHARES
 from nncf_mcq.pipeline.final_weights import make_final_weights
@@ -127,18 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="a JSON file, or the name of a recipe with ilp or greedy")
+    add_config(parser, " with ilp or greedy")
     parser.add_argument("--draws", type=int, default=20, metavar="N")
     parser.add_argument("--goal", action="append", type=json.loads, metavar="JSON", help="may be repeated")
     parser.add_argument("--calibration", type=int, default=256, metavar="N", help="calibration images")
     parser.add_argument("--search", type=int, default=512, metavar="N", help="search images; 0: calibration halves")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
     found: dict[str, list[Draw]] = {}
-    try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+    with errors_as_messages(parser):
+        job = read_job(parsed)
         sizes = {"calibration": parsed.calibration, "search": parsed.search}
         for draw in measure(job, parsed.draws, parsed.goal or GOALS, **sizes):
             goal = draw.goal
@@ -148,8 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{goal.bound:.4f}, held out {draw.held_out:.4f}{'' if draw.holds else ', MISSED'}",
                 flush=True,
             )
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     for name, rows in found.items():
         bits = np.mean([row.goal.average_bits for row in rows])
         print(f"{name}: the bound holds in {sum(row.holds for row in rows)} of {len(rows)}, {bits:.2f} bits on average")

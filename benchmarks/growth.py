@@ -25,15 +25,14 @@ import psutil
 import torch
 import torchvision
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import add_overrides, errors_as_messages, show
 from benchmarks.growth_chart import draw
 from benchmarks.memory import peak_megabytes, reset_peak
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, load_config
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.loading import to_openvino
@@ -104,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("subjects", nargs="+", metavar="CONFIG", help="for network: names of networks of torchvision")
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="numbers of evaluations or images")
     parser.add_argument("--images", type=int, default=8, metavar="N", help="images where the network grows")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of CONFIG")
+    add_overrides(parser, "CONFIG")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draws the figures")
     parser.add_argument("--point", action="store_true", help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
@@ -112,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if min([parsed.images, *(sizes or [1])]) < 1:
         parser.error("--sizes, --images: allowed: 1 or more")
     torch.set_num_threads(1)
-    try:
+    with errors_as_messages(parser):
         if parsed.what == "evaluations":
             found = [point for name in parsed.subjects for point in grow_evaluations(name, sorted(sizes), parsed.set)]
         elif parsed.point:
@@ -126,8 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name in parsed.subjects
                 for size in sizes or [0]
             ]
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     print_table(parsed.what, found)
     if parsed.chart is not None:
         series = {name: [dataclasses.asdict(point) for point in found if point.name == name] for name in names(found)}
@@ -266,7 +263,7 @@ def print_table(what: str, points: Sequence[Point]) -> None:
         bends = [bend(group, lambda point, part=part: point.seconds[part]) for part in seconds]  # type: ignore[misc]
         bends += [bend(group, lambda point, part=part: point.megabytes[part]) for part in memory]  # type: ignore[misc]
         table.add_row("", "bend", *("" if value is None else f"{value:.2f}" for value in bends))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    show(table, width=160)
 
 
 def _in_a_process(what: str, name: str, size: int, images: int, settings: Sequence[str]) -> Point:

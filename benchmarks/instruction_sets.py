@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import errors_as_messages, show
 from nncf_mcq.config.output_files import CONFIG_FILE
 from nncf_mcq.data.chunks import iterate_samples, stack_inputs
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.scores import get_score
 from nncf_mcq.model.runner import ModelRunner
@@ -39,12 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         np.save(file, _run(ov.Core().read_model(xml), np.load(inputs)))
         return
     table = Table("model", "limit", "same outputs", "agreement with float", "KL to float")
-    try:
+    with errors_as_messages(parser):
         for directory in parsed.directory:
             _measure(directory, parsed.images, table)
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    show(table)
 
 
 def _measure(directory: Path, count: int, table: Table) -> None:

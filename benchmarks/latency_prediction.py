@@ -7,15 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
-from nncf_mcq.errors import NncfMcqError
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from nncf_mcq.ir.template import place_activation_quantizers
-from nncf_mcq.job import Job
 from nncf_mcq.latency import LatencyModels, check_precision, find_table, measure_ratio
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.utils.console_progress import ConsoleProgress
@@ -26,19 +22,16 @@ from openvino_eval.machine import LoadMeter
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--policies", type=int, default=20)
     parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each policy, interleaved with the int8 model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--refresh", action="store_true", help="measure the table again")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
-    try:
+    with errors_as_messages(parser):
         check_precision(parsed.precision, "--precision")
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+        job = read_job(parsed)
         compression, threads = job.config.compression, job.config.runtime.threads
         quantizable = find_layers(job.openvino_model(), compression.ignored_scopes, compression.activations.per_channel)
         fake_quantized = place_activation_quantizers(quantizable)
@@ -52,8 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 fake_quantized=fake_quantized,
                 refresh=parsed.refresh,
             )
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     models = LatencyModels(quantizable, fake_quantized)
     groups = list(quantizable.groups)
     int8 = models.build()
@@ -73,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for count, predicted, measured, linear in rows:
         error = f"{100 * (predicted / measured - 1):+.1f}"
         shown.add_row(f"{count} of {len(groups)}", f"{predicted:.3f}", f"{measured:.3f}", error, f"{linear:.3f}")
-    Console(width=None if sys.stdout.isatty() else 100).print(shown)
+    show(shown, width=100)
     _, predicted_ratios, measured_ratios, bounds = np.array(rows).T
     errors = np.abs(predicted_ratios / measured_ratios - 1)
     print(

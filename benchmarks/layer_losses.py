@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from nncf_mcq.data.chunks import iterate_samples, stack_inputs
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.output_scores import choose_scores
 from nncf_mcq.model.layers import QuantizableLayer
@@ -73,28 +69,21 @@ class Losses:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layer_losses", description=__doc__)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--bits", type=int, default=4, choices=range(1, INT8_BITS), help="the low bit-width")
     parser.add_argument("--images", type=int, metavar="N", help="the first N test images; default: all")
     parser.add_argument("--rows", type=int, default=10, metavar="N", help="layers that are listed")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw all layers")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
     if parsed.images is not None and parsed.images < 1:
         parser.error("--images: allowed: 1 or more")
-    try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+    with errors_as_messages(parser):
+        job = read_job(parsed)
         with ConsoleProgress() as progress:
             losses = measure(job, parsed.bits, parsed.images, Stages(progress))
         if parsed.chart is not None:
             write_bytes_atomically(parsed.chart, draw(losses))
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    for table in tables(losses, parsed.rows):
-        console.print(table)
+    show(*tables(losses, parsed.rows))
 
 
 def measure(job: Job, bits: int, images: int | None, stages: Stages) -> Losses:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
@@ -11,9 +10,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import show
 from nncf_mcq.ir.packing import compressed_weight, int8_weight
 from nncf_mcq.model.inference import compile_model
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         inputs, outputs = map(int, shape.split("x"))
         base, *packed = measure(inputs, outputs, parsed.rows, parsed.rounds)
         table.add_row(shape, f"{base:.3f} ms", *(f"{item:.3f} ms ({item / base:.2f})" for item in packed))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    show(table, width=120)
 
 
 def measure(inputs: int, outputs: int, rows: int, rounds: int) -> list[float]:

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
-from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from nncf_mcq.pipeline.preparation import Preparation
 from nncf_mcq.policy import Policy
 from nncf_mcq.precision_init.evaluator import Evaluator
@@ -37,24 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--images", type=int, nargs="+", default=[16, 64, 128], metavar="N", help="search images")
     parser.add_argument("--policies", type=int, default=9, metavar="N", help="for each number of images")
     parser.add_argument("--first", type=int, default=40, metavar="N", help="policies before those")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
     if min([*parsed.images, parsed.policies, parsed.first]) < 1:
         parser.error("--images, --policies, --first: allowed: 1 or more")
-    try:
+    with errors_as_messages(parser):
         # How well weights are rounded makes no difference here.
-        overrides = {"compression.correction.rounding": "nearest"} | parse_overrides(parsed.set)
-        job = Job.read(find_config(parsed.config), overrides)
+        job = read_job(parsed, defaults={"compression.correction.rounding": "nearest"})
         with ConsoleProgress() as progress:
             preparation = job.prepare(Stages(progress))
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     meter = LoadMeter()
     found = measure(preparation, parsed.images, parsed.policies, parsed.first)
     load = meter.read()
@@ -70,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{1 / later[0]:.2f}",
             *(f"{ratio:.2f}" for ratio in later / whole),
         )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    show(table, width=100)
     print(
         f"median of {parsed.policies} policies, mean of the first ones, {job.config.runtime.threads} threads; "
         f"other programs took {100 * load.others:.0f} % of the processor, load {load.load:.1f}"

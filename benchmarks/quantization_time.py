@@ -10,14 +10,13 @@ from statistics import median
 
 import nncf
 import openvino as ov
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import add_overrides, errors_as_messages, show
 from nncf_mcq import quantize
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.model.int8 import nncf_int8
 from nncf_mcq.model.samples import Samples, input_shapes
@@ -32,12 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="JSON files, or names of recipes")
     parser.add_argument("--bits", type=int, nargs="+", default=[8, 4], choices=SUPPORTED_BITS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of every config"
-    )
+    add_overrides(parser, "every config")
     parsed = parser.parse_args(arguments)
     table = Table("model", "quantization", "seconds", "ratio", "weight table, seconds")
-    try:
+    with errors_as_messages(parser):
         for name in parsed.configs:
             job = Job.read(find_config(name), parse_overrides(parsed.set))
             model = job.openvino_model()
@@ -48,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 total, part = (median(values) for values in zip(*times, strict=True))
                 row = [f"{total:.1f}", f"{total / base:.2f}", f"{part:.1f}" if part else ""]
                 table.add_row(name, label, *row)
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    show(table, width=120)
 
 
 def measure(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from nncf_mcq.data.chunks import iterate_samples, stack_inputs
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.metrics.scores import get_score, image_values
 from nncf_mcq.model.runner import ModelRunner
@@ -58,27 +54,22 @@ class Noise:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, scores policies near the best and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score_noise", description=__doc__)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe of a classifier; its budget is kept")
+    add_config(parser, " of a classifier; its budget is kept")
     parser.add_argument("--policies", type=int, default=30, metavar="N", help="drawn around the policy of the ILP")
     parser.add_argument("--scores", nargs="+", default=["kl", "softened_kl", "squared_error"], metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
     if parsed.policies < 3:
         parser.error("--policies: allowed: 3 or more")
-    try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+    with errors_as_messages(parser):
+        job = read_job(parsed)
         with ConsoleProgress() as progress:
             stages = Stages(progress)
             found = measure(job, job.prepare(stages), parsed.scores, parsed.policies, parsed.seed, stages)
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     table = Table("score", "paired error", "spread of policies", "order on test images", f"order of test {TRUTH}")
     for row in found:
         table.add_row(row.score, f"{row.error:.1%}", f"{row.spread:.1%}", f"{row.same:.2f}", f"{row.truth:.2f}")
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    show(table)
 
 
 def measure(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import errors_as_messages, show
 from benchmarks.draws import CalibratedDraw, add_options, read_draw
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.utils.console_progress import ConsoleProgress
 from nncf_mcq.utils.progress import Stages
@@ -51,14 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if parsed.draws < 1 or parsed.images < 1:
         parser.error("--draws and --images: allowed: 1 or more")
     found: list[Draw] = []
-    try:
-        with ConsoleProgress() as progress:
-            for seed in range(parsed.draws):
-                found += measure(read_draw(parsed, seed), seed, parsed.bits, parsed.images, Stages(progress))
-    except (NncfMcqError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(to_table(found))
+    with errors_as_messages(parser, ValueError), ConsoleProgress() as progress:
+        for seed in range(parsed.draws):
+            found += measure(read_draw(parsed, seed), seed, parsed.bits, parsed.images, Stages(progress))
+    show(to_table(found))
 
 
 def measure(job: Job, seed: int, widths: Sequence[int], images: int, stages: Stages) -> list[Draw]:

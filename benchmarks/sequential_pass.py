@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
-from nncf_mcq.errors import NncfMcqError
-from nncf_mcq.job import Job
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
 from nncf_mcq.policy import Policy
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -28,27 +23,21 @@ FORMS = {"from the images": 0, "from kept values": input_shift.CUT_BYTES}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequential_pass", description=__doc__)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--bits", type=int, default=4, metavar="B", help="bit-width of all layers")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="the two take turns so many times")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parsed = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 110)
     stages = Stages(SilentProgress())
-    try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+    with errors_as_messages(parser):
+        job = read_job(parsed)
         calibrated = job.calibrate(job.openvino_model(), job.load_dataset(stages), stages)
         table = calibrated.weight_table([parsed.bits], stages)
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     seconds = measure(calibrated, table, parsed.bits, parsed.rounds, stages)
     shown = Table("each layer's inputs are computed", "seconds of the processor", "ratio")
     first = np.array(seconds["from the images"])
     for form, found in seconds.items():
         shown.add_row(form, f"{np.median(found):.1f}", f"{np.median(np.array(found) / first):.2f}")
-    console.print(shown)
+    show(shown)
 
 
 def measure(

@@ -21,16 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import naive_table
+from benchmarks.command import add_config, errors_as_messages, read_job, show
 from benchmarks.memory import peak_megabytes, reset_peak
 from nncf_mcq.calibration.statistics import LayerStatistics
-from nncf_mcq.config.catalog import find_config
-from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.config.schema import Config, CorrectionConfig, WeightsConfig
-from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name
@@ -52,27 +49,22 @@ _COLUMNS, _ROWS, _GROWTH_BITS = 256, 256, (2, 4, 8)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of each measurement")
     parser.add_argument(
         "--naive-weights", type=int, default=NAIVE_WEIGHTS, help="most weights of the layers given to the plain loop"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file of the figures")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
-    )
     parser.add_argument("--memory-of", choices=[COMPENSATED, DESCENT], help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
-    try:
-        job = Job.read(find_config(parsed.config), parse_overrides(parsed.set))
+    with errors_as_messages(parser):
+        job = read_job(parsed)
         _tell("statistics of the calibration images")
         subject = Subject.prepare(job)
         if parsed.memory_of:
             print(json.dumps(measure_memory(subject, parsed.memory_of)))
             return
         found = measure(subject, parsed.rounds, parsed.naive_weights)
-    except NncfMcqError as error:
-        parser.exit(2, f"error: {error}\n")
     # The statistics are the child's own: nothing of this process counts.
     options = [option for item in parsed.set for option in ("--set", item)]
     command = [sys.executable, "-m", "benchmarks.weight_table", parsed.config, *options, "--memory-of"]
@@ -80,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(f"memory, {rounding}, in a process of its own")
         done = subprocess.run([*command, rounding], stdout=subprocess.PIPE, text=True, check=True)
         found["memory"][rounding] = json.loads(done.stdout.splitlines()[-1])
-    print_table(found, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
+    show(to_table(found), width=120)
     if parsed.output is not None:
         write_text_atomically(parsed.output, json.dumps(found, indent=2) + "\n")
 
@@ -292,7 +284,7 @@ def _tell(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def print_table(found: Mapping[str, Any], console: Console) -> None:
+def to_table(found: Mapping[str, Any]) -> Table:
     """All figures as one table."""
     setup, naive, growth = found["setup"], found["naive"], found["growth"]
     title = (
@@ -326,7 +318,7 @@ def print_table(found: Mapping[str, Any], console: Console) -> None:
     for name, values in found["memory"].items():
         remark = f"above the {values['before']:.0f} MB before; {values['table']:.1f} MB are the table"
         table.add_row(f"peak memory, {name}", f"{values['peak']:.0f} MB", "", remark)
-    console.print(table)
+    return table
 
 
 def _rules() -> MixedClippingRange:

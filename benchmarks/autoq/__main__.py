@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from benchmarks.autoq import tables
 from benchmarks.autoq.comparison import Comparison, read_job
 from benchmarks.autoq.environment import prepare_environment
+from benchmarks.command import add_config
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import NncfMcqError
@@ -30,15 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.autoq", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="a JSON file, or the name of a recipe")
+    add_config(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the result")
     parser.add_argument("--evaluations", type=_positive, default=200, metavar="N", help="policies each search scores")
     parser.add_argument("--seed", type=int, default=0, help="seed of all searches")
     parser.add_argument(
         "--average-bits", type=float, metavar="BITS", help="budget for the weights; by default the configuration's"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value of the config"
     )
     parsed = parser.parse_args(arguments)
     terminal = Console(highlight=False, soft_wrap=True)

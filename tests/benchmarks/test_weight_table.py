@@ -47,7 +47,7 @@ def test_all_figures_are_printed(subject: Subject, monkeypatch: pytest.MonkeyPat
     assert found["naive"]["ratio"] > 0
     assert len(found["growth"]["seconds_per_million"]) == 4
     console = Console(width=140, record=True)
-    weight_table.print_table(found, console)
+    console.print(weight_table.to_table(found))
     text = console.export_text()
     for part in ("plain loop", "exponent of time", "7 MB", "coordinate_descent"):
         assert part in text

@@ -99,7 +99,7 @@ def test_what_shares_a_grid_with_the_input_of_a_sum_is_at_the_sum() -> None:
 
 def test_why_the_inputs_of_a_sum_are_not_asymmetric() -> None:
     # The day that the plugin rounds them rightly, this fails, and `grids_at_sums` can go.
-    problems = []
+    problems: list[str] = []
     for network in (Network(seed, None) for seed in range(4)):
         model = residual_block(network, 6, sums=True)
         references = interpret(model, network.data)
