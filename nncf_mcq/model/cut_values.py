@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import openvino as ov
 
-from nncf_mcq.model.nodes import constant_operations, operations_by_name
+from nncf_mcq.model.layer_forms import STATE_PORTS
+from nncf_mcq.model.nodes import LAYER_TYPES, constant_operations, operations_by_name
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,29 @@ def part_from(model: ov.Model, cut: CutValue | None, *values: ov.Output) -> ov.M
     for target in start.get_target_inputs():
         target.replace_source_output(parameter.output(0))
     return ov.Model([ov.opset13.result(value) for value in computed], [parameter], "part")
+
+
+def passes_a_quantizer(model: ov.Model, cut: CutValue) -> bool:
+    """Whether a recurrent layer reads a value, or one that is only moved on the way, without a quantizer in between.
+
+    If the value comes from the quantizer of the layer's input, a part that begins with it has lost the quantizer, and
+    the CPU plugin does not compile recurrent layers with int8 weights and inputs that are not quantized.
+
+    Args:
+        model: A quantized model, in which the value is.
+        cut: The value.
+    """
+    start, seen = cut.of(model), set[str]()
+    pending = [item.input_value(0) for item in model.get_ops() if item.get_type_name() in STATE_PORTS]
+    while pending:
+        value = pending.pop()
+        if value == start:
+            return True
+        node = value.get_node()
+        if node.get_type_name() not in ("FakeQuantize", *LAYER_TYPES) and node.get_name() not in seen:
+            seen.add(node.get_name())
+            pending += node.input_values()
+    return False
 
 
 def _cuts(operations: Sequence[ov.Node], constant: Set[str]) -> dict[int, CutValue]:

@@ -20,7 +20,7 @@ from nncf_mcq.calibration.shrinkage import (
 )
 from nncf_mcq.calibration.statistics import LayerStatistics
 from nncf_mcq.calibration.unfolding import layer_input, output_sampler, unfolder
-from nncf_mcq.model.cut_values import CutValue, part_from
+from nncf_mcq.model.cut_values import CutValue, part_from, passes_a_quantizer
 from nncf_mcq.model.inference import compile_model, with_batch
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import operations_by_name
@@ -65,7 +65,7 @@ class Network:
         return compile_model(with_batch(part_from(copy, self.cut, *values(copy)), batch_size), threads)
 
     def advanced(self, cut: CutValue | None, pool: TorchPool, batch_size: int, threads: int) -> Network:
-        """The same network, run up to a later value; itself where that would take too much memory.
+        """The same network, run up to a later value; itself where that would take too much memory, or cannot be done.
 
         Args:
             cut: The value; None for none.
@@ -78,6 +78,8 @@ class Network:
         shape = cut.of(self.model).get_partial_shape()
         count = len(self.samples)
         if shape.is_dynamic or not len(shape) or 4 * count * np.prod(shape.to_shape()) > CUT_BYTES:
+            return self
+        if passes_a_quantizer(self.model, cut):
             return self
         compiled = self.compile_until(lambda model: [cut.of(model)], batch_size, threads)
         found = pool.map(

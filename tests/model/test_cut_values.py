@@ -8,9 +8,10 @@ import pytest
 import torch
 from openvino import opset13 as opset
 
-from nncf_mcq.model.cut_values import CutValue, find_cut_values, part_from
+from nncf_mcq.model.cut_values import CutValue, find_cut_values, part_from, passes_a_quantizer
 from nncf_mcq.model.layers import find_layers
 from nncf_mcq.model.nodes import operations_by_name
+from tests.ir.networks import fake_quantize
 from tests.models import SAMPLE_SIZE, convolution, random_constant, random_images, run, small_network
 
 
@@ -116,3 +117,35 @@ def test_the_part_from_a_value_to_itself_is_the_value() -> None:
     model, values = residual_model(), random_images(1, (1, 8, 4, 4))
     cut = CutValue("stem", 0)
     np.testing.assert_array_equal(run(part_from(model, cut, cut.of(model)), values, threads=1, batch_size=1), values)
+
+
+def recurrent_model(*, quantized: bool) -> ov.Model:
+    """early -> a quantizer, or not -> moved -> LSTM."""
+    data = opset.parameter([1, 3, 5], np.float32, name="data")
+    early = opset.relu(data, name="early")
+    bounds = np.array(0), np.array(1)
+    values = fake_quantize(early, *bounds, 256) if quantized else opset.sigmoid(early)
+    moved = opset.transpose(values, opset.constant([0, 2, 1]), name="moved")
+    states = [opset.constant(np.zeros((1, 1, 4), np.float32))] * 2
+    weights = random_constant(1, 16, 3), random_constant(1, 16, 4), random_constant(1, 16)
+    layer = opset.lstm_sequence(moved, *states, opset.constant(np.array([5], np.int32)), *weights, 4, "forward")
+    return ov.Model([opset.result(layer.output(0))], [data], "recurrent")
+
+
+def test_a_part_of_a_recurrent_layer_must_not_lose_the_quantizer_of_its_input() -> None:
+    model = recurrent_model(quantized=True)
+    assert passes_a_quantizer(model, CutValue("moved", 0))
+    assert not passes_a_quantizer(model, CutValue("early", 0))
+
+
+def test_without_a_quantizer_all_that_a_recurrent_layer_reads_may_come_from_it() -> None:
+    model = recurrent_model(quantized=False)
+    assert passes_a_quantizer(model, CutValue("early", 0))
+
+
+def test_layers_that_are_not_recurrent_may_lose_it() -> None:
+    data = opset.parameter([1, 8, 4, 4], np.float32, name="data")
+    quantized = fake_quantize(data, np.array(0), np.array(1), 256)
+    quantized.set_friendly_name("quantized")
+    model = ov.Model([opset.result(pointwise(quantized, "layer"))], [data], "convolution")
+    assert not passes_a_quantizer(model, CutValue("quantized", 0))

@@ -11,7 +11,7 @@ from openvino import opset13 as opset
 
 import nncf_mcq.weights.input_shift
 from nncf_mcq.calibration.shrinkage import shrink_cross_covariance
-from nncf_mcq.model.cut_values import find_cut_values
+from nncf_mcq.model.cut_values import find_cut_values, passes_a_quantizer
 from nncf_mcq.model.layers import find_layers, weight_matrices
 from nncf_mcq.model.nodes import operations_by_name, replace_constant
 from nncf_mcq.model.samples import AnySamples, as_samples
@@ -253,3 +253,39 @@ def test_running_on_from_kept_values_finds_the_same_weights(monkeypatch: pytest.
     expected = calibrated.requantize_sequentially(policy, table, STAGES)
     for layer in calibrated.quantizable.layers:
         np.testing.assert_allclose(refined[layer.name, 2].values, expected[layer.name, 2].values, rtol=1e-4, atol=1e-5)
+
+
+STEPS = 5
+
+
+class FramesAndMemory(torch.nn.Module):
+    """A layer for each frame, then a recurrent one: NNCF quantizes the frames before they are made a sequence of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame, self.memory = torch.nn.Conv2d(3, 4, 3), torch.nn.LSTM(4, 6, batch_first=True)
+        self.classes = torch.nn.Linear(6, 5)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        values = torch.relu(self.frame(frames.flatten(0, 1))).mean((2, 3))
+        return self.classes(self.memory(values.view(-1, STEPS, 4))[0][:, -1])
+
+
+def test_a_recurrent_layer_behind_moved_values() -> None:
+    torch.manual_seed(0)
+    shape = (1, STEPS, 3, 8, 8)
+    model = ov.convert_model(FramesAndMemory().eval(), example_input=torch.zeros(shape))
+    model.reshape(list(shape))
+    calibrated = CalibratedModel.prepare(model, random_images(8, shape), small_config().compression, 1, STAGES)
+    table = calibrated.weight_table((4,), STAGES)
+    names = [layer.name for layer in calibrated.quantizable.layers]
+    assert {layer.kind for layer in calibrated.quantizable.layers} == {"convolution", "lstm", "matmul"}
+    cuts, quantized = (
+        find_cut_values(calibrated.quantizable.model, names),
+        calibrated.build(uniform(calibrated, 4), table),
+    )
+    assert any(passes_a_quantizer(quantized, cut) for cut in cuts.values())
+
+    refined = calibrated.requantize_sequentially(uniform(calibrated, 4), table, STAGES)
+
+    assert all(refined[name, 4] is not table[name, 4] for name in names)
