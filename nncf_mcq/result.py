@@ -47,6 +47,7 @@ from nncf_mcq.ir.plain_weights import with_plain_weights
 from nncf_mcq.ir.verification import ROUNDING_TOLERANCE, TOLERANCE, VerificationResult
 from nncf_mcq.ir.writer import save_atomically
 from nncf_mcq.latency.budget import LatencyCheck
+from nncf_mcq.model.half_precision import with_halves
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.final_weights import FinalWeights
@@ -205,21 +206,17 @@ class QuantizationResult:
             raise OutputError(f"{folder / RESULT_FILE}: cannot be written: {error.strerror or error}") from error
 
     def describe_reference(self, xml: Path) -> ModelFile:
-        """What the IR of a model that this one is compared with holds, and what its layers run in.
-
-        Args:
-            xml: Of the same layers.
-        """
-        is_plain = self.config.target_device in PLAIN_DEVICES
+        """What the IR of a model of the same layers, which this one is compared with, holds, and what they run in."""
         # An embedding is looked up, not computed.
         names = [layer.name for layer in self.layers if layer.kind != "embedding"]
+        is_plain = self.config.target_device in PLAIN_DEVICES
         return describe_file(xml, names, None if is_plain else self.config.runtime.threads)
 
     def _take_float_file(self, directory: Path) -> None:
         """Notes what the float model takes as an IR; nothing where there is no room to write it."""
         for place in (directory, None):
             with contextlib.suppress(OSError), TemporaryDirectory(dir=place) as temporary:
-                xml = save_atomically(self.float_model.clone(), Path(temporary))
+                xml = save_atomically(with_halves(self.float_model), Path(temporary))
                 self.metrics["float"] |= file_sizes(xml)
                 self.references["float"] = self.describe_reference(xml)
                 return

@@ -24,6 +24,18 @@ def has_half_weights(model: ov.Model) -> bool:
     return bool(weights) and all(_is_half(values) for values in weights)
 
 
+def with_halves(model: ov.Model) -> ov.Model:
+    """A copy that takes as many bytes as what it was read from: one of half precision stays one.
+
+    Args:
+        model: A float model in its normal form.
+    """
+    copy = model.clone()
+    if has_half_weights(copy):
+        store_halves(copy)
+    return copy
+
+
 def store_halves(model: ov.Model) -> None:
     """Stores float32 constants in half precision where that changes no value.
 

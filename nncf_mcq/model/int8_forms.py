@@ -17,7 +17,7 @@ import openvino as ov
 from openvino import opset8
 from openvino import opset13 as opset
 
-from nncf_mcq.model.nodes import constant_value, is_constant, spatial_pads
+from nncf_mcq.model.nodes import constant_value, is_constant, replace_operation, spatial_pads
 
 _MOST_COPIES = 16
 """A tensor that is repeated more often than that stays so: its copies would be read one by one."""
@@ -44,17 +44,9 @@ def use_int8_forms(model: ov.Model) -> ov.Model:
         form = _FORMS.get(node.get_type_name())
         replacement = None if form is None else form(node)
         if replacement is not None:
-            _replace(node, replacement)
+            replace_operation(node, replacement)
     model.validate_nodes_and_infer_types()
     return model
-
-
-def _replace(node: ov.Node, replacement: ov.Node) -> None:
-    """Gives all readers of the first output another source, which gets the names of the old one."""
-    replacement.set_friendly_name(node.get_friendly_name())
-    replacement.output(0).get_tensor().add_names(node.output(0).get_names())
-    for reader in node.output(0).get_target_inputs():
-        reader.replace_source_output(replacement.output(0))
 
 
 def _max_pool(node: ov.Node) -> ov.Node | None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import openvino as ov
 
@@ -31,6 +31,12 @@ FLOAT_BYTES = 4
 
 FloatModel: TypeAlias = "torch.nn.Module | torch.export.ExportedProgram | ov.Model"
 """What a model may be before it is brought to its normal form."""
+
+_STATE_KEYS: Final = ("state_dict", "model_state_dict", "model")
+"""Of a training checkpoint, which has more than the weights."""
+
+_WRAPPERS: Final = ("module.", "_orig_mod.")
+"""Prefixes of what `DataParallel`, `DistributedDataParallel` and `torch.compile` wrap."""
 
 
 def load_model(
@@ -216,11 +222,26 @@ def _load_checkpoint(module: torch.nn.Module, path: Path) -> None:
     except Exception as error:  # torch raises many kinds for a file that holds something else
         raise ConfigError("checkpoint", str(path), "a state dict saved with torch.save") from error
     try:
-        module.load_state_dict(state.get("state_dict", state) if isinstance(state, dict) else state)
+        module.load_state_dict(_state_dict(state, module))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the class is the user's
         raise ConfigError("checkpoint", str(path), f"the state dict of this model ({reason_of(error)})") from error
+
+
+def _state_dict(saved: Any, module: torch.nn.Module) -> Any:
+    """The state dict in what was saved: inside a training checkpoint, or of a wrapped module."""
+    import torch
+
+    if not isinstance(saved, dict):
+        return saved
+    found = next((saved[key] for key in _STATE_KEYS if isinstance(saved.get(key), dict)), saved)
+    if all(isinstance(name, str) for name in found):
+        expected = module.state_dict()
+        for prefix in _WRAPPERS:
+            if not any(name.startswith(prefix) for name in expected):
+                torch.nn.modules.utils.consume_prefix_in_state_dict_if_present(found, prefix)
+    return found
 
 
 def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input: Any = None) -> ov.Model:

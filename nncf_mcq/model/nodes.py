@@ -155,6 +155,19 @@ def replace_constant(operation: ov.Node, port: int, values: NDArray[np.float32])
     operation.input(port).replace_source_output(constant.output(0))
 
 
+def replace_operation(operation: ov.Node, replacement: ov.Node) -> None:
+    """Gives all readers of an operation's first output another source, which gets the names of the old one.
+
+    Args:
+        operation: What is replaced.
+        replacement: What computes the same.
+    """
+    replacement.set_friendly_name(operation.get_friendly_name())
+    replacement.output(0).get_tensor().add_names(operation.output(0).get_names())
+    for reader in operation.output(0).get_target_inputs():
+        reader.replace_source_output(replacement.output(0))
+
+
 def add_bias(operation: ov.Node, values: NDArray[np.float32]) -> None:
     """Inserts an addition of a constant between an operation and all that read its output.
 

@@ -30,6 +30,7 @@ from nncf_mcq.model.operation_names import (
     number_others,
     restore_names,
 )
+from nncf_mcq.model.softmax_forms import use_softmax
 
 _HALF_TYPES: Final = ("f16", "bf16")
 _DOUBLE_TYPE: Final = "f64"
@@ -93,7 +94,7 @@ def to_normal_form(model: ov.Model, shapes: Mapping[int, ov.PartialShape]) -> ov
     given = given_names(model)
     _fold(model, given)
     name_layers(model, given)
-    model = share_equal_weights(use_int8_forms(model))
+    model = share_equal_weights(use_int8_forms(use_softmax(model)))
     read = _round_trip(model)
     number_others(read, given)
     return read

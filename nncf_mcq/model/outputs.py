@@ -80,16 +80,21 @@ def _origin(node: ov.Node, port: int) -> tuple[ov.Node, list[list[int]], bool]:
     last = source(node, port)
     transposed: list[list[int]] = []
     keeps_axes = True
-    while last.get_type_name() in _PASSED and last.get_input_size() > 0:
+    while last.get_input_size() > 0 and (last.get_type_name() in _PASSED or _repeats_nothing(last)):
         if last.get_type_name() == "Transpose":
             order = source(last, 1)
             keeps_axes &= order.get_type_name() == "Constant"
             if keeps_axes:
                 transposed.append([int(item) for item in order.get_data()])
-        elif last.get_type_name() not in ("Convert", "Identity"):
+        elif last.get_type_name() not in ("Convert", "Identity", "Broadcast"):
             keeps_axes = False
         last = source(last, 0)
     return last, transposed, keeps_axes
+
+
+def _repeats_nothing(node: ov.Node) -> bool:
+    """Whether it is a Broadcast to the shape that its input has already."""
+    return node.get_type_name() == "Broadcast" and node.get_input_partial_shape(0) == node.get_output_partial_shape(0)
 
 
 def _activation(node: ov.Node) -> Activation:

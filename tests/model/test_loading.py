@@ -152,3 +152,27 @@ def test_an_ir_is_read(folder: Path) -> None:
     model = load_model("whole.xml", base_directory=folder)
     assert isinstance(model, ov.Model)
     assert list(model.input(0).shape) == list(SAMPLE_SIZE)
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_a_checkpoint_of_a_training_run(key: str | None, prefix: str, tmp_path: Path) -> None:
+    state = {f"{prefix}{name}": value + 1 for name, value in small_network().state_dict().items()}
+    saved = state if key is None else {"epoch": 3, key: state}
+    torch.save(saved, tmp_path / "trained.pt")
+    (tmp_path / "code.py").write_text("from tests.models import small_network\n")
+    loaded = load_model("code.py:small_network", base_directory=tmp_path, checkpoint="trained.pt")
+    assert isinstance(loaded, torch.nn.Module)
+    expected = {name: value + 1 for name, value in small_network().state_dict().items()}
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+
+
+def test_a_network_whose_own_names_begin_like_a_wrapper(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(
+        "import torch\n\n\nclass Wrapped(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.module = torch.nn.Linear(3, 2)\n\n\ndef make():\n    return Wrapped()\n"
+    )
+    torch.save({"module.weight": torch.ones(2, 3), "module.bias": torch.zeros(2)}, tmp_path / "trained.pt")
+    loaded = load_model("code.py:make", base_directory=tmp_path, checkpoint="trained.pt")
+    assert isinstance(loaded, torch.nn.Module)
+    assert torch.equal(loaded.state_dict()["module.weight"], torch.ones(2, 3))

@@ -1,0 +1,102 @@
+"""Softmax as one operation, where a model has it spelled out.
+
+Exporters write `exp(x - max(x)) / sum(exp(x - max(x)))`, or the logarithm of it, in single operations. NNCF puts
+quantizers between these, as it knows the operation as a whole only: small probabilities become zero, and what stands
+for classes is no longer seen to be a softmax.
+"""
+
+from __future__ import annotations
+
+import openvino as ov
+from openvino import opset13 as opset
+
+from nncf_mcq.model.nodes import RESHAPING, constant_value, is_constant, replace_operation, source
+
+
+def use_softmax(model: ov.Model) -> ov.Model:
+    """Replaces what computes a softmax, or its logarithm, over one axis by that operation.
+
+    Args:
+        model: With static shapes; edited.
+
+    Returns:
+        The same model.
+    """
+    for node in model.get_ordered_ops():
+        kind = node.get_type_name()
+        replacement = _softmax(node) if kind == "Divide" else _log_softmax(node) if kind == "Subtract" else None
+        if replacement is not None:
+            replace_operation(node, replacement)
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _softmax(node: ov.Node) -> ov.Node | None:
+    """Of exp(x) / sum(exp(x))."""
+    exponentials = source(node, 0)
+    if exponentials.get_type_name() != "Exp":
+        return None
+    axis = _summed_axis(node.input_value(1), exponentials.output(0))
+    return None if axis is None else opset.softmax(_without_offset(exponentials.input_value(0), axis), axis)
+
+
+def _log_softmax(node: ov.Node) -> ov.Node | None:
+    """Of x - log(sum(exp(x)))."""
+    logarithm = _through_shapes(node.input_value(1))
+    if logarithm.get_type_name() != "Log":
+        return None
+    total = _through_shapes(logarithm.input_value(0))
+    if total.get_type_name() != "ReduceSum" or source(total, 0).get_type_name() != "Exp":
+        return None
+    exponentials = source(total, 0)
+    axis = _summed_axis(node.input_value(1), exponentials.output(0), "Log")
+    if axis is None or exponentials.input_value(0) != node.input_value(0):
+        return None
+    return opset.log_softmax(_without_offset(node.input_value(0), axis), axis)
+
+
+def _summed_axis(value: ov.Output, summed: ov.Output, *between: str) -> int | None:
+    """The only axis that a value is the sum of another one over, in a shape that lines up with it.
+
+    Args:
+        value: The sum, perhaps.
+        summed: What it would be the sum of.
+        between: Types of operations that may come after the sum.
+    """
+    total = _through_shapes(value, *between)
+    if total.get_type_name() != "ReduceSum" or total.input_value(0) != summed or not is_constant(total, 1):
+        return None
+    shape = list(summed.get_shape())
+    axes = [int(axis) % len(shape) for axis in constant_value(total, 1).reshape(-1)]
+    if len(axes) != 1 or list(_before_broadcast(value).get_shape()) != [*shape[: axes[0]], 1, *shape[axes[0] + 1 :]]:
+        return None
+    return axes[0]
+
+
+def _without_offset(value: ov.Output, axis: int) -> ov.Output:
+    """What a value is before something that is equal along an axis is subtracted, which changes no softmax."""
+    node = value.get_node()
+    if node.get_type_name() == "Broadcast" and node.get_input_shape(0) == value.get_shape():
+        node = source(node, 0)
+    if node.get_type_name() != "Subtract":
+        return value
+    given, offset = node.input_values()
+    shape, offset_shape = list(given.get_shape()), list(_before_broadcast(offset).get_shape())
+    is_equal_along = len(offset_shape) == len(shape) and offset_shape[axis] == 1
+    return given if shape == list(value.get_shape()) and is_equal_along else value
+
+
+def _through_shapes(value: ov.Output, *others: str) -> ov.Node:
+    """The operation that computes what a value holds, behind changes of its shape."""
+    node = value.get_node()
+    while node.get_type_name() in (RESHAPING - {"Transpose"}) | {"Broadcast", *others}:
+        node = source(node, 0)
+    return node
+
+
+def _before_broadcast(value: ov.Output) -> ov.Output:
+    """What a Broadcast repeats, of the same rank; else the value itself."""
+    node = value.get_node()
+    if node.get_type_name() != "Broadcast" or len(node.get_input_shape(0)) != len(value.get_shape()):
+        return value
+    return node.input_value(0)
