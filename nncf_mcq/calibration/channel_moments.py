@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from openvino import opset13 as opset
 
-from nncf_mcq.calibration.shrinkage import central_covariance
+from nncf_mcq.calibration.shrinkage import central_covariance, independent_samples
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer
 from nncf_mcq.model.nodes import operations_by_name, value_name
@@ -26,17 +26,19 @@ class ChannelMoments:
         mean: (channels,).
         covariance: (channels, channels), its correlations shrunk by `shrink_covariance`.
         largest: (channels,) largest magnitude.
+        samples: Number of independent samples that they are from.
     """
 
     mean: torch.Tensor
     covariance: torch.Tensor
     largest: torch.Tensor
+    samples: float
 
     def scaled(self, factors: NDArray[np.float32]) -> ChannelMoments:
         """Those of the input times one factor for each channel, (channels,) and positive."""
         values = torch.from_numpy(factors.astype(np.float64))
         return ChannelMoments(
-            self.mean * values, self.covariance * values[:, None] * values[None, :], self.largest * values
+            self.mean * values, self.covariance * values[:, None] * values[None, :], self.largest * values, self.samples
         )
 
 
@@ -98,4 +100,4 @@ class _Sums:
         mean = self._sum / self._count
         square = self._square / self._count
         covariance = central_covariance(square[None], mean[None], self._images, self._count)[0]
-        return ChannelMoments(mean, covariance, self._largest)
+        return ChannelMoments(mean, covariance, self._largest, independent_samples(self._images, self._count))

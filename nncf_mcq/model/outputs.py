@@ -94,7 +94,9 @@ def _origin(node: ov.Node, port: int) -> tuple[ov.Node, list[list[int]], bool]:
 
 def _repeats_nothing(node: ov.Node) -> bool:
     """Whether it is a Broadcast to the shape that its input has already."""
-    return node.get_type_name() == "Broadcast" and node.get_input_partial_shape(0) == node.get_output_partial_shape(0)
+    if node.get_type_name() != "Broadcast":
+        return False
+    return bool(node.get_input_partial_shape(0) == node.get_output_partial_shape(0))
 
 
 def _activation(node: ov.Node) -> Activation:

@@ -28,6 +28,10 @@ _INPUT_NORM = 16
 _DEVIATIONS = 4.0
 """Standard deviations from the mean that the range of a channel reaches, where it has values so far out."""
 
+_FEW_SAMPLES = 128
+"""With so many, half is taken for granted of what they say of a channel, with fewer that any may be as large as the
+largest one. A fully connected layer sees one of each image: what is silent on 32 images need not be so on others."""
+
 _SMALLEST = 1e-4
 """Magnitudes of channels relative to the largest one: what is less says nothing."""
 
@@ -75,6 +79,8 @@ class Reader:
         self._variances = weights.shape[2] * _conditional_variances(moments.covariance)
         deviations = moments.covariance.diagonal().sqrt().numpy()
         ranges = np.minimum(moments.largest.numpy(), np.abs(moments.mean.numpy()) + _DEVIATIONS * deviations)
+        trust = moments.samples / (moments.samples + _FEW_SAMPLES)
+        ranges, self._variances = (trust * values + (1 - trust) * values.max() for values in (ranges, self._variances))
         self._ranges = np.maximum(ranges, _SMALLEST * ranges.max())
         self._weight_levels = 2.0**weight_bits - 1
         self._input_levels = 2.0**input_bits - 1

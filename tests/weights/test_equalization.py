@@ -26,9 +26,9 @@ def make_layer(seed: int, rows: int = 6, channels: int = 5, positions: int = 1) 
     return weights, make_moments(inputs)
 
 
-def make_moments(inputs: np.ndarray) -> ChannelMoments:
+def make_moments(inputs: np.ndarray, samples: float = 1e9) -> ChannelMoments:
     values = torch.from_numpy(inputs)
-    return ChannelMoments(values.mean(dim=0), torch.atleast_2d(torch.cov(values.T)), values.abs().amax(dim=0))
+    return ChannelMoments(values.mean(dim=0), torch.atleast_2d(torch.cov(values.T)), values.abs().amax(dim=0), samples)
 
 
 def rounding_error(weights: np.ndarray, inputs: np.ndarray, scales: np.ndarray, bits: int) -> float:
@@ -107,6 +107,33 @@ def test_error_of_4_bits_falls_where_channels_are_unequal() -> None:
     # At 8 bits the input's error is as large: the factors must be others.
     moderate = find_input_factors(Reader(weights, make_moments(inputs), 8, 8))
     assert moderate is None or np.log(moderate).std() < np.log(factors).std()
+
+
+def error_of_others(seed: int, samples: float) -> float:
+    """Error of a layer of 8 bits on other inputs, relative to that without factors.
+
+    32 samples of channels, half of which are seldom awake, tell the factors and the range that inputs are clipped to.
+    """
+    random = np.random.default_rng(seed)
+    asleep = np.where(np.arange(48) % 2, 2.0, -1.0)
+    inputs = np.maximum(random.standard_normal((4032, 48)) - asleep, 0)
+    weights = random.standard_normal((16, 48, 1)).astype(np.float32)
+    known, others = inputs[:32], inputs[32:]
+    found = find_group_factors([Reader(weights, make_moments(known, samples), 8, 8)])
+    assert found is not None
+
+    def error(factors: np.ndarray) -> float:
+        step = (known * factors).max() / 255
+        clipped = np.rint(others * factors / step).clip(0, 255) * step
+        expected = others @ weights[:, :, 0].T
+        return float(np.square(clipped @ (weights[:, :, 0] / factors).T - expected).mean())
+
+    return error(found) / error(np.ones(48))
+
+
+def test_what_few_samples_say_of_a_channel_is_not_taken_for_all_that_it_does() -> None:
+    assert np.median([error_of_others(seed, samples=32) for seed in range(8)]) < 2
+    assert np.median([error_of_others(seed, samples=1e9) for seed in range(8)]) > 5
 
 
 @pytest.mark.parametrize("case", ["weights", "inputs", "channel"])
