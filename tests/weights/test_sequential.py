@@ -271,6 +271,7 @@ class FramesAndMemory(torch.nn.Module):
         return self.classes(self.memory(values.view(-1, STEPS, 4))[0][:, -1])
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_recurrent_layer_behind_moved_values() -> None:
     torch.manual_seed(0)
     shape = (1, STEPS, 3, 8, 8)
