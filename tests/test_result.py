@@ -113,6 +113,17 @@ def test_the_size_of_the_float_model_may_be_unknown(result: QuantizationResult, 
     assert result_table(result).row_count
 
 
+@pytest.mark.parametrize(("is_half", "bytes_of_a_weight"), [(False, 4), (True, 2)])
+def test_a_float_model_of_half_precision_is_as_small_as_that(
+    result: QuantizationResult, is_half: bool, bytes_of_a_weight: int, tmp_path: Path
+) -> None:
+    layer = torch.nn.Conv2d(3, 400, 3, bias=False)
+    layer = layer.half().float() if is_half else layer
+    float_model = ov.convert_model(layer, example_input=torch.from_numpy(random_images(1)))
+    dataclasses.replace(result, float_model=float_model).save(tmp_path)
+    assert read(tmp_path)["metrics"]["float"]["bin_bytes"] == pytest.approx(400 * 27 * bytes_of_a_weight, rel=0.01)
+
+
 def test_a_layer_that_runs_in_float_is_told_with_its_cause(tmp_path: Path) -> None:
     class Padded(torch.nn.Module):
         """Ones around an image, which the plugin does not pad on integers."""

@@ -6,6 +6,7 @@ import pytest
 from openvino import opset13 as opset
 
 from nncf_mcq.calibration.channel_moments import ChannelMoments, collect_channel_moments
+from nncf_mcq.calibration.shrinkage import independent_samples
 from nncf_mcq.model.layers import find_layers
 
 
@@ -39,6 +40,7 @@ def test_moments_are_those_of_all_positions() -> None:
         rows = inputs[:, 0].transpose(1, 0, 2, 3).reshape(inputs.shape[2], -1).astype(np.float64)
         np.testing.assert_allclose(found[name].mean, rows.mean(axis=1), atol=1e-5)
         np.testing.assert_allclose(found[name].largest, np.abs(rows).max(axis=1), rtol=1e-6)
+        assert found[name].samples == independent_samples(len(images), rows.shape[1])
         expected = np.cov(rows, bias=True)
         np.testing.assert_allclose(found[name].covariance.diagonal(), np.diagonal(expected), rtol=1e-4)
         # Correlations are shrunk by one factor.
@@ -55,3 +57,14 @@ def test_threads_change_nothing(threads: int) -> None:
     for name, expected in collect(1)[2].items():
         assert found[name].covariance.equal(expected.covariance)
         assert found[name].mean.equal(expected.mean)
+
+
+def test_a_scaled_input_has_as_many_samples() -> None:
+    _, _, found = collect()
+    factors = np.array([0.5, 2, 4], np.float32)
+    scaled = found["layer_0"].scaled(factors)
+    assert scaled.samples == found["layer_0"].samples
+    np.testing.assert_allclose(scaled.largest, found["layer_0"].largest * factors)
+    np.testing.assert_allclose(scaled.mean, found["layer_0"].mean * factors)
+    variances = [moments.covariance.diagonal() for moments in (scaled, found["layer_0"])]
+    np.testing.assert_allclose(variances[0], variances[1] * factors**2)

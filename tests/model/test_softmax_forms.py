@@ -128,11 +128,29 @@ def test_an_offset_that_differs_along_the_axis_is_kept() -> None:
     np.testing.assert_allclose(run(changed, values), run(model, values), rtol=1e-5, atol=1e-6)
 
 
+def test_a_sum_must_line_up_with_what_it_divides() -> None:
+    """In a square, a dropped dimension goes unnoticed, and rows are divided by the sums of columns."""
+    data = opset.parameter([1, 3, 3], np.float32, name="data")
+    values = opset.exp(data)
+    result = opset.divide(values, opset.reduce_sum(values, integers(2), False))
+    model = ov.Model([opset.result(result)], [data], "square")
+    assert types_of(use_softmax(model.clone())) == types_of(model)
+
+
+def test_an_offset_that_repeats_the_value_is_kept() -> None:
+    data = opset.parameter([1, 1, 4], np.float32, name="data")
+    offset = opset.constant(np.arange(3, dtype=np.float32).reshape(1, 3, 1))
+    model = ov.Model([opset.result(_quotient(opset.exp(opset.subtract(data, offset))))], [data], "repeated")
+    changed = use_softmax(model.clone())
+    assert list(changed.output(0).get_shape()) == [1, 3, 4]
+    assert {"Softmax", "Subtract"} <= set(types_of(changed))
+
+
 def test_its_output_is_known_to_be_a_softmax() -> None:
     data = opset.parameter([1, 8], np.float32, name="data")
     logits = opset.matmul(data, opset.constant(np.ones((8, 5), np.float32)), False, False)
-    values = opset.exp(opset.subtract(logits, opset.reduce_max(logits, integers(1), True)))
-    shares = _quotient(values, (1,))
+    # OpenVINO's own fusion does not know this form.
+    shares = softmax(logits, 1, keeps=False)
     # What nothing is repeated by hides nothing.
     model = ov.Model([opset.result(opset.broadcast(shares, integers(1, 5)))], [data], "classifier")
     (output,) = describe_outputs(to_openvino(model, None))
