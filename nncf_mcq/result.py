@@ -207,9 +207,9 @@ class QuantizationResult:
 
     def describe_reference(self, xml: Path) -> ModelFile:
         """What the IR of a model of the same layers, which this one is compared with, holds, and what they run in."""
+        is_plain = self.config.target_device in PLAIN_DEVICES
         # An embedding is looked up, not computed.
         names = [layer.name for layer in self.layers if layer.kind != "embedding"]
-        is_plain = self.config.target_device in PLAIN_DEVICES
         return describe_file(xml, names, None if is_plain else self.config.runtime.threads)
 
     def _take_float_file(self, directory: Path) -> None:

@@ -13,7 +13,7 @@ from nncf_mcq.model.inference import compile_model
 from nncf_mcq.weights.level_range import SAFE_BITS
 from tests.ir.reference import interpret
 
-LARGEST = 127
+LARGEST = 128
 SAFE = 2 ** (SAFE_BITS - 1) - 1
 """Of the weights that no CPU adds up to more than it can hold."""
 

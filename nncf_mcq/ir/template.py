@@ -18,7 +18,7 @@ from nncf_mcq.model.algorithm import (
     quiet_nncf,
     run_pipeline,
 )
-from nncf_mcq.model.half_precision import has_half_weights, store_halves
+from nncf_mcq.model.half_precision import keep_halves
 from nncf_mcq.model.layer_forms import STATE_PORTS
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.model.nodes import operations_by_name
@@ -56,8 +56,7 @@ def place_activation_quantizers(quantizable: QuantizableModel) -> ov.Model:
     for layer in quantizable.layers:
         if not layer.integer_kernel:
             read_unquantized(operations[layer.name], layer.data_port)
-    if has_half_weights(quantizable.model):
-        store_halves(model)
+    keep_halves(model, quantizable.model)
     store_as_half(model, {layer.name for layer in quantizable.layers})
     model.validate_nodes_and_infer_types()
     return model

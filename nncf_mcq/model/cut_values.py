@@ -74,7 +74,7 @@ def part_from(model: ov.Model, cut: CutValue | None, *values: ov.Output) -> ov.M
 
 
 def passes_a_quantizer(model: ov.Model, cut: CutValue) -> bool:
-    """Whether a recurrent layer reads a value, or one that is only moved on the way, without a quantizer in between.
+    """Whether a recurrent layer reads a value, or what is made of it, with no quantizer and no layer in between.
 
     If the value comes from the quantizer of the layer's input, a part that begins with it has lost the quantizer, and
     the CPU plugin does not compile recurrent layers with int8 weights and inputs that are not quantized.

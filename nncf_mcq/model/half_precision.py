@@ -12,7 +12,29 @@ from openvino import opset13 as opset
 from nncf_mcq.model.nodes import LAYER_TYPES, consumers
 
 
-def has_half_weights(model: ov.Model) -> bool:
+def keep_halves(model: ov.Model, given: ov.Model) -> None:
+    """Stores constants of a model in half precision, where the one that it was made from was of half precision.
+
+    Args:
+        model: The model; it is edited.
+        given: The float model, in its normal form.
+    """
+    if _has_half_weights(given):
+        _store_halves(model)
+
+
+def with_halves(model: ov.Model) -> ov.Model:
+    """A copy that takes as many bytes as what it was read from: one of half precision stays one.
+
+    Args:
+        model: A float model in its normal form.
+    """
+    copy = model.clone()
+    keep_halves(copy, model)
+    return copy
+
+
+def _has_half_weights(model: ov.Model) -> bool:
     """Whether all weights are numbers of half precision, as in an IR that `openvino.save_model` compressed.
 
     Args:
@@ -24,19 +46,7 @@ def has_half_weights(model: ov.Model) -> bool:
     return bool(weights) and all(_is_half(values) for values in weights)
 
 
-def with_halves(model: ov.Model) -> ov.Model:
-    """A copy that takes as many bytes as what it was read from: one of half precision stays one.
-
-    Args:
-        model: A float model in its normal form.
-    """
-    copy = model.clone()
-    if has_half_weights(copy):
-        store_halves(copy)
-    return copy
-
-
-def store_halves(model: ov.Model) -> None:
+def _store_halves(model: ov.Model) -> None:
     """Stores float32 constants in half precision where that changes no value.
 
     Args:

@@ -13,7 +13,7 @@ from nncf_mcq.config.nncf2 import ALGORITHM
 from nncf_mcq.config.scopes import with_layers_of
 from nncf_mcq.config.search_report import FinalWeightsReport, SearchReport
 from nncf_mcq.model.algorithm import ignored_scope, quiet_nncf
-from nncf_mcq.model.half_precision import has_half_weights, store_halves
+from nncf_mcq.model.half_precision import keep_halves
 from nncf_mcq.model.layers import QuantizableModel, find_layers
 from nncf_mcq.model.nodes import operations_by_name
 from nncf_mcq.model.product_sequences import keep_biases_apart
@@ -63,8 +63,7 @@ def nncf_int8(model: ov.Model, images: AnySamples, ignored_scopes: Sequence[str]
             ),
         )
     keep_biases_apart(quantized)
-    if has_half_weights(model):
-        store_halves(quantized)
+    keep_halves(quantized, model)
     return quantized
 
 

@@ -90,6 +90,13 @@ def origins(operation: ov.Node, port: int) -> Iterator[ov.Node]:
             pending.extend(value.get_node() for value in node.input_values())
 
 
+def repeats_nothing(node: ov.Node) -> bool:
+    """Whether it is a Broadcast to the shape that its input has already."""
+    if node.get_type_name() != "Broadcast":
+        return False
+    return bool(node.get_input_partial_shape(0) == node.get_output_partial_shape(0))
+
+
 def depends_on_data(value: ov.Output) -> bool:
     """Whether a value depends on the values of the model's inputs, rather than on constants and shapes alone."""
     pending, seen = [value.get_node()], set()

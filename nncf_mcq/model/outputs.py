@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 import openvino as ov
 
-from nncf_mcq.model.nodes import source
+from nncf_mcq.model.nodes import repeats_nothing, source
 
 Activation = Literal["none", "softmax", "sigmoid"]
 
@@ -80,7 +80,7 @@ def _origin(node: ov.Node, port: int) -> tuple[ov.Node, list[list[int]], bool]:
     last = source(node, port)
     transposed: list[list[int]] = []
     keeps_axes = True
-    while last.get_input_size() > 0 and (last.get_type_name() in _PASSED or _repeats_nothing(last)):
+    while last.get_input_size() > 0 and (last.get_type_name() in _PASSED or repeats_nothing(last)):
         if last.get_type_name() == "Transpose":
             order = source(last, 1)
             keeps_axes &= order.get_type_name() == "Constant"
@@ -90,13 +90,6 @@ def _origin(node: ov.Node, port: int) -> tuple[ov.Node, list[list[int]], bool]:
             keeps_axes = False
         last = source(last, 0)
     return last, transposed, keeps_axes
-
-
-def _repeats_nothing(node: ov.Node) -> bool:
-    """Whether it is a Broadcast to the shape that its input has already."""
-    if node.get_type_name() != "Broadcast":
-        return False
-    return bool(node.get_input_partial_shape(0) == node.get_output_partial_shape(0))
 
 
 def _activation(node: ov.Node) -> Activation:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import openvino as ov
 from openvino import opset13 as opset
 
-from nncf_mcq.model.nodes import RESHAPING, constant_value, is_constant, replace_operation, source
+from nncf_mcq.model.nodes import RESHAPING, constant_value, is_constant, repeats_nothing, replace_operation, source
+
+_SHAPES = RESHAPING - {"Transpose"} | {"Broadcast"}
 
 
 def use_softmax(model: ov.Model) -> ov.Model:
@@ -33,42 +35,39 @@ def use_softmax(model: ov.Model) -> ov.Model:
 
 def _softmax(node: ov.Node) -> ov.Node | None:
     """Of exp(x) / sum(exp(x))."""
-    exponentials = source(node, 0)
-    if exponentials.get_type_name() != "Exp":
+    exponentials, divisor = node.input_values()
+    total = _through_shapes(divisor)
+    axis = _summed_axis(total, divisor)
+    if axis is None or total.input_value(0) != exponentials:
         return None
-    axis = _summed_axis(node.input_value(1), exponentials.output(0))
-    return None if axis is None else opset.softmax(_without_offset(exponentials.input_value(0), axis), axis)
+    return opset.softmax(_without_offset(source(total, 0).input_value(0), axis), axis)
 
 
 def _log_softmax(node: ov.Node) -> ov.Node | None:
     """Of x - log(sum(exp(x)))."""
-    logarithm = _through_shapes(node.input_value(1))
+    value, subtracted = node.input_values()
+    logarithm = _through_shapes(subtracted)
     if logarithm.get_type_name() != "Log":
         return None
     total = _through_shapes(logarithm.input_value(0))
-    if total.get_type_name() != "ReduceSum" or source(total, 0).get_type_name() != "Exp":
+    axis = _summed_axis(total, subtracted)
+    if axis is None or source(total, 0).input_value(0) != value:
         return None
-    exponentials = source(total, 0)
-    axis = _summed_axis(node.input_value(1), exponentials.output(0), "Log")
-    if axis is None or exponentials.input_value(0) != node.input_value(0):
-        return None
-    return opset.log_softmax(_without_offset(node.input_value(0), axis), axis)
+    return opset.log_softmax(_without_offset(value, axis), axis)
 
 
-def _summed_axis(value: ov.Output, summed: ov.Output, *between: str) -> int | None:
-    """The only axis that a value is the sum of another one over, in a shape that lines up with it.
+def _summed_axis(total: ov.Node, used: ov.Output) -> int | None:
+    """The only axis that exponentials are summed over, where what is made of the sum lines up with them.
 
     Args:
-        value: The sum, perhaps.
-        summed: What it would be the sum of.
-        between: Types of operations that may come after the sum.
+        total: The sum of exponentials, perhaps.
+        used: The sum, in another shape or a function of it.
     """
-    total = _through_shapes(value, *between)
-    if total.get_type_name() != "ReduceSum" or total.input_value(0) != summed or not is_constant(total, 1):
+    if total.get_type_name() != "ReduceSum" or source(total, 0).get_type_name() != "Exp" or not is_constant(total, 1):
         return None
-    shape = list(summed.get_shape())
+    shape = list(total.get_input_shape(0))
     axes = [int(axis) % len(shape) for axis in constant_value(total, 1).reshape(-1)]
-    if len(axes) != 1 or list(_before_broadcast(value).get_shape()) != [*shape[: axes[0]], 1, *shape[axes[0] + 1 :]]:
+    if len(axes) != 1 or list(_before_broadcast(used).get_shape()) != [*shape[: axes[0]], 1, *shape[axes[0] + 1 :]]:
         return None
     return axes[0]
 
@@ -76,7 +75,7 @@ def _summed_axis(value: ov.Output, summed: ov.Output, *between: str) -> int | No
 def _without_offset(value: ov.Output, axis: int) -> ov.Output:
     """What a value is before something that is equal along an axis is subtracted, which changes no softmax."""
     node = value.get_node()
-    if node.get_type_name() == "Broadcast" and node.get_input_shape(0) == value.get_shape():
+    if repeats_nothing(node):
         node = source(node, 0)
     if node.get_type_name() != "Subtract":
         return value
@@ -86,10 +85,10 @@ def _without_offset(value: ov.Output, axis: int) -> ov.Output:
     return given if shape == list(value.get_shape()) and is_equal_along else value
 
 
-def _through_shapes(value: ov.Output, *others: str) -> ov.Node:
-    """The operation that computes what a value holds, behind changes of its shape."""
+def _through_shapes(value: ov.Output) -> ov.Node:
+    """The operation that computes what a value holds, behind changes of its shape that keep the order."""
     node = value.get_node()
-    while node.get_type_name() in (RESHAPING - {"Transpose"}) | {"Broadcast", *others}:
+    while node.get_type_name() in _SHAPES:
         node = source(node, 0)
     return node
 

@@ -74,9 +74,9 @@ class Network:
         shape = (channels, 1, 1, kernel, kernel) if depthwise else (channels, inputs, kernel, kernel)
         bits = int(self.random.integers(2, 9))
         middle = 2 ** (bits - 1)
-        largest = min(middle, largest_weight(adds_pairs=not depthwise))
-        levels = self.random.normal(middle, middle / 2.5, shape).round().clip(middle - largest, middle + largest)
-        levels = levels.clip(0, 2**bits - 1).astype(np.uint8)
+        largest = largest_weight(adds_pairs=not depthwise)
+        lowest, highest = max(0, middle - largest), min(2**bits - 1, middle + largest)
+        levels = self.random.normal(middle, middle / 2.5, shape).round().clip(lowest, highest).astype(np.uint8)
         fan_in = kernel * kernel * (1 if depthwise else inputs)
         scale = power_of_two(4 / 2**bits / np.sqrt(fan_in)) * 2.0 ** self.random.integers(
             -1, 2, (channels,) + (1,) * (len(shape) - 1)
