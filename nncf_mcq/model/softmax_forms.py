@@ -19,7 +19,7 @@ def use_softmax(model: ov.Model) -> ov.Model:
     """Replaces what computes a softmax, or its logarithm, over one axis by that operation.
 
     Args:
-        model: With static shapes; edited.
+        model: Edited. What has no static shape stays as it is.
 
     Returns:
         The same model.
@@ -65,9 +65,11 @@ def _summed_axis(total: ov.Node, used: ov.Output) -> int | None:
     """
     if total.get_type_name() != "ReduceSum" or source(total, 0).get_type_name() != "Exp" or not is_constant(total, 1):
         return None
-    shape = list(total.get_input_shape(0))
+    shape, used_shape = _shape(total.input_value(0)), _shape(_before_broadcast(used))
+    if shape is None or used_shape is None:
+        return None
     axes = [int(axis) % len(shape) for axis in constant_value(total, 1).reshape(-1)]
-    if len(axes) != 1 or list(_before_broadcast(used).get_shape()) != [*shape[: axes[0]], 1, *shape[axes[0] + 1 :]]:
+    if len(axes) != 1 or used_shape != [*shape[: axes[0]], 1, *shape[axes[0] + 1 :]]:
         return None
     return axes[0]
 
@@ -80,9 +82,11 @@ def _without_offset(value: ov.Output, axis: int) -> ov.Output:
     if node.get_type_name() != "Subtract":
         return value
     given, offset = node.input_values()
-    shape, offset_shape = list(given.get_shape()), list(_before_broadcast(offset).get_shape())
+    shape, offset_shape = _shape(given), _shape(_before_broadcast(offset))
+    if shape is None or offset_shape is None or shape != _shape(value):
+        return value
     is_equal_along = len(offset_shape) == len(shape) and offset_shape[axis] == 1
-    return given if shape == list(value.get_shape()) and is_equal_along else value
+    return given if is_equal_along else value
 
 
 def _through_shapes(value: ov.Output) -> ov.Node:
@@ -96,6 +100,13 @@ def _through_shapes(value: ov.Output) -> ov.Node:
 def _before_broadcast(value: ov.Output) -> ov.Output:
     """What a Broadcast repeats, of the same rank; else the value itself."""
     node = value.get_node()
-    if node.get_type_name() != "Broadcast" or len(node.get_input_shape(0)) != len(value.get_shape()):
+    if node.get_type_name() != "Broadcast":
         return value
-    return node.input_value(0)
+    repeated = node.input_value(0)
+    return repeated if repeated.get_partial_shape().rank == value.get_partial_shape().rank else value
+
+
+def _shape(value: ov.Output) -> list[int] | None:
+    """Of a value; None where it depends on other values."""
+    shape = value.get_partial_shape()
+    return None if shape.is_dynamic else list(shape.to_shape())

@@ -128,6 +128,19 @@ def test_an_offset_that_differs_along_the_axis_is_kept() -> None:
     np.testing.assert_allclose(run(changed, values), run(model, values), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [[1, -1, 4], [1, 3, -1], [-1, -1, -1]], ids=str)
+@pytest.mark.parametrize("build", [softmax, log_softmax, repeated], ids=["softmax", "logarithm", "repeated"])
+def test_shapes_that_depend_on_values_are_no_error(shape: list[int], build: Build) -> None:
+    """As behind a suppression of boxes, however many are left."""
+    data = opset.parameter(shape, np.float32, name="data")
+    model = ov.Model([opset.result(build(data))], [data], "open")
+    use_softmax(model)
+    values = VALUES[:1]
+    expected = models.run(network(build), values, threads=1, batch_size=1)
+    found = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(values)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_sum_must_line_up_with_what_it_divides() -> None:
     """In a square, a dropped dimension goes unnoticed, and rows are divided by the sums of columns."""
     data = opset.parameter([1, 3, 3], np.float32, name="data")
