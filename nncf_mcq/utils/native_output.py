@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ def quiet_output(descriptor: int = 1) -> Iterator[None]:
     """
     stream = sys.stdout if descriptor == 1 else sys.stderr
     stream.flush()
+    _flush_native()
     try:
         kept = os.dup(descriptor)
     except OSError:
@@ -30,5 +32,12 @@ def quiet_output(descriptor: int = 1) -> Iterator[None]:
         yield
     finally:
         stream.flush()
+        _flush_native()
         os.dup2(kept, descriptor)
         os.close(kept)
+
+
+def _flush_native() -> None:
+    """Writes what C keeps in buffers of its own: where the output is no terminal, all until the process ends."""
+    if os.name == "posix":
+        ctypes.CDLL(None).fflush(None)
