@@ -86,7 +86,7 @@ def adaround_table(calibrated: CalibratedModel, table: WeightTable, *, iteration
     def build(members: tuple[QuantizableLayer, ...]) -> dict[str, QuantizedWeight]:
         first = members[0]
         (entry,) = table.entries[first.name].values()
-        weights = weight_matrices(first, operations[first.name])
+        weights = torch.from_numpy(weight_matrices(first, operations[first.name]))
         found, values = _round_again(
             first, entry, weights, calibrated.statistics.layers[first.name], calibrated.scheme.weights, iterations
         )

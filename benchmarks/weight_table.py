@@ -133,7 +133,7 @@ class Subject:
         for layer in quantizable.layers:
             covariance = self.statistics[layer.name].covariance
             assert covariance is not None
-            weights = weight_matrices(layer, operations[layer.name]).numpy()
+            weights = weight_matrices(layer, operations[layer.name])
             symmetric = is_symmetric(2, self.config.compression.weights.mode)
             found[layer.name] = naive_table.quantize_layer(weights, covariance.numpy(), SUPPORTED_BITS, symmetric)
         return found

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from nncf_mcq import range_init
+from nncf_mcq.config import load_config
 from nncf_mcq.utils import QUANTIZATION_LIBRARIES
 from tests.openvino_eval.models import small_network
 
@@ -124,6 +125,21 @@ def test_images_that_a_configuration_names_need_no_library_of_quantization(tmp_p
     out, _ = run("openvino_eval.cli", *arguments, blocked=QUANTIZATION_LIBRARIES, folder=tmp_path, code=2)
     assert out.startswith("error: modle: found 'unknown key modle', allowed: one of the keys model, ")
     assert "compression" in out
+
+
+@pytest.mark.parametrize("data", ["images", "samples.npz"])
+def test_a_first_configuration_of_a_model_file_needs_no_pytorch(data: str, tmp_path: Path) -> None:
+    ov.save_model(small_network(), tmp_path / "model.xml")
+    generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for index in range(6):
+        Image.fromarray(generator.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(tmp_path / f"images/{index}.png")
+    np.savez(tmp_path / "samples.npz", generator.random((6, 3, 12, 12), dtype=np.float32))
+    out, packages = run("nncf_mcq.cli", "init", "model.xml", "--data", data, folder=tmp_path)
+    assert "wrote config.json" in out
+    assert "nncf" in packages
+    assert packages & {"torch", "torchvision", "optuna"} == set()
+    load_config(tmp_path / "config.json")
 
 
 def test_a_library_that_is_not_installed_is_named() -> None:

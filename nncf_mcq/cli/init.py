@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nncf_mcq.cli.application import application, console
-from nncf_mcq.config.model_reference import MODEL_REFERENCES
+from nncf_mcq.config.model_reference import CODELESS_SUFFIXES, MODEL_REFERENCES
 from nncf_mcq.errors import ConfigError
+from nncf_mcq.utils.absence import without_library
 from nncf_mcq.utils.files import write_text_atomically
 from nncf_mcq.utils.garbage import rare_collection
 from nncf_mcq.utils.help_text import examples
@@ -47,7 +49,10 @@ def init(
         raise ConfigError("--output", str(output), "a file that does not exist yet, or --force to replace one")
     # Not first after all the work.
     check_folder(output.parent)
-    with rare_collection():
+    with rare_collection(), ExitStack() as stack:
+        if model.endswith(CODELESS_SUFFIXES):
+            # NNCF imports it wherever it finds it, which takes longer than all the rest.
+            stack.enter_context(without_library("torch"))
         from nncf_mcq.starter import make_array_config, make_initial_config
 
         sides = _parse_shape(shape)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from nncf_mcq.config.model_reference import CODELESS_SUFFIXES
 from nncf_mcq.config.schema import Config
 from nncf_mcq.errors import ConfigError
-
-CODELESS_SUFFIXES: Final = (".xml", ".onnx", ".tflite")
-"""Models that are data alone. An exported program of PyTorch, .pt2, is unpickled in parts."""
 
 
 def refuse_code(config: Config) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-MODEL_SUFFIXES: Final = (".xml", ".onnx", ".tflite", ".pt2")
-"""Files that hold a whole model: OpenVINO IR, ONNX, TensorFlow Lite, and an exported program of PyTorch."""
+CODELESS_SUFFIXES: Final = (".xml", ".onnx", ".tflite")
+"""Models that are data alone: OpenVINO IR, ONNX and TensorFlow Lite."""
+
+MODEL_SUFFIXES: Final = (*CODELESS_SUFFIXES, ".pt2")
+"""Files that hold a whole model. An exported program of PyTorch, .pt2, is unpickled in parts."""
 
 MODEL_REFERENCES: Final = "PACKAGE.MODULE:CALLABLE, FILE.py:CALLABLE, or an .xml, .onnx, .tflite or .pt2 file"
 """In words, for messages."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from nncf_mcq.config.parameters import Parameters, PathMarker
 from nncf_mcq.config.registry import DATASET_PARAMETERS, Registry
-from nncf_mcq.config.schema import load_config
+from nncf_mcq.config.schema import load_source
 from nncf_mcq.data.arrays import ArraysDataset
 from nncf_mcq.data.coco import CocoDataset
 from nncf_mcq.data.distilled import DistilledDataset, ModelSource
@@ -113,7 +113,7 @@ def build_dataset(
     Raises:
         ConfigError: A parameter cannot be used, or the data are not there, damaged or too few.
     """
-    checked = load_config({"dataset": dict(parameters)}).dataset if isinstance(parameters, Mapping) else parameters
+    checked = load_source({"dataset": dict(parameters)}).dataset if isinstance(parameters, Mapping) else parameters
     assert checked is not None
     dataset = DATASETS.class_of(checked)
     if issubclass(dataset, ImageLoader):

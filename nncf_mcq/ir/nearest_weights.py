@@ -31,7 +31,8 @@ def set_nearest_weights(model: ov.Model, quantizable: QuantizableModel) -> ov.Mo
 
 
 def _nearest_weights(layer: QuantizableLayer, operation: ov.Node) -> list[ov.Node]:
-    weights, allowed = weight_matrices(layer, operation), level_range(layer, INT8_BITS, WeightsConfig())
+    weights = torch.from_numpy(weight_matrices(layer, operation))
+    allowed = level_range(layer, INT8_BITS, WeightsConfig())
     grid = grid_from_range(*extremes(weights, per_channel=True), allowed.grid_bits, allowed.mode)
     levels, zero_point = grid.levels(weights) + allowed.offset, grid.zero_point + allowed.offset
     shape = layer.channel_shape()

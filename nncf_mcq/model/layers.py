@@ -12,7 +12,6 @@ from typing import Any
 import nncf
 import numpy as np
 import openvino as ov
-import torch
 from numpy.typing import NDArray
 
 from nncf_mcq.config.scopes import with_layers_of
@@ -330,14 +329,14 @@ def layer_weight(layer: QuantizableLayer, operation: ov.Node) -> NDArray[np.floa
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
-def weight_matrices(layer: QuantizableLayer, operation: ov.Node) -> torch.Tensor:
+def weight_matrices(layer: QuantizableLayer, operation: ov.Node) -> NDArray[np.float32]:
     """(groups, rows, columns) the float weights of a layer, a copy.
 
     Args:
         layer: The layer.
         operation: The operation of that name in the float model.
     """
-    return torch.from_numpy(np.array(layer.to_matrices(layer_weight(layer, operation)), dtype=np.float32))
+    return np.array(layer.to_matrices(layer_weight(layer, operation)), dtype=np.float32)
 
 
 def _find_layers(

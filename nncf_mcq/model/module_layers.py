@@ -50,7 +50,7 @@ def modules_of_layers(model: torch.nn.Module, names: Iterable[str], quantizable:
         traced = layer.name.removeprefix(_TRACED).split("/")[0]
         if layer.is_recurrent:
             continue
-        weight = weight_matrices(layer, operations[layer.name])
+        weight = torch.from_numpy(weight_matrices(layer, operations[layer.name]))
         # A layer that still has its module's name comes first: two modules may share their weights.
         candidates = sorted(known, key=lambda name: name != traced)
         module = next((name for name in candidates if _are_multiples(weight, known[name])), None)

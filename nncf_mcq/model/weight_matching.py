@@ -36,7 +36,7 @@ def match_weights(modules: Mapping[str, torch.Tensor], quantizable: QuantizableM
     found: dict[str, str] = {}
     for group, members in quantizable.groups.items():
         layer = members[0]
-        matrices = weight_matrices(layer, operations[layer.name]).numpy()
+        matrices = weight_matrices(layer, operations[layer.name])
         wanted = _directions(matrices.reshape(layer.output_channels, -1))
         alike = [name for name, directions in free.items() if _similarity(wanted, directions) > SMALLEST_SIMILARITY]
         if alike:

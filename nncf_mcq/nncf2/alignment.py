@@ -85,7 +85,7 @@ class Alignment:
         """(channels,) what the weights of a module were multiplied by on the way to its layer."""
         layer = self.quantizable.layer(group)
         operation = operations_by_name(self.quantizable.model)[layer.name]
-        folded = weight_matrices(layer, operation).numpy().reshape(layer.output_channels, -1)
+        folded = weight_matrices(layer, operation).reshape(layer.output_channels, -1)
         weights = self.weights[self.modules[group]]
         return channel_factors(folded, weights.rows(weights.weights.detach().cpu().numpy()))
 

@@ -85,7 +85,7 @@ def equalize(
         )
 
         def read(name: str, operations: Mapping[str, ov.Node], input_errors: float = 1) -> Reader:
-            (matrix,) = weight_matrices(quantizable.layer(name), operations[name]).numpy()
+            (matrix,) = weight_matrices(quantizable.layer(name), operations[name])
             return Reader(
                 matrix.reshape(len(matrix), len(moments[name].mean), -1),
                 moments[name],

@@ -47,7 +47,7 @@ def second_order_sensitivities(
     found: dict[str, dict[int, float]] = {}
     for group, members in quantizable.groups.items():
         first = members[0]
-        weights = weight_matrices(first, operations[first.name])
+        weights = torch.from_numpy(weight_matrices(first, operations[first.name]))
         smallest = math.inf
         found[group] = {}
         for bits in sorted(table.entries[first.name]):

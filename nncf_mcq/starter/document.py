@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nncf_mcq.config.model_reference import is_model_file
-from nncf_mcq.config.schema import load_config
+from nncf_mcq.config.schema import load_source
 from nncf_mcq.model.layers import QuantizableModel
 
 AVERAGE_BITS: Final = 4
@@ -74,7 +74,7 @@ def initial_config(config: Mapping[str, Any], notes: Sequence[str]) -> InitialCo
     Raises:
         ConfigError: It is none.
     """
-    load_config(config)
+    load_source(config)
     return InitialConfig(to_text(config), notes)
 
 

@@ -1,5 +1,6 @@
 """Helpers that know nothing of quantization."""
 
+from nncf_mcq.utils.absence import without_library
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.documents import DocumentError, read_document
 from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
@@ -40,5 +41,6 @@ __all__ = [
     "stoppable",
     "temporary_sibling",
     "uninterrupted",
+    "without_library",
     "write_text_atomically",
 ]

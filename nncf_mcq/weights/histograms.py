@@ -73,7 +73,7 @@ def weight_histograms(
     operations = operations_by_name(quantizable.model)
     return {
         layer.name: weight_histogram(
-            weight_matrices(layer, operations[layer.name]),
+            torch.from_numpy(weight_matrices(layer, operations[layer.name])),
             table[layer.name, policy.weight_bits[layer.name]],
             level_range(layer, policy.weight_bits[layer.name], weights_config),
         )

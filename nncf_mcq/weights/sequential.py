@@ -82,7 +82,7 @@ def requantize_sequentially(
 
     def quantize(item: tuple[QuantizableLayer, ObservedShift]) -> QuantizedWeight:
         layer, observed = item
-        weights, shift = weight_matrices(layer, operations[layer.name]), observed.shift
+        weights, shift = torch.from_numpy(weight_matrices(layer, operations[layer.name])), observed.shift
         quantizer = LayerQuantizer(
             layer,
             regressed_weights(weights, shift, find_regression(weights, observed.halves)),

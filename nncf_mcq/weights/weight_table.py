@@ -101,7 +101,7 @@ def build_weight_table(
             return {member.name: {} for member in members}
         quantizer = LayerQuantizer(
             first,
-            weight_matrices(first, operations[first.name]),
+            torch.from_numpy(weight_matrices(first, operations[first.name])),
             statistics[first.name],
             scheme,
             fisher=None if fisher is None else fisher[first.name],

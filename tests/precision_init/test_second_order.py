@@ -73,7 +73,7 @@ def test_sensitivities_are_curvature_times_squared_change() -> None:
     found = second_order_sensitivities(quantizable, table, fisher)
     operations = operations_by_name(quantizable.model)
     for layer in quantizable.layers:
-        change = table[layer.name, TABLE_BITS[0]].values - weight_matrices(layer, operations[layer.name]).numpy()
+        change = table[layer.name, TABLE_BITS[0]].values - weight_matrices(layer, operations[layer.name])
         expected = (fisher[layer.name].numpy() * change**2).sum() / 2
         assert found[layer.group][TABLE_BITS[0]] == pytest.approx(expected, rel=1e-4)
         falling = [found[layer.group][bits] for bits in TABLE_BITS]

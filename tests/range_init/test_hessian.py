@@ -159,7 +159,7 @@ def test_the_weight_table_is_built_with_the_fisher_of_the_calibration_images() -
     operations = operations_by_name(calibrated.quantizable.model)
     moved = 0
     for layer in calibrated.quantizable.layers:
-        weights = weight_matrices(layer, operations[layer.name])
+        weights = torch.from_numpy(weight_matrices(layer, operations[layer.name]))
         statistics = calibrated.statistics.layers[layer.name]
         task = RangeTask(weights, 3, "asymmetric", True, statistics, lambda grid: grid.scale, fisher[layer.name])
         grid = HESSIAN.find_range(task).grid

@@ -205,7 +205,7 @@ def test_the_pass_keeps_the_mean_of_each_layers_output_and_of_its_sum_with_a_res
         with TorchPool(1) as pool:
             shift = observe_shift(layer, pair, pool, 1).shift
         entry = refined[layer.name, 2]
-        weights = weight_matrices(layer, operations[layer.name])
+        weights = torch.from_numpy(weight_matrices(layer, operations[layer.name]))
         expected = torch.einsum("grc,gc->gr", weights, shift.float_mean)
         if shift.residual is not None:
             expected += shift.residual.mean
