@@ -74,13 +74,13 @@ def read_model_input(
         usual = [usual_shape[index] for index in ((0, 2, 3, 1) if channels_last else range(4))]
         full = [known or filled for known, filled in zip(found, usual, strict=True)]
         if open_sides:
-            notes.append(f"input shape {full}: the model leaves {_as_text(found)} open (--shape to change it)")
+            notes.append(f"input shape {full}, a guess: the model leaves {_as_text(found)} open (--shape to change it)")
     elif found is not None:
         allowed = f"images [1, channels, height, width], {_ARRAYS}"
         raise ConfigError("MODEL", f"an input of shape {_as_text(found)}", allowed)
     else:
         full = list(usual_shape)
-        notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
+        notes.append(f"input shape {full}, a guess: a PyTorch model does not say it (--shape to change it)")
     model = _converted(loaded, full, stated=found, is_given=shape is not None)
     given = loaded if isinstance(loaded, ov.Model) else model
     return ModelInput(model, given, tuple(full), _checked(full), shape is not None or open_sides, tuple(notes))

@@ -95,8 +95,8 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
     final = search.final_weights
     if final.sequential_score is not None:
         kept = "kept" if final.kept == "sequential" else "not kept"
-        scores = f"score {final.table_score:.4g} -> {final.sequential_score:.4g} on held-out images"
-        yield f"sequential pass: {scores}, {kept}"
+        scores = f"distance from the float model {final.table_score:.4g} -> {final.sequential_score:.4g}"
+        yield f"sequential pass: {scores} on held-out images, {kept}"
     if search.tuning is not None:
         yield from _tuning_lines(search.tuning)
     if search.latency is not None:

@@ -100,7 +100,7 @@ class _Times(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         elapsed = timedelta(seconds=int((task.finished_time if task.finished else task.elapsed) or 0))
-        left = None if task.finished else task.time_remaining
+        left = None if task.finished or task.stop_time is not None else task.time_remaining
         more = "" if left is None else f", {timedelta(seconds=int(left))} left"
         return Text(f"{elapsed}{more}", style="progress.elapsed")
 
@@ -128,23 +128,26 @@ class _Bars:
     def finish(self) -> None:
         if self._task is not None:
             task = next(task for task in self.progress.tasks if task.id == self._task)
-            self.progress.update(self._task, completed=task.total)
+            if not task.completed:
+                self.progress.update(self._task, completed=task.total)
             self.progress.stop_task(self._task)
             self._task = None
 
 
 class _Lines:
-    """A line at the end of each stage, and now and then on the way."""
+    """A line at the end of each stage, and now and then on the way; one that ended early says how far it came."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage, self._begun, self._shown = "", 0.0, 0.0
+        self._done = self._total = 0
 
     def start(self, stage: str, total: int) -> None:
-        self._stage = stage
+        self._stage, self._done, self._total = stage, 0, total
         self._begun = self._shown = time.monotonic()
 
     def update(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
         now = time.monotonic()
         if now - self._shown < LOG_SECONDS or not 0 < done < total:
             return
@@ -153,7 +156,8 @@ class _Lines:
         self._print(f"{self._stage}: {done} of {total}, {_clock(elapsed)}, about {_clock(left)} left")
 
     def finish(self) -> None:
-        self._print(f"{self._stage}: {_clock(time.monotonic() - self._begun)}")
+        steps = f"{self._done} of {self._total}, " if 0 < self._done < self._total else ""
+        self._print(f"{self._stage}: {steps}{_clock(time.monotonic() - self._begun)}")
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)

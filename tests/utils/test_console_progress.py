@@ -14,13 +14,13 @@ from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.library_logs import silence_cuda_notice
 
 
-def printed(*, terminal: bool, quiet: bool = False) -> str:
+def printed(*, terminal: bool, quiet: bool = False, steps: int = 4) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=100)
     with ConsoleProgress(console, quiet=quiet) as progress:
         for stage in ("statistics", "precision search"):
             progress.start(stage, 4)
-            for done in range(1, 4):
+            for done in range(1, steps + 1):
                 progress.update(done, 4)
             progress.finish()
     return stream.getvalue()
@@ -34,7 +34,7 @@ def _plain(progress: Progress) -> str:
 
 
 def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 10.0, 40.0, 90.0, 100.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    clock = iter([0.0, 10.0, 40.0, 90.0, 95.0, 100.0, 0.0, 1.0, 2.0, 3.0, 4.0, 4.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     assert printed(terminal=False).splitlines() == [
         "statistics: 2 of 4, 40.0 s, about 40.0 s left",
@@ -42,6 +42,21 @@ def test_a_log_gets_a_line_a_stage_and_some_on_the_way(monkeypatch: pytest.Monke
         "statistics: 1 min 40 s",
         "precision search: 4.0 s",
     ]
+
+
+def test_a_stage_that_ends_early_says_how_far_it_came() -> None:
+    assert re.fullmatch(
+        r"statistics: 1 of 4, \d\.\d s\nprecision search: 1 of 4, \d\.\d s\n", printed(terminal=False, steps=1)
+    )
+    assert re.search(r"\d s\nprecision search: \d\.\d s\n$", printed(terminal=False, steps=0))
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with ConsoleProgress(console) as progress:
+        progress.start("statistics", 40)
+        for done in range(1, 11):
+            progress.update(done, 40)
+        progress.finish()
+        assert progress._bars is not None
+        assert re.search(r"10 of 40 \d:\d\d:\d\d$", _plain(progress._bars.progress))
 
 
 def test_a_terminal_gets_bars_with_both_times() -> None:
