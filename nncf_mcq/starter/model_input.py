@@ -80,7 +80,7 @@ def read_model_input(
         raise ConfigError("MODEL", f"an input of shape {_as_text(found)}", allowed)
     else:
         full = list(usual_shape)
-        notes.append(f"input shape {full}, a guess: a PyTorch model does not say it (--shape to change it)")
+        notes.append(f"input shape {full}: a PyTorch model does not say it (--shape to change it)")
     model = _converted(loaded, full, stated=found, is_given=shape is not None)
     given = loaded if isinstance(loaded, ov.Model) else model
     return ModelInput(model, given, tuple(full), _checked(full), shape is not None or open_sides, tuple(notes))

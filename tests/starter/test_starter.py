@@ -19,6 +19,7 @@ from nncf_mcq.cli import main
 from nncf_mcq.job import Job
 from nncf_mcq.starter import make_initial_config
 from nncf_mcq.starter.configuration import _calibration_images
+from nncf_mcq.starter.document import initial_config
 from nncf_mcq.starter.images import FoundImages, find_dataset
 from tests.models import convolution, make_model, random_constant
 
@@ -143,6 +144,13 @@ def test_torchvision_says_how_its_images_are_prepared(tmp_path: Path) -> None:
     assert config["input_info"] == {"sample_size": [1, 3, 224, 224]}
     assert config["dataset"]["preprocessing"]["resize"] == 256
     assert config["dataset"]["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    # It documents the shape, too.
+    assert "input shape [1, 3, 224, 224]: a PyTorch model does not say it (--shape to change it)" in starter.notes
+
+
+def test_a_document_is_checked_before_it_is_handed_out() -> None:
+    with pytest.raises(ConfigError, match="metrik"):
+        initial_config({"model": "m.xml", "metrik": "top1"}, [])
 
 
 def test_from_an_onnx_file_to_a_verified_ir(
@@ -297,8 +305,13 @@ def test_open_sides_of_an_input_with_channels_last_are_filled_in(tmp_path: Path)
     model = make_model(build, (1, SIDE, SIDE, 3))
     model.reshape(ov.PartialShape([-1, -1, -1, 3]))
     ov.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
-    config = json.loads(make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json").text)
+    starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    config = json.loads(starter.text)
     assert config["input_info"] == {"sample_size": [1, 224, 224, 3]}
+    assert (
+        "input shape [1, 224, 224, 3], a guess: the model leaves [1, ?, ?, 3] open (--shape to change it)"
+        in starter.notes
+    )
     assert config["dataset"]["preprocessing"]["layout"] == "NHWC"
 
 
