@@ -108,7 +108,14 @@ def test_a_whole_search_leaves_out_nothing() -> None:
     result = run(SilentProgress(), evaluations=8)
     assert (result.search.ended_by, result.search.left_out) == (None, ())
     assert "ended_by" not in result.to_dict()["search"]
-    assert result.search.final_weights.sequential_score is not None
+    final = result.search.final_weights
+    assert final.table_score is not None
+    assert final.sequential_score is not None
+    assert final.table_score != final.sequential_score
+    (line,) = [line for line in result_lines(result, Path()) if line.startswith("sequential pass: ")]
+    assert line.startswith(
+        f"sequential pass: distance from the float model {final.table_score:.4g} -> {final.sequential_score:.4g} on "
+    )
 
 
 def test_an_integer_program_that_is_interrupted_before_its_score_is_used(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_stage_that_ends_early_says_how_far_it_came() -> None:
         r"statistics: 1 of 4, \d\.\d s\nprecision search: 1 of 4, \d\.\d s\n", printed(terminal=False, steps=1)
     )
     assert re.search(r"\d s\nprecision search: \d\.\d s\n$", printed(terminal=False, steps=0))
+    stream = io.StringIO()
+    with ConsoleProgress(Console(file=stream)) as progress:
+        progress.start("statistics", 4)
+        progress.update(1, 4)
+        progress.finish()
+        progress.start("report", 4)
+        progress.finish()
+    assert re.search(r"1 of 4, \d\.\d s\nreport: \d\.\d s\n$", stream.getvalue())
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     with ConsoleProgress(console) as progress:
         progress.start("statistics", 40)
