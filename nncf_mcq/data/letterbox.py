@@ -49,11 +49,13 @@ class Placement:
         image_size: Height and width of the image as stored, in pixels.
         resized: Height and width that it has in the input.
         offset: Rows above and columns left of it.
+        input_size: Height and width of the input in pixels.
     """
 
     image_size: tuple[int, int]
     resized: tuple[int, int]
     offset: tuple[int, int]
+    input_size: tuple[int, int]
 
     @classmethod
     def fit(cls, image_size: tuple[int, int], input_size: tuple[int, int]) -> Placement:
@@ -68,7 +70,8 @@ class Placement:
         height, width = (
             max(1, min(limit, round(side * scale))) for side, limit in zip(image_size, input_size, strict=True)
         )
-        return cls(image_size, (height, width), ((input_size[0] - height) // 2, (input_size[1] - width) // 2))
+        offset = ((input_size[0] - height) // 2, (input_size[1] - width) // 2)
+        return cls(image_size, (height, width), offset, input_size)
 
     def to_input(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Boxes (N, 4) of corners x, y, x, y in image pixels -> in input pixels."""

@@ -58,7 +58,9 @@ def summarize(output: Outputs, target: Objects) -> Image:
         output: (1, boxes, 5 + classes), or another form of `read_labelled`.
         target: What is in the image.
     """
-    return Image(target, in_image(read_labelled(output, SCORE_THRESHOLD), target.placement))
+    return Image(
+        target, in_image(read_labelled(output, SCORE_THRESHOLD, target.placement.input_size), target.placement)
+    )
 
 
 class MatchedImages:

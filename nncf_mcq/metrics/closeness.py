@@ -35,7 +35,7 @@ SHOWN_SCORE: Final = 0.25
 
 _LOWEST_SCORE: Final = 0.01
 _SAME_BOX: Final = 0.5
-_NOWHERE: Final = Placement((1, 1), (1, 1), (0, 0))
+_NOWHERE: Final = Placement((1, 1), (1, 1), (0, 0), (1, 1))
 
 
 class Closeness(ABC):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from nncf_mcq.metrics.anchor_rows import find_anchor_rows
+from nncf_mcq.metrics.cell_rows import Cells, are_in_cells, find_cells
 from nncf_mcq.metrics.detection import (
     BOX_VALUES,
     CANDIDATES,
@@ -48,8 +49,9 @@ class Detector:
         outputs: Numbers of the outputs that it consists of.
         read: From all outputs of one image, and the score above which boxes count, to the detections. Boxes are in the
             unit of the outputs.
-        form: How boxes and classes lie in a single output: with an objectness in rows (`objectness`), without one in
-            columns (`classes`) or rows (`classes_last`); None for other outputs.
+        form: How boxes and classes lie in a single output: with an objectness in rows (`objectness`; `cells` where the
+            boxes are not in pixels yet), without one in columns (`classes`) or rows (`classes_last`); None for other
+            outputs.
         logits: Number of an output of scores that no sigmoid has made probabilities; None where there is none.
     """
 
@@ -65,7 +67,8 @@ def find_detector(
 ) -> Detector | None:
     """The detector that a model is, by its graph and the float outputs.
 
-    Known are boxes with an objectness and classes (N, boxes, 5 + classes) as of YOLOv3, v5 and X; boxes with classes
+    Known are boxes with an objectness and classes (N, boxes, 5 + classes) as of YOLOv3, v5 and X, the latter also in
+    units of the cells of its maps, whose places follow from the size of the image; boxes with classes
     (N, 4 + classes, boxes) as of YOLOv8 and 11, or with both dimensions exchanged; detections after a suppression,
     (N, k, 6), the (1, 1, k, 7) of `DetectionOutput`, or boxes, scores and labels apart; boxes (N, n, 4) and scores
     (N, n, classes) as of SSD and DETR; the maps of YOLOv3; the anchors of MediaPipe's one-class detectors, whose places
@@ -78,7 +81,7 @@ def find_detector(
     """
     for number, output in enumerate(outputs):
         values = [found[number] for found in images]
-        detector = None if output.is_integer else _single(output, number, values)
+        detector = None if output.is_integer else _single(output, number, values, sizes)
         if detector is not None:
             return detector
     return _maps(images) or _apart(outputs, images) or _anchors(images, sizes)
@@ -117,19 +120,25 @@ def single_form(output: ModelOutput, reference: Values) -> str | None:
     classes = _joined_classes(output, rows, columns)
     if classes is not None:
         return classes[0]
-    if CORNERS < rows < columns and _are_detections(reference[:, :CORNERS], reference[:, CORNERS:]):
+    if (
+        CORNERS < rows < columns
+        and _are_probabilities(reference[:, CORNERS:])
+        and reference[:, :CORNERS].max() > PIXELS
+    ):
         return "classes"
-    if columns > BOX_VALUES and _are_detections(reference[..., :CORNERS], reference[..., CORNERS:]):
-        return "objectness"
+    if columns > BOX_VALUES and _are_probabilities(reference[..., CORNERS:]):
+        boxes = reference[..., :CORNERS]
+        return "cells" if are_in_cells(boxes) else "objectness" if boxes.max() > PIXELS else None
     return None
 
 
-def read_labelled(output: Values, threshold: float) -> Detections:
+def read_labelled(output: Values, threshold: float, size: tuple[int, int]) -> Detections:
     """Detections of a detector's only or first output, in pixels of the input, known by its shape and values alone.
 
     Args:
         output: (1, boxes, 5 + classes), (1, 4 + classes, boxes), or (1, k, 6) and (1, 1, k, 7) after a suppression.
         threshold: Of the score.
+        size: Height and width of the input in pixels.
 
     Raises:
         ValueError: It is none of these.
@@ -143,7 +152,8 @@ def read_labelled(output: Values, threshold: float) -> Detections:
     rows, columns = output.shape[1:]
     if CORNERS < rows < columns:
         return _read_classes(output[0].T, rows - CORNERS, threshold)
-    return find_detections(output[0], score_threshold=threshold)
+    cells = find_cells(rows, size) if single_form(ModelOutput(""), output) == "cells" else None
+    return find_detections(output[0] if cells is None else _in_pixels(output[0], cells), score_threshold=threshold)
 
 
 def _joined_classes(output: ModelOutput, rows: int, columns: int) -> tuple[str, int] | None:
@@ -158,11 +168,13 @@ def _joined_classes(output: ModelOutput, rows: int, columns: int) -> tuple[str, 
     return ("classes" if output.parts_axis == 1 else "classes_last", classes) if is_whole and count > 1 else None
 
 
-def _are_detections(boxes: Values, probabilities: Values) -> bool:
-    return bool(boxes.max() > PIXELS and probabilities.min() >= 0 and probabilities.max() <= 1)
+def _are_probabilities(values: Values) -> bool:
+    return bool(values.min() >= 0 and values.max() <= 1)
 
 
-def _single(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
+def _single(
+    output: ModelOutput, number: int, images: Sequence[Values], sizes: Sequence[tuple[int, int]]
+) -> Detector | None:
     """A detector of one output."""
     final = _final(output, number, images)
     if final is not None:
@@ -174,6 +186,18 @@ def _single(output: ModelOutput, number: int, images: Sequence[Values]) -> Detec
     if form is None:
         return None
     _, rows, columns = shape
+    if form == "cells":
+        cells = next((cells for size in sizes if (cells := find_cells(rows, size)) is not None), None)
+        if cells is None:
+            return None
+        return Detector(
+            f"boxes in cells with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOX)",
+            (number,),
+            lambda found, threshold: find_detections(
+                _in_pixels(found[number][0], cells), score_threshold=threshold, candidates=CANDIDATES
+            ),
+            form,
+        )
     if form == "objectness":
         return Detector(
             f"boxes with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOv3, YOLOv5)",
@@ -195,6 +219,11 @@ def _single(output: ModelOutput, number: int, images: Sequence[Values]) -> Detec
         ),
         form,
     )
+
+
+def _in_pixels(rows: Values, cells: Cells) -> Values:
+    """Rows of a detector whose boxes are in units of cells, as they are in pixels."""
+    return np.concatenate([cells.in_pixels(rows[:, :CORNERS]), rows[:, CORNERS:]], axis=1)
 
 
 def _count(number: int, noun: str) -> str:

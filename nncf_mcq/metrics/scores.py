@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from nncf_mcq.metrics.cell_rows import in_cells
 from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.jackknife import jackknife
 from nncf_mcq.metrics.metrics import are_probabilities, kl_divergences, to_logits
@@ -198,21 +199,25 @@ def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
     Raises:
         ValueError: The outputs are not those of a detector.
     """
-    if reference.ndim != 3 or reference.shape[2] <= BOX_VALUES or outputs.shape != reference.shape:
-        raise ValueError(
-            f"outputs of shape {outputs.shape} and a reference of shape {reference.shape}, needed: both (N, boxes, "
-            f"{BOX_VALUES} + classes)"
-        )
-    values = np.empty(len(reference))
-    # Image by image: in float64, all of them at once would take several times the memory of the outputs.
-    for index, (found, expected) in enumerate(zip(outputs, reference, strict=True)):
-        objectness = expected[:, BOX_VALUES - 1].astype(np.float64)
-        classes = _bernoulli_divergence(found[:, BOX_VALUES:], expected[:, BOX_VALUES:]).sum(axis=1)
-        apart = 1.0 - _overlap(found[:, : BOX_VALUES - 1], expected[:, : BOX_VALUES - 1])
-        values[index] = (
-            _bernoulli_divergence(found[:, BOX_VALUES - 1], objectness) + objectness * (classes + apart)
-        ).sum()
-    return _infinite_where_nan(values, outputs)
+    return _object_divergence(outputs, reference, lambda boxes: boxes)
+
+
+@register_score("cell_divergence")
+@ImageScore
+def cell_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`detection_divergence` of boxes as YOLOX's network gives them: a place in a cell, and the logarithms of the sides.
+
+    Where the cell lies, and how large it is, changes no overlap of two boxes of it.
+
+    Args:
+        outputs: (N, boxes, 5 + classes): x, y and the logarithms of width and height in units of the cell, then the
+            probability of an object, and of each class given one.
+        reference: The float model's.
+
+    Raises:
+        ValueError: The outputs are not those of a detector.
+    """
+    return _object_divergence(outputs, reference, in_cells)
 
 
 @register_score("box_class_divergence")
@@ -264,6 +269,29 @@ def box_row_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float
     if reference.ndim != 3 or outputs.ndim != 3:
         raise ValueError(f"outputs of shape {outputs.shape}, needed: (N, boxes, {BOX_VALUES - 1} + classes)")
     return image_values(box_class_divergence, outputs.transpose(0, 2, 1), reference.transpose(0, 2, 1))
+
+
+def _object_divergence(
+    outputs: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    read_boxes: Callable[[NDArray[Any]], NDArray[Any]],
+) -> NDArray[np.float64]:
+    """(N,) of boxes with an objectness and classes, of which the first four values are read as centre and sides."""
+    if reference.ndim != 3 or reference.shape[2] <= BOX_VALUES or outputs.shape != reference.shape:
+        raise ValueError(
+            f"outputs of shape {outputs.shape} and a reference of shape {reference.shape}, needed: both (N, boxes, "
+            f"{BOX_VALUES} + classes)"
+        )
+    values = np.empty(len(reference))
+    # Image by image: in float64, all of them at once would take several times the memory of the outputs.
+    for index, (found, expected) in enumerate(zip(outputs, reference, strict=True)):
+        objectness = expected[:, BOX_VALUES - 1].astype(np.float64)
+        classes = _bernoulli_divergence(found[:, BOX_VALUES:], expected[:, BOX_VALUES:]).sum(axis=1)
+        apart = 1.0 - _overlap(*(read_boxes(rows[:, : BOX_VALUES - 1]) for rows in (found, expected)))
+        values[index] = (
+            _bernoulli_divergence(found[:, BOX_VALUES - 1], objectness) + objectness * (classes + apart)
+        ).sum()
+    return _infinite_where_nan(values, outputs)
 
 
 def _bernoulli_divergence(found: NDArray[np.floating], expected: NDArray[np.floating]) -> NDArray[np.float64]:

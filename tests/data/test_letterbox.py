@@ -43,7 +43,7 @@ def test_boxes_are_cut_to_the_image() -> None:
 def test_pixels_and_padding(mode: str) -> None:
     image = Image.new("RGB", (20, 10), (255, 255, 255)).convert(mode)
     pixels, placement = Letterbox(LetterboxParameters(size=[40, 40], fill=0.25))(image)
-    assert placement == Placement((10, 20), (20, 40), (10, 0))
+    assert placement == Placement((10, 20), (20, 40), (10, 0), (40, 40))
     assert pixels.dtype == np.float32
     assert pixels.shape == (3, 40, 40)
     assert (pixels[:, 10:30] == 1.0).all()

@@ -20,7 +20,9 @@ PLACES, CLASSES = 30, 3
 CORNERS = np.array([[10.0, 12, 40, 52], [60, 8, 90, 28]])
 """What each image holds: an object of class 2, and one of class 0."""
 
-OBJECTS = Objects(CORNERS, np.array([2, 0]), np.zeros(2, dtype=np.bool_), Placement((96, 96), (96, 96), (0, 0)))
+OBJECTS = Objects(
+    CORNERS, np.array([2, 0]), np.zeros(2, dtype=np.bool_), Placement((96, 96), (96, 96), (0, 0), (96, 96))
+)
 
 
 def centred(corners: np.ndarray) -> np.ndarray:
@@ -38,6 +40,19 @@ def places(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return corners, probabilities
 
 
+def in_cells(corners: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Rows of the maps of YOLOX for an image of 96 pixels; the two objects are in cells of 16 pixels."""
+    random = np.random.default_rng(len(corners))
+    rows = random.uniform(-1, 1, (12 * 12 + 6 * 6 + 3 * 3, 5 + CLASSES))
+    rows[:, 4], rows[:, 5:] = 0.99, random.uniform(0.001, 0.004, (len(rows), CLASSES))
+    for box, scores in zip(centred(corners), probabilities, strict=True):
+        column, row = (int(value) for value in box[:2] // 16)
+        place = rows[12 * 12 + row * 6 + column]
+        place[:4] = [*(box[:2] / 16 - (column, row)), *np.log(box[2:] / 16)]
+        place[5:] = scores
+    return rows
+
+
 def with_nothing(probabilities: np.ndarray, *, first: bool) -> np.ndarray:
     nothing = np.maximum(1 - probabilities.sum(axis=1, keepdims=True), 0.01)
     parts = [nothing, probabilities] if first else [probabilities, nothing]
@@ -52,6 +67,7 @@ def head(name: str, seed: int) -> Arrays:
     rows = np.column_stack([[0, 0], [2, 0], [0.9, 0.8], CORNERS / 96])
     found = {
         "objectness": [np.column_stack([centred(corners), np.full(PLACES, 0.99), probabilities])[None]],
+        "cells": [in_cells(corners[[4, 9]], probabilities[[4, 9]])[None]],
         "classes": [np.column_stack([centred(corners), probabilities]).T[None]],
         "unit": [np.column_stack([centred(corners) / 96, probabilities]).T[None]],
         "rows": [np.column_stack([centred(corners), probabilities])[None]],
@@ -79,7 +95,7 @@ PARTS = {
     "with masks": ((*JOINED, (4, "none")), 1),
 }
 HEADS = [
-    *("objectness", "classes", "unit", "rows", "with masks", "end to end", "detection output", "ssd", "detr"),
+    *("objectness", "cells", "classes", "unit", "rows", "with masks", "end to end", "detection output", "ssd", "detr"),
     *("sigmoid", "labels", "scored boxes", "batch of one"),
 ]
 
@@ -95,7 +111,7 @@ def described(name: str, outputs: Arrays) -> list[ModelOutput]:
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_is_recognized_and_read(name: str) -> None:
     images = [head(name, seed) for seed in range(4)]
-    detector = find_detector(described(name, images[0]), images)
+    detector = find_detector(described(name, images[0]), images, [(96, 96)])
     assert detector is not None
     found = detector.read(images[1], 0.25)
     assert found.classes.tolist() == [2, 0]
@@ -107,7 +123,7 @@ def test_a_head_is_recognized_and_read(name: str) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_numbers_that_are_none_are_no_boxes(name: str) -> None:
     images = [head(name, seed) for seed in range(2)]
-    detector = find_detector(described(name, images[0]), images)
+    detector = find_detector(described(name, images[0]), images, [(96, 96)])
     assert detector is not None
     broken = tuple(values if values.dtype == np.int64 else np.full_like(values, np.nan) for values in images[0])
     assert len(detector.read(broken, 0.25).scores) == 0
@@ -151,7 +167,7 @@ def test_maps_of_yolov3_are_read_with_its_anchors(channels_last: bool) -> None:
     assert find_detector([ModelOutput(name) for name in "abc"], [tuple(features)]) is None
 
 
-@pytest.mark.parametrize("name", ["objectness", "classes", "end to end"])
+@pytest.mark.parametrize("name", ["objectness", "cells", "classes", "end to end"])
 def test_labelled_boxes_are_scored_with_any_head(name: str) -> None:
     precision = average_precision([summarize(head(name, seed)[0], OBJECTS) for seed in range(3)])
     assert precision.mean == pytest.approx(1.0)

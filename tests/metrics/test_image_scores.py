@@ -44,6 +44,10 @@ def classes_of_boxes(found: np.ndarray, expected: np.ndarray) -> float:
     return float(boxes.sum() / len(expected))
 
 
+def with_sides(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows[..., :2], np.exp(rows[..., 2:4].astype(np.float64)), rows[..., 4:]], axis=-1)
+
+
 def divergence_of_logits(found: np.ndarray, expected: np.ndarray) -> float:
     return float(rel_entr(softmax(expected, axis=1), softmax(found, axis=1)).sum(axis=1).mean())
 
@@ -59,6 +63,7 @@ DEFINITIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "disagreement": lambda found, expected: float((found != expected).mean()),
     "squared_error": lambda found, expected: float(np.square(found - expected).sum() / np.square(expected).sum()),
     "detection_divergence": detections,
+    "cell_divergence": lambda found, expected: detections(*map(with_sides, (found, expected))),
     "box_class_divergence": classes_of_boxes,
     "box_row_divergence": lambda found, expected: classes_of_boxes(*(x.transpose(0, 2, 1) for x in (found, expected))),
 }
@@ -73,6 +78,9 @@ def output_of(name: str, seed: int) -> np.ndarray:
         probabilities = random.uniform(0.1, 0.9, (IMAGES, 6, 4))
         boxes = np.concatenate([sizes, probabilities], axis=2).astype(np.float32)
         return boxes.transpose(0, 2, 1) if name == "box_class_divergence" else boxes
+    if name == "cell_divergence":
+        places, sides = random.uniform(-1, 1, (IMAGES, 6, 2)), random.uniform(-1, 2, (IMAGES, 6, 2))
+        return np.concatenate([places, sides, random.uniform(0.1, 0.9, (IMAGES, 6, 4))], axis=2).astype(np.float32)
     values = random.normal(size=(IMAGES, 3, 4, 2))
     if name == "distribution_divergence":
         values = softmax(values, axis=1)

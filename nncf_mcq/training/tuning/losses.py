@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nncf_mcq.errors import QuantizationError
+from nncf_mcq.metrics.cell_rows import LARGEST_LOGARITHM
 from nncf_mcq.metrics.detection import BOX_VALUES
 from nncf_mcq.metrics.metrics import are_probabilities
 from nncf_mcq.metrics.output_scores import OutputScores
@@ -95,6 +96,11 @@ def detection_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
     return values.sum(dim=-1).mean()
 
 
+def cell_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
+    """`detection_divergence` of boxes with the logarithms of their sides; see `nncf_mcq.metrics.scores`."""
+    return detection_divergence(_with_sides(outputs), _with_sides(reference))
+
+
 def box_class_divergence(outputs: Tensor, reference: Tensor) -> Tensor:
     """Distance of boxes without an objectness, (N, 4 + classes, boxes); see `nncf_mcq.metrics.scores`."""
     outputs, reference = outputs.transpose(1, 2), reference.transpose(1, 2)
@@ -113,9 +119,15 @@ LOSSES: Final[dict[str, Loss]] = {
     "logit_divergence": logit_divergence,
     "squared_error": squared_error,
     "detection_divergence": detection_divergence,
+    "cell_divergence": cell_divergence,
     "box_class_divergence": box_class_divergence,
 }
 """Name of a distance to its function."""
+
+
+def _with_sides(outputs: Tensor) -> Tensor:
+    sides = outputs[..., 2:_COORDINATES].clamp_max(LARGEST_LOGARITHM).exp()
+    return torch.cat([outputs[..., :2], sides, outputs[..., _COORDINATES:]], dim=-1)
 
 
 def _divergence(outputs: Tensor, reference: Tensor, count: int) -> Tensor:

@@ -22,6 +22,11 @@ def boxes(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def outputs_of(name: str, generator: np.random.Generator) -> np.ndarray:
     if name == "detection_divergence":
         return boxes(generator, (3, 6, 8))
+    if name == "cell_divergence":
+        rows = boxes(generator, (3, 6, 8))
+        rows[..., 2:4] = generator.uniform(-1, 3, size=(3, 6, 2))
+        rows[..., :2] = generator.uniform(-1, 1, size=(3, 6, 2))
+        return rows
     if name == "box_class_divergence":
         return np.ascontiguousarray(boxes(generator, (3, 9, 7)).transpose(0, 2, 1))
     if name == "bernoulli_divergence":
