@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nncf_mcq.data.decoding import WHITE, Channels, decode, to_array
 from nncf_mcq.data.splits import Count, DatasetParameters
 
 Interpolation = Literal["bilinear", "bicubic"]
 Layout = Literal["NCHW", "NHWC"]
+ChannelOrder = Literal["RGB", "BGR"]
+Scale = Literal["0-1", "0-255"]
+
+UNITS: Final[dict[Scale, float]] = {"0-1": 1.0, "0-255": WHITE}
+"""What white is in each."""
 
 INTERPOLATIONS: Final[dict[Interpolation, Image.Resampling]] = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -23,7 +28,7 @@ INTERPOLATIONS: Final[dict[Interpolation, Image.Resampling]] = {
 
 
 class LetterboxParameters(DatasetParameters):
-    """Resize to fit, pad with grey; pixels are scaled to 0 to 1."""
+    """Resize to fit, pad with grey."""
 
     size: list[Count] = Field(
         min_length=2, max_length=2, description="Height and width of the network's input in pixels."
@@ -36,9 +41,18 @@ class LetterboxParameters(DatasetParameters):
         default=3,
         description="Number of channels that images are read with: 1 grey, 3 red, green, blue, 4 these and alpha.",
     )
+    scale: Scale = Field(default="0-1", description="Range of the pixels that the network takes.")
     layout: Layout = Field(
         default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
     )
+    channel_order: ChannelOrder = Field(
+        default="RGB", description="Order of the colours that the network takes; OpenCV and Caffe have BGR."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_order(self.channel_order, self.channels)
+        return self
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ class Letterbox:
         self._parameters = parameters
 
     def __call__(self, image: Image.Image) -> tuple[npt.NDArray[np.float32], Placement]:
-        """Input of the network from 0 to 1 and where the image lies in it.
+        """Input of the network and where the image lies in it.
 
         The input is float32 (channels, height, width), or (height, width, channels) for NHWC.
 
@@ -115,7 +129,8 @@ class Letterbox:
         pixels, placement = letterboxed(
             decoded, parameters.channels, (height, width), parameters.interpolation, WHITE * parameters.fill
         )
-        return arrange(pixels / np.float32(WHITE), parameters.layout), placement
+        scaled = in_order(pixels, parameters.channel_order) / np.float32(WHITE / UNITS[parameters.scale])
+        return arrange(scaled, parameters.layout), placement
 
 
 def letterboxed(
@@ -139,6 +154,21 @@ def letterboxed(
     canvas = np.full((channels, *size), fill, dtype=np.float32)
     canvas[:, top : top + height, left : left + width] = to_array(resized, channels)
     return canvas, placement
+
+
+def in_order(pixels: npt.NDArray[np.float32], order: ChannelOrder) -> npt.NDArray[np.float32]:
+    """Pixels (channels, ...) of red, green and blue in another order of the colours."""
+    return pixels if order == "RGB" else pixels[::-1]
+
+
+def check_order(order: ChannelOrder, channels: int) -> None:
+    """Refuses an order of colours for images without them.
+
+    Raises:
+        ValueError: The order is not that of so many channels.
+    """
+    if order == "BGR" and channels != len(order):
+        raise ValueError(f"channel_order BGR for three channels; there are {channels}")
 
 
 def arrange(pixels: npt.NDArray[np.float32], layout: Layout) -> npt.NDArray[np.float32]:

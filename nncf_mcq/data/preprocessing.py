@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,18 @@ from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
 from nncf_mcq.data.decoding import MODES, WHITE, Channels, decode, to_array
-from nncf_mcq.data.letterbox import INTERPOLATIONS, Interpolation, Layout, arrange, letterboxed
+from nncf_mcq.data.letterbox import (
+    INTERPOLATIONS,
+    UNITS,
+    ChannelOrder,
+    Interpolation,
+    Layout,
+    Scale,
+    arrange,
+    check_order,
+    in_order,
+    letterboxed,
+)
 from nncf_mcq.data.splits import Count, DatasetParameters, Size
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
@@ -21,7 +32,8 @@ PositiveNumber = Annotated[float, Field(allow_inf_nan=False, gt=0)]
 class PreprocessingParameters(DatasetParameters):
     """Resize, centre crop or letterbox, then `(pixel - mean) / std` for each channel.
 
-    One mean and deviation read the images as grey, three as red, green, blue, four as these and alpha.
+    One mean and deviation read the images as grey, three as colours in the order of `channel_order`, four as red,
+    green, blue and alpha.
     """
 
     resize: Size = Field(
@@ -45,7 +57,7 @@ class PreprocessingParameters(DatasetParameters):
     interpolation: Interpolation = Field(
         default="bilinear", description="Interpolation of the resize, antialiased as torchvision does for PIL images."
     )
-    scale: Literal["0-1", "0-255"] = Field(description="Range of the pixels that `mean` and `std` are meant for.")
+    scale: Scale = Field(description="Range of the pixels that `mean` and `std` are meant for.")
     mean: list[FiniteNumber] = Field(
         min_length=1,
         max_length=4,
@@ -61,6 +73,11 @@ class PreprocessingParameters(DatasetParameters):
     layout: Layout = Field(
         default="NCHW", description="Order of the dimensions of the model's input: channels first or last."
     )
+    channel_order: ChannelOrder = Field(
+        default="RGB",
+        description="Order of the colours that the network takes, and that `mean` and `std` are in; OpenCV and Caffe "
+        "have BGR.",
+    )
 
     @field_validator("mean", "std")
     @classmethod
@@ -75,6 +92,7 @@ class PreprocessingParameters(DatasetParameters):
             raise ValueError(f"as many numbers in std as in mean; there are {len(self.std)} and {len(self.mean)}")
         if self.letterbox is not None and (self.resize is not None or self.crop is not None):
             raise ValueError("either letterbox, or resize and crop")
+        check_order(self.channel_order, len(self.mean))
         return self
 
     @property
@@ -85,7 +103,7 @@ class PreprocessingParameters(DatasetParameters):
     @property
     def normalization(self) -> Normalization:
         """What becomes of pixels from 0 to 255."""
-        return Normalization.of(self.mean, self.std, 1.0 if self.scale == "0-1" else WHITE)
+        return Normalization.of(self.mean, self.std, UNITS[self.scale])
 
 
 class Normalization(NamedTuple):
@@ -136,7 +154,8 @@ class Preprocessor:
             )
         else:
             pixels = to_array(self._resized_and_cropped(decoded), channels)
-        return arrange(pixels * self._factor - self._offset, self._parameters.layout)
+        colours = in_order(pixels, self._parameters.channel_order)
+        return arrange(colours * self._factor - self._offset, self._parameters.layout)
 
     def _resized_and_cropped(self, image: Image.Image) -> Image.Image:
         """The image as torchvision's Resize and CenterCrop leave it, which resize by Pillow too.

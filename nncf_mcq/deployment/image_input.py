@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -13,7 +14,7 @@ from openvino.preprocess import PrePostProcessor, ResizeAlgorithm
 from nncf_mcq.config.parameters import Parameters
 from nncf_mcq.data.decoding import Channels
 from nncf_mcq.data.fashion_mnist import FashionMnistDataset
-from nncf_mcq.data.letterbox import Interpolation, Layout, LetterboxParameters
+from nncf_mcq.data.letterbox import UNITS, ChannelOrder, Interpolation, Layout, LetterboxParameters
 from nncf_mcq.data.preprocessing import Normalization, PreprocessingParameters
 from nncf_mcq.data.splits import Size
 
@@ -70,13 +71,14 @@ class ImageInput:
     """8-bit images as the input of a model.
 
     Attributes:
-        channels: 1 grey, 3 red, green, blue, 4 these and alpha.
+        channels: 1 grey, 3 red, green, blue, 4 these and alpha: of the images.
         size: Height and width that the network reads.
         normalization: From pixels to what the network reads.
         layout: Of the network's input.
         geometry: What stays with the user.
         resize: Interpolation of a resize to `size` in the model, None where the user brings images of that size.
         batch: Images of an inference, 1 where that is open.
+        order: Of the colours that the network reads.
     """
 
     channels: Channels
@@ -86,6 +88,7 @@ class ImageInput:
     geometry: Geometry
     resize: Interpolation | None = None
     batch: int = 1
+    order: ChannelOrder = "RGB"
 
     def network_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network reads of images of its size: float32 in the network's layout.
@@ -93,14 +96,20 @@ class ImageInput:
         Args:
             images: (N, height, width, channels).
         """
-        values = images.astype(np.float32) * self.normalization.factor - self.normalization.offset
+        pixels = images.astype(np.float32)[..., self._places]
+        values = pixels * self.normalization.factor - self.normalization.offset
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if self.layout == "NCHW" else values)
 
     def images(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The inverse of `network_input`, rounded to 8 bits."""
         pixels = values.transpose(0, 2, 3, 1) if self.layout == "NCHW" else values
         levels = (pixels + self.normalization.offset) / self.normalization.factor
-        return np.ascontiguousarray(levels.round().clip(0, 255).astype(np.uint8))
+        return np.ascontiguousarray(levels.round().clip(0, 255).astype(np.uint8)[..., self._places])
+
+    @property
+    def _places(self) -> slice:
+        """Of the channels of the images, in the order of the network's; and the other way round."""
+        return slice(None, None, 1 if self.order == "RGB" else -1)
 
     def built_into(self, model: ov.Model) -> ov.Model:
         """A copy of a model that reads 8-bit images: (N, height, width, channels).
@@ -140,6 +149,8 @@ class ImageInput:
             # Of integers, as Pillow resizes.
             steps.resize(_RESIZE[self.resize])
         steps.convert_element_type(ov.Type.f32)
+        if self.order == "BGR":
+            steps.reverse_channels()
         # Not `mean` and `scale`: the same arithmetic as on the images that the model was calibrated and scored on.
         factor, offset = (opset.constant(values.reshape(1, 1, 1, -1)) for values in self.normalization)
         steps.custom(lambda output: opset.multiply(output, factor).output(0))
@@ -171,7 +182,7 @@ def find_input(dataset: Parameters | None, model: ov.Model) -> ImageInput | Floa
     if found is None:
         kind = "there is no data set" if dataset is None else f"data set {getattr(dataset, 'type', '?')}"
         return FloatInput(f"the configuration does not say how images are preprocessed ({kind})")
-    channels, normalization, layout, geometry = found
+    channels, order, normalization, layout, geometry = found
     shape = model.input(0).get_partial_shape()
     sides = slice(2, 4) if layout == "NCHW" else slice(1, 3)
     place = 1 if layout == "NCHW" else 3
@@ -185,20 +196,31 @@ def find_input(dataset: Parameters | None, model: ov.Model) -> ImageInput | Floa
     if geometry.crop is None and isinstance(geometry.resize, list) and geometry.resize == [height, width]:
         resize, geometry = geometry.interpolation, Geometry()
     batch = 1 if shape[0].is_dynamic else shape[0].get_length()
-    return ImageInput(channels, (height, width), normalization, layout, geometry, resize, batch)
+    return ImageInput(channels, (height, width), normalization, layout, geometry, resize, batch, order)
 
 
-def _from_parameters(dataset: Parameters | None) -> tuple[Channels, Normalization, Layout, Geometry] | None:
+class _Preprocessing(NamedTuple):
+    """How a data set preprocesses."""
+
+    channels: Channels
+    order: ChannelOrder
+    normalization: Normalization
+    layout: Layout
+    geometry: Geometry
+
+
+def _from_parameters(dataset: Parameters | None) -> _Preprocessing | None:
     """How a data set preprocesses, as far as it says so."""
     if isinstance(dataset, FashionMnistDataset.Parameters):
-        return 1, Normalization.of([dataset.mean], [dataset.std], 1.0), "NCHW", Geometry()
+        return _Preprocessing(1, "RGB", Normalization.of([dataset.mean], [dataset.std], 1.0), "NCHW", Geometry())
     found = getattr(dataset, "preprocessing", None)
     if isinstance(found, PreprocessingParameters):
         letterbox = None if found.letterbox is None else (found.letterbox[0], found.letterbox[1])
         geometry = Geometry(found.resize, found.crop, letterbox, found.fill, found.interpolation)
-        return found.channels, found.normalization, found.layout, geometry
+        return _Preprocessing(found.channels, found.channel_order, found.normalization, found.layout, geometry)
     if isinstance(found, LetterboxParameters):
         ones = [1.0] * found.channels
         geometry = Geometry(None, None, (found.size[0], found.size[1]), found.fill, found.interpolation)
-        return found.channels, Normalization.of([0.0] * found.channels, ones, 1.0), found.layout, geometry
+        normalization = Normalization.of([0.0] * found.channels, ones, UNITS[found.scale])
+        return _Preprocessing(found.channels, found.channel_order, normalization, found.layout, geometry)
     return None

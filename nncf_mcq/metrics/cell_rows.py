@@ -12,7 +12,7 @@ LARGEST_LOGARITHM: Final = 20.0
 
 _STRIDES: Final = ((8, 16, 32), (8, 16, 32, 64))
 _SOME: Final = 0.01
-"""Share of the sides that are negative, at least: sides in pixels never are, and most cells hold small boxes or none."""
+"""Share of the sides that are negative, at least: sides in pixels never are, and most cells hold small boxes."""
 
 
 class Cells(NamedTuple):
@@ -31,9 +31,10 @@ class Cells(NamedTuple):
 
         Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", 2021, arXiv:2107.08430.
         """
-        return in_cells(boxes) * self.strides + np.concatenate(
-            [self.places * self.strides, np.zeros_like(self.places)], axis=1
-        )
+        values = in_cells(boxes)
+        values[:, :2] += self.places
+        values *= self.strides
+        return values
 
 
 def in_cells(boxes: NDArray[Any]) -> NDArray[np.float64]:

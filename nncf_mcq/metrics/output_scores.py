@@ -147,9 +147,10 @@ def default_score(output: ModelOutput, reference: NDArray[np.float32]) -> Score:
     """The distance that suits an output, by what the graph and the float model's values tell.
 
     Whole numbers: the share that differ. Probabilities of a softmax: their KL divergence. Boxes with classes, with or
-    without an objectness: `detection_divergence`, `cell_divergence` or `box_class_divergence`. Independent probabilities: the divergence
-    of each. Classes (N, classes): the softened KL divergence of the logits. Classes of each pixel: the KL divergence of
-    the logits. Anything else, embeddings (rows of length 1) among them: the relative squared error.
+    without an objectness: `detection_divergence`, `cell_divergence`, `box_class_divergence` or `box_row_divergence`.
+    Independent probabilities: the divergence of each. Classes (N, classes): the softened KL divergence of the logits.
+    Classes of each pixel: the KL divergence of the logits. Anything else, embeddings (rows of length 1) among them: the
+    relative squared error.
 
     Args:
         output: What the graph tells of it.

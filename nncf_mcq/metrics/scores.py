@@ -205,7 +205,7 @@ def detection_divergence(outputs: NDArray[np.float32], reference: NDArray[np.flo
 @register_score("cell_divergence")
 @ImageScore
 def cell_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`detection_divergence` of boxes as YOLOX's network gives them: a place in a cell, and the logarithms of the sides.
+    """`detection_divergence` of boxes as YOLOX's network gives them: a place in a cell and the logarithms of the sides.
 
     Where the cell lies, and how large it is, changes no overlap of two boxes of it.
 

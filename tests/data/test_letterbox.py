@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from nncf_mcq.data.letterbox import Letterbox, LetterboxParameters, Placement
 
@@ -49,3 +50,13 @@ def test_pixels_and_padding(mode: str) -> None:
     assert (pixels[:, 10:30] == 1.0).all()
     assert (pixels[:, :10] == 0.25).all()
     assert (pixels[:, 30:] == 0.25).all()
+
+
+def test_the_range_and_the_order_of_the_colours() -> None:
+    image = Image.new("RGB", (20, 10), (255, 51, 0))
+    pixels, _ = Letterbox(LetterboxParameters(size=[10, 20]))(image)
+    raw, _ = Letterbox(LetterboxParameters(size=[10, 20], scale="0-255", channel_order="BGR"))(image)
+    assert pixels[:, 0, 0].tolist() == pytest.approx([1.0, 0.2, 0.0])
+    assert raw[:, 0, 0].tolist() == [0.0, 51.0, 255.0]
+    with pytest.raises(ValidationError, match="channel_order BGR for three channels; there are 1"):
+        LetterboxParameters(size=[10, 20], channels=1, channel_order="BGR")

@@ -107,6 +107,7 @@ def test_other_modes_become_rgb(image: Image.Image, mode: str) -> None:
         ("resize", [32]),
         ("crop", [8, 0]),
         ("layout", "CHW"),
+        ("channel_order", "GBR"),
         ("mean", [0.5, 0.5, float("nan")]),
         ("std", [1, 1, 0]),
         ("colour", "RGB"),
@@ -135,11 +136,26 @@ def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: s
     assert columns[0, :, 9:41].std() > 0
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_blue_first(image: Image.Image, layout: str) -> None:
+    """Mean and deviation are in the order that the network reads."""
+    values = {"scale": "0-255", "resize": 20, "layout": layout}
+    plain = PreprocessingParameters.model_validate({**values, "mean": [10, 20, 30], "std": [1, 2, 3]})
+    reversed_ = PreprocessingParameters.model_validate(
+        {**values, "mean": [30, 20, 10], "std": [3, 2, 1], "channel_order": "BGR"}
+    )
+    found = Preprocessor(reversed_)(image)
+    axis = 0 if layout == "NCHW" else 2
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(np.flip(found, axis), Preprocessor(plain)(image))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"mean": [0.5], "std": [1.0] * 3}, "as many numbers in std as in mean"),
         ({"letterbox": [8, 8], "resize": 8}, "either letterbox, or resize and crop"),
+        ({"mean": [0.5], "std": [1.0], "channel_order": "BGR"}, "channel_order BGR for three channels; there are 1"),
     ],
 )
 def test_keys_that_do_not_go_together(values: dict[str, object], message: str) -> None:

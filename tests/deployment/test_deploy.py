@@ -88,6 +88,7 @@ def test_it_gives_the_outputs_of_the_quantized_model_on_the_same_kernels(quantiz
         ({"resize": [8, 8]}, 0),
         ({"resize": [10, 9], "crop": [8, 8], "interpolation": "bicubic"}, 2),
         ({"letterbox": [8, 8], "fill": 0.2}, 2),
+        ({"channel_order": "BGR", "mean": [0.1, 0.5, 0.7], "std": [0.2, 0.3, 0.4]}, 0),
     ],
     ids=str,
 )
@@ -102,7 +103,7 @@ def test_the_python_example_prepares_images_as_the_data_set_does(
     folder = with_dataset(quantized, tmp_path / "out", preprocessing=preprocessing)
     written = deploy(folder)
     assert len(written.left_to_user) == left
-    image = photograph(tmp_path / "image.png", (23, 14) if preprocessing else (8, 8))
+    image = photograph(tmp_path / "image.png", (8, 8) if left == 0 and "resize" not in preprocessing else (23, 14))
     monkeypatch.setattr(sys, "argv", ["infer.py", str(image)])
     runpy.run_path(str(folder / "deployment" / "infer.py"))
     scores = outputs(folder / "model.xml", preprocessed(folder, image))[0]
