@@ -40,19 +40,20 @@ class AnchorRows(NamedTuple):
         """Number of the output of scores where those are logits."""
         return self.scores if self.are_logits else None
 
-    def read(self, image: Arrays, threshold: float) -> Detections:
+    def read(self, image: Arrays, threshold: float, limit: int) -> Detections:
         """The detections in an image.
 
         Args:
             image: All outputs for it.
             threshold: Scores above it count.
+            limit: Largest number of them.
         """
         rows = image[self.boxes][0, :, :_BOX].astype(np.float64)
         rows[:, :2] += self.centres
         scores = image[self.scores][0].astype(np.float64)
         if self.are_logits:
             scores = expit(np.clip(scores, -_LARGEST_LOGIT, _LARGEST_LOGIT))
-        return suppressed(to_corners(rows), scores, threshold, candidates=CANDIDATES)
+        return suppressed(to_corners(rows), scores, threshold, limit=limit, candidates=CANDIDATES)
 
 
 def find_anchor_rows(images: Sequence[Arrays], sizes: Sequence[tuple[int, int]]) -> AnchorRows | None:

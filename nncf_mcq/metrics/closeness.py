@@ -16,7 +16,7 @@ from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.metrics.average_precision import Image, MatchedImages
 from nncf_mcq.metrics.detection import Detections
-from nncf_mcq.metrics.detectors import Detector
+from nncf_mcq.metrics.detector import Detector
 from nncf_mcq.metrics.metrics import agreements, kl_divergences
 from nncf_mcq.metrics.output_kinds import RecognizedOutput
 from nncf_mcq.metrics.points import cosines, normalized_distances, peaks

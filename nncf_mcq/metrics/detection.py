@@ -102,10 +102,14 @@ def suppressed(
     is_finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
     rows, classes = np.nonzero((scores > score_threshold) & is_finite[:, None])
     found = scores[rows, classes].astype(np.float64)
+    # Nothing suppresses the best.
+    candidates = 1 if limit == 1 else candidates
     if candidates is not None and len(found) > candidates:
         best = np.argsort(-found, kind="stable")[:candidates]
         rows, classes, found = rows[best], classes[best], found[best]
     corners = boxes[rows].astype(np.float64)
+    if len(found) < 2:
+        return Detections(corners, classes.astype(np.int64), found)
     # Only detectors need PyTorch to be evaluated.
     import torch
     from torchvision.ops import batched_nms

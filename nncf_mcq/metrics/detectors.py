@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +20,16 @@ from nncf_mcq.metrics.detection import (
     suppressed,
     to_corners,
 )
+from nncf_mcq.metrics.detector import Detector
+from nncf_mcq.metrics.final_rows import CORNERS, FINAL_VALUES, Values, are_corners, find_labelled, find_rows
 from nncf_mcq.metrics.yolo_maps import find_maps, read_maps
 from nncf_mcq.model.outputs import ModelOutput
 from nncf_mcq.model.samples import Arrays
 
-Values: TypeAlias = NDArray[Any]
-Read: TypeAlias = Callable[[Arrays, float], Detections]
-
-CORNERS: Final = BOX_VALUES - 1
 PIXELS: Final = 1.5
 """Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
 
-_MOST_ROWS: Final = 2000
-"""Rows of an output that has gone through a suppression."""
-
-_FINAL_VALUES: Final = 6
-_DETECTION_OUTPUT_VALUES: Final = 7
 _USUALLY: Final = 0.95
-
-
-@dataclass(frozen=True)
-class Detector:
-    """The part of a model's outputs that holds boxes.
-
-    Attributes:
-        family: What it is, in words.
-        outputs: Numbers of the outputs that it consists of.
-        read: From all outputs of one image, and the score above which boxes count, to the detections. Boxes are in the
-            unit of the outputs.
-        form: How boxes and classes lie in a single output: with an objectness in rows (`objectness`; `cells` where the
-            boxes are not in pixels yet), without one in columns (`classes`) or rows (`classes_last`); None for other
-            outputs.
-        logits: Number of an output of scores that no sigmoid has made probabilities; None where there is none.
-    """
-
-    family: str
-    outputs: tuple[int, ...]
-    read: Read
-    form: str | None = None
-    logits: int | None = None
 
 
 def find_detector(
@@ -104,7 +74,9 @@ def _maps(images: Sequence[Arrays]) -> Detector | None:
         return None
     numbers, classes = found
     family = f"{len(numbers)} maps with objectness and {_count(classes, 'class')}, read with the anchors of YOLOv3"
-    return Detector(family, numbers, lambda image, threshold: read_maps(image, numbers, classes, threshold))
+    return Detector(
+        family, numbers, lambda image, threshold, limit: read_maps(image, numbers, classes, threshold, limit)
+    )
 
 
 def single_form(output: ModelOutput, reference: Values) -> str | None:
@@ -143,15 +115,15 @@ def read_labelled(output: Values, threshold: float, size: tuple[int, int]) -> De
     Raises:
         ValueError: It is none of these.
     """
-    if output.ndim == 4 or (output.ndim == 3 and output.shape[2] == _FINAL_VALUES):
-        detector = _final(ModelOutput(""), 0, [output])
+    if output.ndim == 4 or (output.ndim == 3 and output.shape[2] == FINAL_VALUES):
+        detector = find_rows(ModelOutput(""), 0, [output])
         if detector is not None:
             return detector.read((output,), threshold)
     if output.ndim != 3 or output.shape[0] != 1:
         raise ValueError(f"an output of shape {output.shape}, needed: (1, boxes, {BOX_VALUES} + classes)")
     rows, columns = output.shape[1:]
     if CORNERS < rows < columns:
-        return _read_classes(output[0].T, rows - CORNERS, threshold)
+        return _read_classes(output[0].T, rows - CORNERS, threshold, MAXIMUM_DETECTIONS)
     cells = find_cells(rows, size) if single_form(ModelOutput(""), output) == "cells" else None
     return find_detections(output[0] if cells is None else _in_pixels(output[0], cells), score_threshold=threshold)
 
@@ -176,7 +148,7 @@ def _single(
     output: ModelOutput, number: int, images: Sequence[Values], sizes: Sequence[tuple[int, int]]
 ) -> Detector | None:
     """A detector of one output."""
-    final = _final(output, number, images)
+    final = find_rows(output, number, images)
     if final is not None:
         return final
     shape = images[0].shape
@@ -193,8 +165,8 @@ def _single(
         return Detector(
             f"boxes in cells with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOX)",
             (number,),
-            lambda found, threshold: find_detections(
-                _in_pixels(found[number][0], cells), score_threshold=threshold, candidates=CANDIDATES
+            lambda found, threshold, limit: find_detections(
+                _in_pixels(found[number][0], cells), score_threshold=threshold, limit=limit, candidates=CANDIDATES
             ),
             form,
         )
@@ -202,8 +174,8 @@ def _single(
         return Detector(
             f"boxes with objectness and {_count(columns - BOX_VALUES, 'class')}, {rows} boxes (as YOLOv3, YOLOv5)",
             (number,),
-            lambda found, threshold: find_detections(
-                found[number][0], score_threshold=threshold, candidates=CANDIDATES
+            lambda found, threshold, limit: find_detections(
+                found[number][0], score_threshold=threshold, limit=limit, candidates=CANDIDATES
             ),
             form,
         )
@@ -214,8 +186,8 @@ def _single(
     return Detector(
         f"boxes with {_count(classes, 'class')}{more}, {boxes} boxes (as YOLOv8, YOLO11)",
         (number,),
-        lambda found, threshold: _read_classes(
-            found[number][0].T if form == "classes" else found[number][0], classes, threshold
+        lambda found, threshold, limit: _read_classes(
+            found[number][0].T if form == "classes" else found[number][0], classes, threshold, limit
         ),
         form,
     )
@@ -230,60 +202,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
 
 
-def _read_classes(rows: Values, classes: int, threshold: float) -> Detections:
+def _read_classes(rows: Values, classes: int, threshold: float, limit: int) -> Detections:
     scores = rows[:, CORNERS : CORNERS + classes]
-    return suppressed(to_corners(rows), scores, threshold, candidates=CANDIDATES)
-
-
-def _final(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
-    """One output of rows that have gone through a suppression."""
-    if output.operation == "DetectionOutput" or all(
-        values.ndim == 4 and values.shape[:2] == (1, 1) and values.shape[3] == _DETECTION_OUTPUT_VALUES
-        for values in images
-    ):
-        tables = [values.reshape(-1, _DETECTION_OUTPUT_VALUES) for values in images]
-        order = (slice(3, 7), 2, 1)
-    elif all(
-        values.ndim == 3 and values.shape[2] == _FINAL_VALUES and values.shape[1] <= _MOST_ROWS for values in images
-    ):
-        tables = [values.reshape(-1, _FINAL_VALUES) for values in images]
-        order = (slice(0, 4), 4, 5)
-    else:
-        return None
-    boxes, score, label = order
-    rows = np.concatenate(tables)
-    rows = rows[rows[:, score] > 0]
-    if not len(rows) or not _are_final(rows[:, boxes], rows[:, score], rows[:, label]):
-        return None
-    width = tables[0].shape[1]
-
-    def read(found: Arrays, threshold: float) -> Detections:
-        table = found[number].reshape(-1, width)
-        return _best(table[:, boxes], table[:, score], table[:, label], threshold)
-
-    return Detector(f"detections, at most {len(tables[0])} an image", (number,), read)
-
-
-def _are_final(boxes: Values, scores: Values, labels: Values) -> bool:
-    is_whole = (labels == np.round(labels)) & (labels >= 0)
-    return bool(scores.min() >= 0 and scores.max() <= 1 and is_whole.all() and _are_corners(boxes))
-
-
-def _are_corners(boxes: Values) -> bool:
-    if not len(boxes):
-        return False
-    is_ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
-    return bool(is_ordered.mean() >= _USUALLY and np.abs(boxes).max() > 0)
-
-
-def _best(boxes: Values, scores: Values, labels: Values, threshold: float) -> Detections:
-    """Detections of rows that nothing has to be suppressed of any more, best first."""
-    is_finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores) & np.isfinite(labels)
-    kept = np.flatnonzero(is_finite & (scores > threshold))
-    kept = kept[np.argsort(-scores[kept], kind="stable")][:MAXIMUM_DETECTIONS]
-    return Detections(
-        boxes[kept].astype(np.float64), np.round(labels[kept]).astype(np.int64), scores[kept].astype(np.float64)
-    )
+    return suppressed(to_corners(rows), scores, threshold, limit=limit, candidates=CANDIDATES)
 
 
 def _apart(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector | None:
@@ -292,7 +213,7 @@ def _apart(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector
         shape = images[0][number].shape
         if len(shape) not in (2, 3) or shape[-1] not in (CORNERS, BOX_VALUES):
             continue
-        labelled = _labelled(outputs, images, number)
+        labelled = find_labelled(outputs, images, number)
         if labelled is not None:
             return labelled
         if len(shape) == 3 and shape[-1] == CORNERS:
@@ -306,7 +227,7 @@ def _apart(outputs: Sequence[ModelOutput], images: Sequence[Arrays]) -> Detector
 def _unlike_boxes(output: ModelOutput, number: int, images: Sequence[Arrays]) -> tuple[bool, bool]:
     """Least for outputs that are boxes by name, then by their values: the scores of four classes have as many."""
     widths = {found[number].shape[-1] if found[number].ndim > 1 else 0 for found in images}
-    is_ordered = widths in ({CORNERS}, {BOX_VALUES}) and _are_corners(
+    is_ordered = widths in ({CORNERS}, {BOX_VALUES}) and are_corners(
         np.concatenate([found[number].reshape(-1, *widths)[:, :CORNERS] for found in images])
     )
     return "box" not in output.name.lower(), not is_ordered
@@ -328,7 +249,7 @@ def _beside(outputs: Sequence[ModelOutput], images: Sequence[Arrays], boxes: int
 def _scored(images: Sequence[Arrays], boxes: int, scores: int) -> Detector | None:
     """Boxes (1, n, 4) and scores (1, n, classes), of all places."""
     found = np.concatenate([image[boxes][0] for image in images])
-    is_corner = _are_corners(found)
+    is_corner = are_corners(found)
     # Offsets from anchors have either sign.
     if not is_corner and not (found[:, 2:] >= 0).mean() >= _USUALLY:
         return None
@@ -346,12 +267,12 @@ def _scored(images: Sequence[Arrays], boxes: int, scores: int) -> Detector | Non
         return None
     classes = probabilities.shape[1] - (nothing is not None)
 
-    def read(image: Arrays, threshold: float) -> Detections:
+    def read(image: Arrays, threshold: float, limit: int) -> Detections:
         corners = image[boxes][0] if is_corner else to_corners(image[boxes][0])
         values = _probabilities(image[scores][0].astype(np.float64), are_probabilities)
         if nothing is not None:
             values = np.delete(values, nothing, axis=1)
-        return suppressed(corners, values, threshold, candidates=CANDIDATES)
+        return suppressed(corners, values, threshold, limit=limit, candidates=CANDIDATES)
 
     count = images[0][boxes].shape[1]
     family = f"boxes and scores of {_count(classes, 'class')}, {count} boxes (as SSD, DETR)"
@@ -363,37 +284,3 @@ def _probabilities(values: NDArray[np.float64], are_probabilities: bool) -> NDAr
         return values
     found: NDArray[np.float64] = softmax(values, axis=1) if values.shape[1] > 1 else expit(values)
     return found
-
-
-def _labelled(outputs: Sequence[ModelOutput], images: Sequence[Arrays], boxes: int) -> Detector | None:
-    """Boxes (k, 4), scores (k,) and labels (k,), or boxes with their score (k, 5) and labels."""
-    vectors = [
-        number
-        for number in range(len(outputs))
-        if number != boxes
-        and all(image[number].size == image[boxes].size // image[boxes].shape[-1] for image in images)
-    ]
-    rows = np.concatenate([image[boxes].reshape(-1, image[boxes].shape[-1]) for image in images])
-    if not len(rows) or not _are_corners(rows[:, :CORNERS]):
-        return None
-    flat = {number: np.concatenate([image[number].reshape(-1) for image in images]) for number in vectors}
-    labels = [
-        number for number, values in flat.items() if outputs[number].is_integer or (values == np.round(values)).all()
-    ]
-    has_score = rows.shape[1] == BOX_VALUES
-    scores = [
-        number
-        for number, values in flat.items()
-        if number not in labels and not has_score and values.min() >= 0 and values.max() <= 1
-    ]
-    if not labels or not (has_score or scores):
-        return None
-    label, score = labels[0], None if has_score else scores[0]
-
-    def read(image: Arrays, threshold: float) -> Detections:
-        table = image[boxes].reshape(-1, rows.shape[1])
-        confidence = table[:, CORNERS] if score is None else image[score].reshape(-1)
-        return _best(table[:, :CORNERS], confidence, image[label].reshape(-1), threshold)
-
-    members = (boxes, label) if score is None else (boxes, score, label)
-    return Detector("detections: boxes, scores and labels", tuple(sorted(members)), read)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nncf_mcq.config.quality_report import OutputKind, OutputQuality, WorstImage
 from nncf_mcq.metrics.closeness import CLOSENESS, BoxCloseness, Closeness
-from nncf_mcq.metrics.detectors import Detector, find_detector
+from nncf_mcq.metrics.detector import Detector
+from nncf_mcq.metrics.detectors import find_detector
 from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, given, image_sizes, recognize
 from nncf_mcq.model.outputs import ModelOutput, describe_outputs
 from nncf_mcq.model.samples import Arrays

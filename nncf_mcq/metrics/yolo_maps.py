@@ -49,7 +49,7 @@ def find_maps(images: Sequence[Arrays]) -> tuple[tuple[int, ...], int] | None:
     return None
 
 
-def read_maps(image: Arrays, numbers: Sequence[int], classes: int, threshold: float) -> Detections:
+def read_maps(image: Arrays, numbers: Sequence[int], classes: int, threshold: float, limit: int) -> Detections:
     """Detections in units of the input, with the anchors of COCO.
 
     Args:
@@ -57,6 +57,7 @@ def read_maps(image: Arrays, numbers: Sequence[int], classes: int, threshold: fl
         numbers: Of the maps, the coarsest first.
         classes: Number of classes.
         threshold: Of the score.
+        limit: Largest number of detections.
     """
     boxes, scores = [], []
     anchors = np.array(_ANCHORS[len(numbers)]).reshape(len(numbers), _ANCHORS_EACH, 2) / _ANCHOR_INPUT
@@ -72,7 +73,9 @@ def read_maps(image: Arrays, numbers: Sequence[int], classes: int, threshold: fl
         boxes.append(np.concatenate([centres, extents], axis=1).transpose(0, 2, 3, 1).reshape(-1, 4))
         found = expit(values[:, 4:5]) * expit(values[:, BOX_VALUES:])
         scores.append(found.transpose(0, 2, 3, 1).reshape(-1, classes))
-    return suppressed(to_corners(np.concatenate(boxes)), np.concatenate(scores), threshold, candidates=CANDIDATES)
+    return suppressed(
+        to_corners(np.concatenate(boxes)), np.concatenate(scores), threshold, limit=limit, candidates=CANDIDATES
+    )
 
 
 def _places(values: NDArray[Any], length: int) -> NDArray[Any]:
