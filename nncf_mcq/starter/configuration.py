@@ -13,6 +13,7 @@ from nncf_mcq.data.datasets import ImageDataset, build_dataset
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.average_precision import EXTRA
 from nncf_mcq.model.layers import find_layers
+from nncf_mcq.starter.boxes import boxes_section, by_boxes, has_boxes, letterboxed
 from nncf_mcq.starter.document import (
     InitialConfig,
     budget_note,
@@ -26,10 +27,8 @@ from nncf_mcq.starter.document import (
 from nncf_mcq.starter.images import FoundImages, find_dataset, holds_idx_files
 from nncf_mcq.starter.model_input import USUAL_SIDE, ModelInput, read_model_input
 from nncf_mcq.starter.outputs import (
-    boxes_section,
     distribution_layers,
-    has_boxes,
-    letterboxed,
+    may_be_detector,
     output_keys,
     output_notes,
     recognize_on,
@@ -148,10 +147,14 @@ def _dataset(
     is_guess = preprocessing is None
     preprocessing = preprocessing or default(image_input)
     recognized = recognize_on(found.model, load(preprocessing.values))
+    by_result = by_boxes(found.model, image_input, load) if is_guess and may_be_detector(recognized) else None
+    if by_result is not None:
+        preprocessing, recognized = by_result
+    elif recognized.detector is not None:
+        preprocessing = letterboxed(preprocessing, image_input)
     keys = output_keys(recognized)
     seen = list(output_notes(recognized, has_labels=images.kind == "imagenet"))
     if recognized.detector is not None:
-        preprocessing = letterboxed(preprocessing, image_input, is_guess=is_guess)
         boxes = boxes_section(preprocessing, image_input) if has_boxes(data) else None
         if boxes is not None and recognized.detector.outputs[0] == 0:
             note = f"labels: boxes of {images.count} images in YOLO's layout; mAP needs pip install {EXTRA}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,13 +15,9 @@ from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.model.samples import Samples, input_shapes
-from nncf_mcq.starter.preprocessing import COLOURS, UNIT, ImageInput, RecognizedPreprocessing
 
 LOOKED_AT: Final = 4
 """Images that the float model runs on."""
-
-PADDING: Final = 0.447
-"""Grey that the detectors of Ultralytics pad images with: 114 of 255."""
 
 _FEWEST_BINS: Final = 8
 _IN_WORDS: Final[Mapping[OutputKind, str]] = {
@@ -62,6 +57,17 @@ def recognize_on_samples(model: ov.Model, samples: Samples) -> RecognizedOutputs
         outputs = compiled(samples.tensors(index, shapes))
         found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
     return recognize_outputs(model, found)
+
+
+def may_be_detector(recognized: RecognizedOutputs) -> bool:
+    """Whether a model may be a detector that does not show it on these inputs, e.g. since it finds nothing in them.
+
+    Args:
+        recognized: By `recognize_on`.
+    """
+    return recognized.detector is not None or any(
+        output.kind in ("values", "labels") for output in recognized.kinds.values()
+    )
 
 
 def output_notes(recognized: RecognizedOutputs, *, has_labels: bool) -> Iterator[str]:
@@ -131,40 +137,3 @@ def distribution_layers(layers: QuantizableModel) -> list[QuantizableLayer]:
         if (weights.reshape(-1) == np.arange(layer.weights)).all():
             found.append(layer)
     return found
-
-
-def has_boxes(folder: Path) -> bool:
-    """Whether a folder has images and labels in YOLO's layout."""
-    labels = folder / "labels"
-    return (folder / "images").is_dir() and labels.is_dir() and next(labels.rglob("*.txt"), None) is not None
-
-
-def letterboxed(
-    preprocessing: RecognizedPreprocessing, images: ImageInput, *, is_guess: bool
-) -> RecognizedPreprocessing:
-    """Preprocessing of a detector: the whole image, its aspect ratio kept.
-
-    Args:
-        preprocessing: Of any model with this input.
-        images: The input.
-        is_guess: Whether nothing tells the range of the pixels, which then is that of most detectors, 0 to 1.
-    """
-    values = preprocessing.values if not is_guess else images.candidates()[UNIT]
-    kept = {key: values[key] for key in ("scale", "mean", "std")}
-    last = {} if images.layout == "NCHW" else {"layout": images.layout}
-    pixels = f"{UNIT}, a guess that most detectors share" if is_guess else preprocessing.note.split(": ", 1)[-1]
-    return RecognizedPreprocessing(
-        {"letterbox": [images.height, images.width], "fill": PADDING, **kept, **last},
-        f"preprocessing: letterbox, as of a detector; {pixels}",
-    )
-
-
-def boxes_section(preprocessing: RecognizedPreprocessing, images: ImageInput) -> dict[str, Any] | None:
-    """The section `preprocessing` of images with boxes; None where it cannot make the pixels that the model takes."""
-    values = preprocessing.values
-    if values["scale"] != "0-1" or any(values["mean"]) or any(value != 1 for value in values["std"]):
-        return None
-    section: dict[str, Any] = {"size": [images.height, images.width], "fill": PADDING}
-    if images.channels != COLOURS:
-        section["channels"] = images.channels
-    return section if images.layout == "NCHW" else {**section, "layout": images.layout}

@@ -101,6 +101,50 @@ def test_boxes_in_yolos_layout_are_labels(tmp_path: Path) -> None:
     assert 0 <= inputs.report(inputs.model)["map50"] <= 1
 
 
+class Cells(torch.nn.Module):
+    """A head as YOLOX's, before its decoding: objects are where pixels are brighter than a level."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.level = level
+        self.body = torch.nn.Conv2d(3, 8, 8, stride=8)
+        self.heads = torch.nn.ModuleList(torch.nn.Conv2d(8, 4, 1) for _ in range(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features, bright = self.body(images).relu(), images.mean(dim=1, keepdim=True)
+        rows = []
+        for stride, head in zip((8, 16, 32), self.heads, strict=True):
+            boxes = head(torch.nn.functional.avg_pool2d(features, stride // 8)).tanh()
+            scores = (4 * (torch.nn.functional.avg_pool2d(bright, stride) / self.level - 1)).sigmoid()
+            rows.append(torch.cat([boxes, scores, scores], dim=1).flatten(2))
+        return torch.cat(rows, dim=2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("level", "scale", "reason"),
+    [
+        (0.4, "0-1", "pixels from 0 to 1, a guess that most detectors share: it finds boxes of a score above 0.25 in"),
+        (100, "0-255", "pixels from 0 to 255, a guess: it finds boxes of a score above 0.25 in 6 of 6 images (pixels"),
+        (1e4, "0-1", "a guess: with no usual range of pixels does the model find a box of a score above 0.25 in 6 im"),
+    ],
+)
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_range_of_a_detectors_pixels_is_one_with_which_it_finds_boxes(
+    level: float, scale: str, reason: str, labels: bool, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", count=12, labels=labels)
+    config, notes = configuration(Cells(level), (1, 3, *SIZE), tmp_path)
+    assert "boxes in cells with objectness and 1 class, 42 boxes (as YOLOX)" in notes
+    assert reason in notes
+    preprocessing = config["dataset"]["preprocessing"]
+    assert preprocessing.get("scale", "0-1") == scale
+    assert ("channel_order" in notes) == (scale == "0-255")
+    assert config["dataset"]["type"] == ("coco" if labels else "image_folder")
+    image = Job.read(tmp_path / "c.json").load_dataset().calibration[0][0]
+    assert (image.max() > 1) == (scale == "0-255")
+
+
 def test_other_outputs_are_said(tmp_path: Path) -> None:
     write_images(tmp_path / "data")
     config, notes = configuration(torch.nn.Conv2d(3, 5, 1), (1, 3, *SIZE), tmp_path)
