@@ -225,7 +225,8 @@ class RunResult(Record):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before all else."""
-        remarks = () if self.remark is None else (self.remark,)
+        doubts = () if self.quality is None else self.quality.doubts
+        remarks = doubts if self.remark is None else (*doubts, self.remark)
         if self.verified is not False:
             return (*remarks, *self.verification.warnings)
         problems = "; ".join(self.verification.problems)

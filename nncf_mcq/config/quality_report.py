@@ -59,9 +59,11 @@ class QualityReport(Record):
         count: How many.
         outputs: In the order of the model.
         notes: What could not be measured, and why.
+        doubts: Why being close to the float model may say nothing.
     """
 
     images: Literal["test", "calibration"] = "test"
     count: int = 0
     outputs: tuple[OutputQuality, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from nncf_mcq.data.objects import Objects
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.metrics.average_precision import Image, MatchedImages
 from nncf_mcq.metrics.detection import Detections
-from nncf_mcq.metrics.detector import Detector
+from nncf_mcq.metrics.detector import SHOWN_SCORE, Detector
 from nncf_mcq.metrics.metrics import agreements, kl_divergences
 from nncf_mcq.metrics.output_kinds import RecognizedOutput
 from nncf_mcq.metrics.points import cosines, normalized_distances, peaks
@@ -29,9 +29,6 @@ from nncf_mcq.metrics.segmentation import (
     pixel_counts,
 )
 from nncf_mcq.model.samples import Arrays
-
-SHOWN_SCORE: Final = 0.25
-"""Boxes of the float detector that count as found: above the score at which they are usually shown."""
 
 _LOWEST_SCORE: Final = 0.01
 _SAME_BOX: Final = 0.5

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from nncf_mcq.metrics.detection import MAXIMUM_DETECTIONS, Detections
 from nncf_mcq.model.samples import Arrays
+
+SHOWN_SCORE: Final = 0.25
+"""Boxes of the float detector that count as found: above the score at which they are usually shown."""
 
 Reader: TypeAlias = Callable[[Arrays, float, int], Detections]
 """From all outputs of one image, the score above which boxes count, and the largest number of them."""
@@ -43,6 +46,14 @@ class Detector:
             threshold: Scores above it count.
         """
         return self.reader(image, threshold, MAXIMUM_DETECTIONS)
+
+    def finds(self, image: Arrays) -> bool:
+        """Whether there is a box in an image that would be shown; nothing is suppressed for it.
+
+        Args:
+            image: All outputs (1, ...).
+        """
+        return len(self.reader(image, SHOWN_SCORE, 1).scores) > 0
 
     def best_score(self, image: Arrays) -> float:
         """The score of the best box in an image, 0 where there is none; nothing is suppressed for it.

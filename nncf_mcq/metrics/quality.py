@@ -4,94 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from nncf_mcq.config.quality_report import OutputKind, OutputQuality, WorstImage
+from nncf_mcq.config.quality_report import OutputQuality, WorstImage
 from nncf_mcq.metrics.closeness import CLOSENESS, BoxCloseness, Closeness
-from nncf_mcq.metrics.detector import Detector
-from nncf_mcq.metrics.detectors import find_detector
-from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, given, image_sizes, recognize
-from nncf_mcq.model.outputs import ModelOutput, describe_outputs
+from nncf_mcq.metrics.doubts import Doubts
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.utils.json_values import finite_or_none
 
 LARGEST_RATIO: Final = 200.0
 """Ratio in dB that stands for outputs which are equal, or differ by less than any arithmetic would show."""
 
-RECOGNIZED_ON: Final = 8
-"""Images that outputs are recognized by."""
-
 _SMALLEST_ENERGY: Final = 1e-300
-
-
-@dataclass(frozen=True)
-class RecognizedOutputs:
-    """What the outputs of a model are.
-
-    Attributes:
-        outputs: What its graph tells of each.
-        detector: Those that hold boxes, where it is a detector.
-        kinds: Number of each other output to its kind.
-    """
-
-    outputs: Sequence[ModelOutput]
-    detector: Detector | None
-    kinds: Mapping[int, RecognizedOutput]
-
-    def descriptions(self) -> dict[str, str]:
-        """Name of each output that was recognized to what it is; `values` are left out."""
-        found = {
-            self.outputs[number].name: output.kind.replace("_", " ")
-            for number, output in self.kinds.items()
-            if output.kind != "values"
-        }
-        return found if self.detector is None else {self.boxes_name: self.detector.family, **found}
-
-    def closeness(self) -> list[Closeness]:
-        """Measures of how close two models' outputs are: of the boxes of a detector, and of each recognized output."""
-        boxes = [] if self.detector is None else [BoxCloseness(self.detector)]
-        others = [CLOSENESS[kind.kind](number, kind) for number, kind in self.kinds.items() if kind.kind in CLOSENESS]
-        return [*boxes, *others]
-
-    @property
-    def boxes_name(self) -> str:
-        """The outputs of the detector, by name."""
-        return "" if self.detector is None else ", ".join(self.outputs[number].name for number in self.detector.outputs)
-
-
-def recognize_outputs(
-    model: ov.Model, images: Sequence[Arrays], kinds: Mapping[str, OutputKind] | None = None
-) -> RecognizedOutputs:
-    """Recognizes the outputs of a model by its graph and by what it gives for some images.
-
-    Args:
-        model: The float model.
-        images: For each image, the array of each output, or of the first ones.
-        kinds: Name of an output to its kind, where that is known.
-    """
-    outputs, sizes, known = describe_outputs(model)[: len(images[0])], image_sizes(model), kinds or {}
-    unknown = [number for number, output in enumerate(outputs) if output.name not in known]
-    detector = find_detector(outputs, images, [size[:2] for size in sizes])
-    if detector is not None and not set(detector.outputs) <= set(unknown):
-        detector = None
-    boxes = () if detector is None else detector.outputs
-    maps = sum(image.ndim == 4 and min(image.shape[1:]) > 1 for image in images[0])
-    found = {
-        number: recognize(output, [image[number] for image in images], sizes, is_only_map=maps == 1)
-        for number, output in enumerate(outputs)
-        if number not in boxes and output.name not in known
-    }
-    asked = {
-        number: given(known[output.name], images[0][number].shape)
-        for number, output in enumerate(outputs)
-        if number not in boxes and output.name in known
-    }
-    return RecognizedOutputs(outputs, detector, dict(sorted((alike(found, images) | asked).items())))
 
 
 def output_closeness(model: ov.Model, outputs: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
@@ -127,6 +56,7 @@ class Quality:
         count = len(self._names)
         self._signal: list[list[float]] = [[] for _ in range(count)]
         self._noise: list[list[float]] = [[] for _ in range(count)]
+        self._doubts = Doubts(recognized)
         detector = recognized.detector
         self._boxes = None if detector is None else _Collected(BoxCloseness(detector))
         self._others = {
@@ -151,6 +81,7 @@ class Quality:
                 noise = np.inf if np.isnan(noise) else noise
             self._signal[number].append(signal)
             self._noise[number].append(noise)
+        self._doubts.add(expected)
         for collected in (self._boxes, *self._others.values()):
             if collected is not None:
                 collected.add(found, expected)
@@ -199,6 +130,11 @@ class Quality:
         """What could not be measured, and why; after `metrics` or `outputs`."""
         collected = [item for item in (self._boxes, *self._others.values()) if item is not None]
         return tuple(dict.fromkeys(note for item in collected for note in item.closeness.notes))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why being close to the float model may say nothing."""
+        return tuple(self._doubts.sentences())
 
     def _ratios(self, numbers: Sequence[int]) -> dict[str, float]:
         """Signal-to-noise ratio and relative error over all images, of the worst of some outputs."""

@@ -16,7 +16,8 @@ from nncf_mcq.data.chunks import chunks, stack_inputs
 from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
-from nncf_mcq.metrics.quality import RECOGNIZED_ON, Quality, RecognizedOutputs, recognize_outputs
+from nncf_mcq.metrics.quality import Quality
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
 from nncf_mcq.model.samples import Arrays, in_order, samples_in_batch, to_array
@@ -175,6 +176,7 @@ class Report:
                 count=distance.count,
                 outputs=distance.quality.outputs(self._name_of),
                 notes=distance.quality.notes,
+                doubts=distance.quality.doubts,
             ),
         )
 

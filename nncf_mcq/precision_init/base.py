@@ -11,7 +11,7 @@ from nncf_mcq.config.budget import PrecisionParameters
 from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.config.registry import PRECISION_PARAMETERS, Configurable, Registry
 from nncf_mcq.config.search_report import GoalReport, SearchEnd
-from nncf_mcq.metrics.quality import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.layers import QuantizableModel
 from nncf_mcq.policy import FLOAT_CHOICE, Policy, PolicyKey
 from nncf_mcq.precision_init.costs import CostModel

@@ -18,7 +18,7 @@ from nncf_mcq.metrics.bounds import mean_upper_bound, paired_drop_upper_bound, s
 from nncf_mcq.metrics.closeness import Closeness
 from nncf_mcq.metrics.jackknife import jackknife
 from nncf_mcq.metrics.metrics import ImageMetric, Metric, SampleMetric, agreements, kl_divergences
-from nncf_mcq.metrics.quality import RecognizedOutputs
+from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.precision_init.estimate import standard_error
 from nncf_mcq.precision_init.evaluator import Fold

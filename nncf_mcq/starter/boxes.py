@@ -11,8 +11,8 @@ import openvino as ov
 
 from nncf_mcq.data.splits import ImageDataset
 from nncf_mcq.errors import ConfigError
-from nncf_mcq.metrics.closeness import SHOWN_SCORE
-from nncf_mcq.metrics.quality import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
+from nncf_mcq.metrics.detector import SHOWN_SCORE
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.starter.preprocessing import COLOURS, RAW, UNIT, ImageInput, RecognizedPreprocessing

@@ -10,11 +10,10 @@ import openvino as ov
 
 from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.data.splits import ImageDataset
-from nncf_mcq.metrics.quality import RecognizedOutputs, recognize_outputs
-from nncf_mcq.model.inference import compile_model
+from nncf_mcq.metrics.recognition import RecognizedOutputs, recognize_outputs, run
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import constant_value, operations_by_name
-from nncf_mcq.model.samples import Samples, input_shapes
+from nncf_mcq.model.samples import Samples
 
 LOOKED_AT: Final = 4
 """Images that the float model runs on."""
@@ -51,12 +50,7 @@ def recognize_on_samples(model: ov.Model, samples: Samples) -> RecognizedOutputs
         model: The float model.
         samples: A few.
     """
-    compiled, shapes = compile_model(model, 1), input_shapes(model)
-    found = []
-    for index in range(len(samples)):
-        outputs = compiled(samples.tensors(index, shapes))
-        found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
-    return recognize_outputs(model, found)
+    return recognize_outputs(model, run(model, samples))
 
 
 def may_be_detector(recognized: RecognizedOutputs) -> bool:

@@ -135,6 +135,7 @@ def _quality_lines(quality: QualityReport | None) -> Iterator[str]:
     if len(quality.outputs) > _LISTED:
         yield f"  and {len(quality.outputs) - _LISTED} more, see {RESULT_FILE}"
     yield from (f"  note: {note}" for note in quality.notes)
+    yield from (f"warning: {doubt}" for doubt in quality.doubts)
 
 
 def _worst_image(worst: WorstImage | None) -> Iterator[str]:

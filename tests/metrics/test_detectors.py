@@ -12,7 +12,8 @@ from nncf_mcq.data.letterbox import Placement
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.metrics.average_precision import average_precision, summarize
 from nncf_mcq.metrics.detectors import find_detector
-from nncf_mcq.metrics.quality import Quality, RecognizedOutputs
+from nncf_mcq.metrics.quality import Quality
+from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.outputs import Activation, ModelOutput
 from nncf_mcq.model.samples import Arrays
 

@@ -15,7 +15,8 @@ from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.metrics import METRICS
 from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, recognize
 from nncf_mcq.metrics.points import cosines, normalized_distances, peaks
-from nncf_mcq.metrics.quality import LARGEST_RATIO, Quality, recognize_outputs
+from nncf_mcq.metrics.quality import LARGEST_RATIO, Quality
+from nncf_mcq.metrics.recognition import recognize_outputs
 from nncf_mcq.metrics.report import Measured, Report
 from nncf_mcq.model.outputs import ModelOutput
 

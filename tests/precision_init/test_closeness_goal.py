@@ -13,7 +13,7 @@ from nncf_mcq import ConfigError, quantize
 from nncf_mcq.config.goal import Goal
 from nncf_mcq.metrics.bounds import share_lower_bound
 from nncf_mcq.metrics.detectors import find_detector
-from nncf_mcq.metrics.quality import RecognizedOutputs
+from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.precision_init.evaluator import Fold
 from nncf_mcq.precision_init.goal import find_quantity

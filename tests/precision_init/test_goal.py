@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from nncf_mcq import ConfigError, quantize
 from nncf_mcq.config.goal import Goal
 from nncf_mcq.metrics.metrics import METRICS, SampleMetric, kl_divergence, top1
-from nncf_mcq.metrics.quality import RecognizedOutputs
+from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays, Samples
 from nncf_mcq.precision_init.base import PRECISION_INITIALIZERS, PrecisionResult
 from nncf_mcq.precision_init.evaluator import Fold

@@ -9,7 +9,7 @@ from nncf_mcq.config.goal import CLOSENESS, DROP, Goal
 from nncf_mcq.config.paths import GOAL_PATH
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics import METRICS, is_classifier
-from nncf_mcq.metrics.quality import RecognizedOutputs
+from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.samples import Arrays
 from nncf_mcq.precision_init.evaluator import Fold
 from nncf_mcq.precision_init.quality import Agreement, Divergence, Drop, Quality, ToFloat

@@ -1,0 +1,42 @@
+"""What is said of the float model before anything is computed for it, and of its figures afterwards."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nncf_mcq import quantize
+from nncf_mcq.config.output_files import RunResult
+from nncf_mcq.summaries.result import result_lines
+from tests.models import as_dataset
+from tests.test_api import PRECISIONS, config
+
+
+@pytest.mark.parametrize("bias", [0.0, 100.0])
+def test_one_answer_to_all_images_is_said_before_and_after(
+    bias: float, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3))
+    model[3].bias.data[1] += bias
+    images = 5 * np.random.default_rng(0).normal(size=(24, 3, 8, 8)).astype(np.float32)
+    with caplog.at_level(logging.WARNING, logger="nncf_mcq"):
+        result = quantize(
+            model, as_dataset(images), config(PRECISIONS["uniform"]), report_dataset=as_dataset(images[:20])
+        )
+    result.save(tmp_path)
+    written = RunResult.model_validate_json((tmp_path / "result.json").read_text())
+    told = [*caplog.messages, *result_lines(result, tmp_path), *written.warnings]
+    found = [line for line in told if "gives class 1 to" in line]
+    if bias:
+        assert [line[:58] for line in found] == [
+            "the float model gives class 1 to 12 of 12 images: that a q",
+            "warning: the float model gives class 1 to 20 of 20 images:",
+            "the float model gives class 1 to 20 of 20 images: that a q",
+        ]
+    else:
+        assert found == []
