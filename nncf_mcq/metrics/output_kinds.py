@@ -37,6 +37,11 @@ _MOSTLY: Final = 0.95
 _SPREAD: Final = 0.02
 """Standard deviation of points, as a part of the image: values of anything else lie closer together."""
 
+_FEWEST_CHARACTERS: Final = 11
+_FEWEST_STEPS: Final = 32
+_LEAST_NOTHING: Final = 0.3
+"""Share of the steps of a text in which nothing is read, at least."""
+
 _PEAK_SHARE: Final = 0.03
 """Of a heat map, the share of the pixels above half of its peak stays below this."""
 
@@ -103,7 +108,7 @@ def recognize(
         coordinates = _coordinates(np.concatenate(images).reshape(len(images), -1), sizes)
         return RecognizedOutput("values" if coordinates is None else "landmarks", 3, coordinates)
     if len(shape) == 3:
-        return _of_rows(output, shape)
+        return _of_rows(output, images)
     return _of_maps(output, images, sizes, is_only_map) if len(shape) == 4 else RecognizedOutput("values")
 
 
@@ -147,12 +152,31 @@ def are_embeddings(rows: NDArray[Any]) -> bool:
     return bool((np.abs(np.linalg.norm(rows.astype(np.float64), axis=1) - 1) < _UNIT_TOLERANCE).all())
 
 
-def _of_rows(output: ModelOutput, shape: tuple[int, ...]) -> RecognizedOutput:
+def _of_rows(output: ModelOutput, images: Sequence[NDArray[Any]]) -> RecognizedOutput:
+    shape = images[0].shape
     if output.activation == "softmax" and output.axis == 2 and shape[2] > 1:
         return RecognizedOutput("sequence", axis=2)
     if shape[2] in _COORDINATES and 2 < shape[1] <= _MOST_POINTS and output.activation == "none":
         return RecognizedOutput("landmarks", axis=2)
+    if output.activation == "none" and _are_steps(np.concatenate(images)):
+        return RecognizedOutput("sequence", axis=2)
     return RecognizedOutput("values")
+
+
+def _are_steps(logits: NDArray[Any]) -> bool:
+    """Whether rows of logits (N, steps, classes), or (N * steps, 1, classes), are read as a text.
+
+    Connectionist temporal classification gives most steps a class of nothing, the first or the last one; of anything
+    else the largest is rarely just there.
+
+    Source: Graves et al., "Connectionist Temporal Classification", ICML 2006.
+    """
+    classes = logits.shape[2]
+    if classes < _FEWEST_CHARACTERS or len(logits) * logits.shape[1] < _FEWEST_STEPS:
+        return False
+    counts = np.bincount(logits.argmax(axis=2).reshape(-1), minlength=classes)
+    share = counts.max() / counts.sum()
+    return bool(counts.argmax() in (0, classes - 1) and _LEAST_NOTHING <= share < 1)
 
 
 def _coordinates(rows: NDArray[Any], sizes: ImageSizes, *, is_row: bool = False) -> int | None:

@@ -111,11 +111,13 @@ def class_divergence(outputs: NDArray[np.float32], reference: NDArray[np.float32
     """KL divergence of distributions over the last dimension, averaged over all others, in nats.
 
     Args:
-        outputs: (N, ..., classes): probabilities, as of the boxes of an SSD, of the steps of text recognition, or of
-            pixels with channels last.
+        outputs: (N, ..., classes): probabilities or logits, as of the boxes of an SSD, of the steps of text
+            recognition, or of pixels with channels last.
         reference: The float model's.
     """
-    rows = [to_logits(values).reshape(-1, values.shape[-1]) for values in (outputs, reference)]
+    rows = [values.reshape(-1, values.shape[-1]) for values in (outputs, reference)]
+    if are_probabilities(rows[1]):
+        rows = [to_logits(values) for values in rows]
     return _means(kl_divergences(*rows).reshape(len(outputs), -1))
 
 

@@ -79,7 +79,10 @@ def output_notes(recognized: RecognizedOutputs, *, has_labels: bool) -> Iterator
         name = recognized.outputs[number].name
         line = f"output {name}: {_IN_WORDS[output.kind]}"
         if output.kind == "values":
-            line += f', compared by its signal-to-noise ratio; "outputs": {{"{name}": KIND}} says what it is'
+            line += (
+                f', compared by its signal-to-noise ratio; "outputs": {{"{name}": KIND}} says what it is, KIND one of '
+                f"{', '.join(kind for kind in _IN_WORDS if kind != 'values')}"
+            )
         elif output.kind == "classes" and not has_labels:
             line += f'; if it is none: "outputs": {{"{name}": "embedding"}} or "landmarks" says what it is'
         yield line
@@ -103,12 +106,13 @@ def output_keys(recognized: RecognizedOutputs) -> dict[str, Any]:
     Args:
         recognized: By `recognize_on`.
     """
-    points = {
+    kinds = {
         recognized.outputs[number].name: kind.kind
         for number, kind in recognized.kinds.items()
-        if kind.kind == "landmarks" and kind.axis == 1
+        if (kind.kind == "landmarks" and kind.axis == 1)
+        or (kind.kind == "sequence" and recognized.outputs[number].activation != "softmax")
     }
-    keys = {"score": score_section(recognized), "outputs": points}
+    keys = {"score": score_section(recognized), "outputs": kinds}
     return {key: value for key, value in keys.items() if value}
 
 

@@ -69,6 +69,13 @@ DEFINITIONS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
+def test_logits_of_rows_are_those_of_their_probabilities() -> None:
+    random = np.random.default_rng(0)
+    logits = [random.normal(size=(IMAGES, 7, 5)).astype(np.float32) for _ in range(2)]
+    probabilities = [softmax(values, axis=-1) for values in logits]
+    assert SCORES["class_divergence"](*logits) == pytest.approx(SCORES["class_divergence"](*probabilities), rel=1e-5)
+
+
 def output_of(name: str, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     if name in ("kl", "softened_kl"):

@@ -157,6 +157,35 @@ def test_other_outputs_are_said(tmp_path: Path) -> None:
     assert '; if it is none: "outputs": {' in notes
 
 
+class Reader(torch.nn.Module):
+    """Logits of characters, step by step and as the time is first; most steps read nothing."""
+
+    def __init__(self, nothing: int) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.body = torch.nn.Conv2d(3, 12, (SIZE[0], 2), stride=(1, 2))
+        self.body.bias.data[nothing] += 1.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.body(images).squeeze(2).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(("nothing", "is_text"), [(0, True), (11, True), (5, False)])
+def test_logits_of_characters_are_a_text(nothing: int, is_text: bool, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", count=12)
+    config, notes = configuration(Reader(nothing), (1, 3, *SIZE), tmp_path)
+    assert list(config.get("outputs", {}).values()) == (["sequence"] if is_text else [])
+    if is_text:
+        assert "classes of each step, as of text recognition" in notes
+        job = Job.read(tmp_path / "c.json", ROUGH)
+        assert {entry["type"] for entry in scores_of(job).values()} == {"class_divergence"}
+        quality = job.run().quality
+        assert quality is not None
+        assert 0.5 < quality.outputs[0].metrics["step_agreement"] <= 1
+    else:
+        assert "says what it is, KIND one of classes, segmentation, mask, heat_maps, landmarks, embedding, seq" in notes
+
+
 class Anchors(torch.nn.Module):
     """Heads as BlazeFace's: two and six anchors at each place of two levels, a box and points, and a score for each."""
 
