@@ -115,10 +115,12 @@ def quantize(
                     origin=origin_of(config),
                     inputs=inputs,
                 )
-        except (KeyboardInterrupt, OSError):
+        except (KeyboardInterrupt, OSError) as error:
             # A full disk ends a search too.
             if job.initializer().searches and ("://" in storage or Path(storage).exists()):
                 errors.print("the scores so far are stored: repeat the command with --resume to continue")
+            elif isinstance(error, KeyboardInterrupt):
+                errors.print(f"nothing is written to {output} yet", markup=False)
             raise
         xml = save_result(result, output)
         if baseline != NO_BASELINE and _is_comparable(result):

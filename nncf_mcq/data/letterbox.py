@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from nncf_mcq.data.decoding import WHITE, Channels, decode, to_array
+from nncf_mcq.data.image_memory import check_image
 from nncf_mcq.data.splits import Count, DatasetParameters
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -121,10 +122,11 @@ class Letterbox:
         The input is float32 (channels, height, width), or (height, width, channels) for NHWC.
 
         Raises:
-            ConfigError: The range of the pixels cannot be told.
+            ConfigError: The range of the pixels cannot be told, or the input does not fit into memory.
         """
         parameters = self._parameters
         height, width = parameters.size
+        check_image("size", parameters.size, parameters.size, parameters.channels)
         decoded = decode(image, parameters.channels)
         pixels, placement = letterboxed(
             decoded, parameters.channels, (height, width), parameters.interpolation, WHITE * parameters.fill

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
 from nncf_mcq.data.decoding import MODES, WHITE, Channels, decode, to_array
+from nncf_mcq.data.image_memory import check_image
 from nncf_mcq.data.letterbox import (
     INTERPOLATIONS,
     UNITS,
@@ -143,12 +144,13 @@ class Preprocessor:
         """Preprocessed image, float32 (channels, height, width), or (height, width, channels) for NHWC.
 
         Raises:
-            ConfigError: The range of the pixels cannot be told.
+            ConfigError: The range of the pixels cannot be told, or the image does not fit into memory.
         """
         channels, size = self._parameters.channels, self._parameters.letterbox
         decoded = decode(image, channels)
         if size is not None:
             height, width = size
+            check_image("letterbox", size, size, channels)
             pixels, _ = letterboxed(
                 decoded, channels, (height, width), self._parameters.interpolation, WHITE * self._parameters.fill
             )
@@ -165,9 +167,11 @@ class Preprocessor:
         resize, crop = self._parameters.resize, self._parameters.crop
         if resize is not None:
             size = resized_size((image.height, image.width), resize)
+            check_image("resize", resize, size, self._parameters.channels)
             image = image.resize((size[1], size[0]), INTERPOLATIONS[self._parameters.interpolation])
         if crop is not None:
             height, width = (crop, crop) if isinstance(crop, int) else crop
+            check_image("crop", crop, (height, width), self._parameters.channels)
             top, left = _middle(image.height, height), _middle(image.width, width)
             # What lies outside of the image is black.
             image = image.crop((left, top, left + width, top + height))

@@ -41,6 +41,9 @@ class Closeness(ABC):
     image_metric: ClassVar[str]
     """Name of the value of a single image."""
 
+    metric_names: ClassVar[tuple[str, ...]]
+    """Names of the metrics, as far as they can be measured on the images."""
+
     higher_is_closer: ClassVar[bool] = True
 
     @abstractmethod
@@ -112,6 +115,7 @@ class ClassCloseness(_OfOne):
     """Top-1 agreement and KL divergence of a classifier."""
 
     image_metric = "kl"
+    metric_names = ("agreement", "kl")
     higher_is_closer = False
 
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> tuple[list[bool], list[float]] | None:
@@ -131,6 +135,7 @@ class PixelCloseness(_OfOne):
     """Share of pixels of the same class, and mean intersection over union with the float model's classes."""
 
     image_metric = "pixel_agreement"
+    metric_names = ("miou_to_float", "pixel_agreement")
 
     def __init__(self, number: int, output: RecognizedOutput) -> None:
         super().__init__(number, output)
@@ -167,6 +172,7 @@ class PointCloseness(_MeanOfOne):
     """Mean distance of landmarks, or of the peaks of heat maps, relative to the box around the float points."""
 
     image_metric = "nme_to_float"
+    metric_names = ("nme_to_float",)
     higher_is_closer = False
 
     def __init__(self, number: int, output: RecognizedOutput) -> None:
@@ -186,6 +192,7 @@ class EmbeddingCloseness(_MeanOfOne):
     """Cosine of the angle between embeddings."""
 
     image_metric = "cosine_to_float"
+    metric_names = ("cosine_to_float",)
 
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
         return float(cosines(found, expected).mean())
@@ -198,6 +205,7 @@ class SequenceCloseness(_OfOne):
     """
 
     image_metric = "step_agreement"
+    metric_names = ("text_agreement", "step_agreement")
 
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return found.argmax(axis=self._axis).reshape(-1), expected.argmax(axis=self._axis).reshape(-1)
@@ -216,6 +224,7 @@ class LabelCloseness(_MeanOfOne):
     """Share of equal whole numbers."""
 
     image_metric = "label_agreement"
+    metric_names = ("label_agreement",)
 
     def _summarize(self, found: NDArray[Any], expected: NDArray[Any]) -> float:
         return float((found == expected).mean())
@@ -231,6 +240,7 @@ class BoxCloseness(Closeness):
     """
 
     image_metric = "box_agreement"
+    metric_names = ("box_map50", "box_map")
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector

@@ -26,7 +26,7 @@ from nncf_mcq.model.runner import ModelRunner
 from nncf_mcq.model.samples import AnySamples, Arrays, Samples, as_samples
 from nncf_mcq.pipeline.activation_choice import choose_activation_rule
 from nncf_mcq.pipeline.calibrated_model import CalibratedModel
-from nncf_mcq.pipeline.float_check import warn_of_doubts
+from nncf_mcq.pipeline.float_check import check_float_model
 from nncf_mcq.policy import FLOAT_CHOICE, INT8_BITS, Policy, PolicyKey
 from nncf_mcq.precision_init.base import PrecisionInitializer, PrecisionTask
 from nncf_mcq.precision_init.costs import CostModel
@@ -201,7 +201,7 @@ def prepare(
         QuantizationError: The model or the data cannot be quantized.
     """
     calibration = as_samples(calibration)
-    warn_of_doubts(model, calibration, runtime.threads, output_kinds or {})
+    check_float_model(model, calibration, runtime.threads, output_kinds or {}, initializer.parameters.aim)
     required = initializer.required_bits(tuple(compression.weights.bits))
     is_int8 = min(required, default=INT8_BITS) >= INT8_BITS
     calibrated = CalibratedModel.prepare(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from nncf_mcq import ConfigError
 from nncf_mcq.data.letterbox import Letterbox, LetterboxParameters, Placement
 
 side = st.integers(1, 2000)
@@ -50,6 +51,11 @@ def test_pixels_and_padding(mode: str) -> None:
     assert (pixels[:, 10:30] == 1.0).all()
     assert (pixels[:, :10] == 0.25).all()
     assert (pixels[:, 30:] == 0.25).all()
+
+
+def test_a_size_beyond_memory_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataset.preprocessing.size: found .*GB are needed"):
+        Letterbox(LetterboxParameters(size=[10**6, 10**7]))(Image.new("RGB", (20, 10)))
 
 
 def test_the_range_and_the_order_of_the_colours() -> None:

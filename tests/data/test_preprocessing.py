@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torchvision.transforms import v2
 
+from nncf_mcq import ConfigError
 from nncf_mcq.data.letterbox import Interpolation
 from nncf_mcq.data.preprocessing import PreprocessingParameters, Preprocessor
 from tests.data.conftest import write_jpeg
@@ -134,6 +135,13 @@ def test_inputs_that_are_not_square(image: Image.Image, channels: int, layout: s
     assert (columns[:, :, :9] == 0).all()
     assert (columns[:, :, 41:] == 0).all()
     assert columns[0, :, 9:41].std() > 0
+
+
+@pytest.mark.parametrize(("key", "value"), [("resize", 10**6), ("crop", [10**6, 10**7]), ("letterbox", [10**7, 10**6])])
+def test_sizes_beyond_memory_are_refused(image: Image.Image, key: str, value: object) -> None:
+    parameters = PreprocessingParameters.model_validate({"scale": "0-1", "mean": MEAN, "std": STD, key: value})
+    with pytest.raises(ConfigError, match=rf"dataset.preprocessing.{key}: found .*GB are needed, .*GB are available"):
+        Preprocessor(parameters)(image)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from nncf_mcq.config.goal import CLOSENESS, DROP, Goal
 from nncf_mcq.config.paths import GOAL_PATH
@@ -91,6 +94,28 @@ def check_goal(goal: Goal | None, *, has_targets: bool) -> None:
         raise ConfigError(GOAL_PATH, goal.quantity, allowed)
 
 
+def check_outputs(goal: Goal | None, recognized: RecognizedOutputs, first: NDArray[Any]) -> None:
+    """Finds a goal that is not for the outputs of a model, before anything is computed.
+
+    Args:
+        goal: Of the configuration, if any.
+        recognized: What the outputs are.
+        first: The first output for a sample, (1, ...).
+
+    Raises:
+        ConfigError: It is not for these outputs.
+    """
+    if goal is None or goal.metric is not None:
+        return
+    if goal.quantity in CLOSENESS:
+        if not any(goal.quantity in measure.metric_names for measure in recognized.closeness()):
+            known = ", ".join(f"{name}: {kind}" for name, kind in recognized.descriptions().items())
+            allowed = f"a quantity that the outputs of this model have (recognized outputs: {known or 'none'})"
+            raise ConfigError(GOAL_PATH, goal.quantity, allowed)
+    elif not is_classifier(first):
+        raise _no_classifier(goal)
+
+
 def find_quantity(goal: Goal, folds: Sequence[Fold], recognize: Callable[[], RecognizedOutputs]) -> Quantity:
     """The quantity that a goal limits.
 
@@ -107,9 +132,13 @@ def find_quantity(goal: Goal, folds: Sequence[Fold], recognize: Callable[[], Rec
     if goal.quantity in CLOSENESS:
         return Quantity(goal, _to_float(goal, folds, recognize))
     if not is_classifier(folds[0].reference[0]):
-        allowed = f"{', '.join(CLOSENESS)}, or the drop of a metric, e.g. map50{DROP}: the model is no classifier"
-        raise ConfigError(GOAL_PATH, goal.quantity, allowed)
+        raise _no_classifier(goal)
     return Quantity(goal, Agreement(folds) if goal.quantity == "agreement" else Divergence(folds))
+
+
+def _no_classifier(goal: Goal) -> ConfigError:
+    allowed = f"{', '.join(CLOSENESS)}, or the drop of a metric, e.g. map50{DROP}: the model is no classifier"
+    return ConfigError(GOAL_PATH, goal.quantity, allowed)
 
 
 def _to_float(goal: Goal, folds: Sequence[Fold], recognize: Callable[[], RecognizedOutputs]) -> ToFloat:
