@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nncf_mcq.summaries.result import result_table
 from nncf_mcq.utils.progress import SilentProgress
 from tests.commands import write_config
 
+KINDS = ("float", "nncf_int8", "quantized")
 SMALL: dict[str, Any] = {
     "dataset.full_root": None,
     "dataset.split": {"calibration": 16, "search": 16, "report": 32},
@@ -85,6 +87,13 @@ def test_whatever_becomes_of_nncf_int8_the_result_stays(tmp_path: Path, capsys: 
     Console(file=shown, width=80).print(result_table(with_int8))
     assert "layers on int8 kernels" in shown.getvalue()
     assert "\u2026" not in shown.getvalue()
+    (line,) = [line for line in shown.getvalue().splitlines() if "both files" in line]
+    total = {kind: sum(written["metrics"][kind][f"{name}_bytes"] for name in ("bin", "xml")) for kind in KINDS}
+    assert [float(word.replace(",", "")) for word in re.findall(r"([\d.,]+) kB", line)] == [
+        round(total[kind] / 1000, 1) for kind in KINDS
+    ]
+    ratios = " and ".join(f"{total[kind] / total['quantized']:.1f}" for kind in KINDS[:-1])
+    assert ratios in line
 
 
 def test_images_of_the_section_calibration_are_all_used(tmp_path: Path) -> None:

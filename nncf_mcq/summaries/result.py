@@ -20,6 +20,7 @@ from nncf_mcq.model.int8 import METRICS_KEY as _INT8
 from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
+_FILES = ("bin_bytes", "xml_bytes")
 _LISTED = 5
 """Names in a line, and lines of a list."""
 
@@ -46,10 +47,9 @@ def result_table(result: QuantizationResult) -> Table:
             values = [metric_figure(name, found[name]) if name in found else "" for found in models]
             table.add_row("KL divergence" if name == "kl" else metric_name(name), *values, _difference(name, result))
     # Where there was no room for the float model, its size is not known.
-    smaller = [_smaller(found, quantized) for found in others]
-    remark = f"{' and '.join(filter(None, smaller))} times smaller" if any(smaller) else ""
-    table.add_row("weights, .bin", *_sizes(models, "bin_bytes"), remark)
-    table.add_row("graph, .xml", *_sizes(models, "xml_bytes"), "")
+    table.add_row("weights, .bin", *_sizes(models, ["bin_bytes"]), _smaller(others, quantized, ["bin_bytes"]))
+    table.add_row("graph, .xml", *_sizes(models, ["xml_bytes"]), "")
+    table.add_row("both files", *_sizes(models, _FILES), _smaller(others, quantized, _FILES))
     references = [result.references.get(kind, ModelFile()) for kind in columns][:-1]
     bits = [_bits(found.average_weight_bits) for found in references]
     table.add_row("bits per weight", *bits, f"{quantized['average_weight_bits']:.2f}", _widths(result))
@@ -241,13 +241,19 @@ def _bits(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}".removesuffix(".00")
 
 
-def _smaller(other: Mapping[str, float], quantized: Mapping[str, float]) -> str:
-    ratio = other.get("bin_bytes", 0) / quantized["bin_bytes"]
-    return f"{ratio:.1f}" if ratio else ""
+def _smaller(others: Sequence[Mapping[str, float]], quantized: Mapping[str, float], names: Sequence[str]) -> str:
+    """How many times smaller than each other model."""
+    ratios = [_bytes(found, names) / _bytes(quantized, names) for found in others if _bytes(found, names)]
+    return f"{' and '.join(f'{ratio:.1f}' for ratio in ratios)} times smaller" if ratios else ""
 
 
-def _sizes(models: Sequence[Mapping[str, float]], name: str) -> list[str]:
-    return ["" if name not in found else f"{found[name] / 1000:,.1f} kB" for found in models]
+def _sizes(models: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[str]:
+    return [f"{_bytes(found, names) / 1000:,.1f} kB" if _bytes(found, names) else "" for found in models]
+
+
+def _bytes(model: Mapping[str, float], names: Sequence[str]) -> float:
+    """Bytes of all of some files, 0 where the size of one is not known."""
+    return sum(model[name] for name in names) if all(name in model for name in names) else 0.0
 
 
 def _widths(result: QuantizationResult) -> str:

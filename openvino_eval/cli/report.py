@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from nncf_mcq.config import RESULT_FILE
 from nncf_mcq.utils import examples, write_text_atomically
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Threads, unique_names
 from openvino_eval.errors import EvaluationError
 from openvino_eval.options import DEFAULT_THREADS
 
+REPORT_FILE = "report.html"
 LAYER_SECONDS = 0.5
 """How long a report runs each model to time its layers."""
 
@@ -34,7 +36,15 @@ def report(
         ),
     ] = None,
     comparison: Annotated[Path | None, typer.Option(help="JSON file of `openvino-eval compare --json`.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file.")] = Path("report.html"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help=f"The HTML file; by default {REPORT_FILE} in DIR for the result of one quantize, else in the working "
+            "folder.",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="The heading.")] = "Quantization report",
     layer_times: Annotated[
         bool, typer.Option(help="Run each model for a moment, on this machine, to find its slowest layers.")
@@ -50,6 +60,10 @@ def report(
     sources = read_sources(unique_names([folder.resolve() for folder in folders or []]), comparison)
     if layer_times:
         sources = sources.with_layer_times(threads, LAYER_SECONDS)
+    if output is None:
+        # Of another model, it does not replace this one's.
+        single = folders[0] if folders and len(folders) == 1 and comparison is None else Path()
+        output = (single if (single / RESULT_FILE).is_file() else Path()) / REPORT_FILE
     try:
         write_report(output, comparison=sources.comparison, runs=sources.runs, contests=sources.contests, title=title)
     except OSError as error:

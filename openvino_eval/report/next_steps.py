@@ -50,10 +50,15 @@ def next_steps(run: Run) -> list[str]:
         reached = sum(weights[name] * found[name] for name in groups) / total
         loss = sum(known[name][found[name]] for name in groups)
         sentences.append(
-            f"An average of {reached:.2f} bits would {effect.format(100 * abs(change))}, for an expected loss of "
-            f"{format_number(loss)} instead of {format_number(expected)}."
+            f"An average of {reached:.2f} bits would {effect.format(100 * abs(change))}, for {_times(loss, expected)} "
+            "the expected loss by the bits of weights."
         )
     return sentences
+
+
+def _times(loss: float, expected: float) -> str:
+    """A loss as a multiple of another: by itself it would look like the score, which there is more in."""
+    return f"{loss / expected:.2f} times" if expected > 0 else format_number(loss)
 
 
 def _sensitivities(run: Run) -> Mapping[str, Mapping[str, float]]:

@@ -142,6 +142,22 @@ def test_compare_then_report(run: RunCommand, float_ir: Path, int8_ir: Path, dat
         assert shown in text
 
 
+def test_the_report_of_one_result_lies_beside_it(
+    run: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the working folder it would replace that of another model."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text('{"layers": [{"name": "conv", "bits": 4}]}', encoding="utf-8")
+    code, output, _ = run("report", "one")
+    assert (code, "one/report.html" in output) == (0, True)
+    assert not (tmp_path / "report.html").exists()
+    for folders in (("one", "two"), (".",)):
+        assert run("report", *folders)[0] == 0
+        (tmp_path / "report.html").unlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
