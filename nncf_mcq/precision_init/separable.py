@@ -88,6 +88,9 @@ class SeparablePrecision(PrecisionInitializer):
             "sensitivities": to_dict(sensitivities),
             "predicted_score": sum(sensitivities[group][bits] for group, bits in choice.items()),
         }
+        widest = task.policy(task.widest_quantized)
+        if task.evaluator.is_scored(widest):
+            details["widest_score"] = task.evaluator.score(widest)
         if goal is None:
             return PrecisionResult(task.policy(choice), details)
         ended_by: SearchEnd | None = "interrupted" if goal.interrupted else None

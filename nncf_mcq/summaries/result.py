@@ -21,6 +21,7 @@ from nncf_mcq.result import QuantizationResult
 
 _ORIGINS = {"resumed": "before it was resumed", "workers": "by workers"}
 _FILES = ("bin_bytes", "xml_bytes")
+_NEARLY = 1.1
 _LISTED = 5
 """Names in a line, and lines of a list."""
 
@@ -90,6 +91,7 @@ def result_lines(result: QuantizationResult, output: Path) -> Iterator[str]:
             f"on {search.images} images"
         )
         yield from _gain_lines(search.details)
+        yield from _widest_lines(search.score, search.details)
     if search.goal is not None:
         yield _goal_line(search.goal)
     final = search.final_weights
@@ -173,6 +175,17 @@ def _gain_lines(details: Mapping[str, Any]) -> Iterator[str]:
         yield "  ended for lack of progress (precision.patience)"
     if details.get("out_of_time"):
         yield "  ended by precision.time_limit; repeat the command with --resume and more of it to go on"
+
+
+def _widest_lines(score: float | None, details: Mapping[str, Any]) -> Iterator[str]:
+    """How far the policy with the largest bit-widths is from the float model, which no bits of weights improve on."""
+    widest = details.get("widest_score")
+    if score is None or widest is None:
+        return
+    line = f"  distance from the float model {score:.4g}, with the largest bit-widths everywhere {widest:.4g}"
+    if score < _NEARLY * widest:
+        line += ": more bits of weights gain next to nothing; ignored_scopes keeps layers in floating point"
+    yield line
 
 
 def _goal_line(goal: GoalReport) -> str:

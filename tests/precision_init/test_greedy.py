@@ -107,4 +107,4 @@ def test_a_network_is_quantized_as_the_configuration_says() -> None:
     assert result.search.method == "greedy"
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
     details = json.loads(json.dumps(result.to_dict()))["search"]["details"]
-    assert set(details) == {"sensitivities", "predicted_score"}
+    assert set(details) == {"sensitivities", "predicted_score", "widest_score"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nncf_mcq.config.search_report import GoalReport
-from nncf_mcq.summaries.result import _gain_lines, _goal_line
+from nncf_mcq.summaries.result import _gain_lines, _goal_line, _widest_lines
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,30 @@ from nncf_mcq.summaries.result import _gain_lines, _goal_line
 )
 def test_what_a_search_gained(details: dict[str, object], expected: list[str]) -> None:
     assert list(_gain_lines(details)) == expected
+
+
+@pytest.mark.parametrize(
+    ("score", "details", "expected"),
+    [
+        (0.5, {}, []),
+        (None, {"widest_score": 0.5}, []),
+        (
+            0.5,
+            {"widest_score": 0.1},
+            ["  distance from the float model 0.5, with the largest bit-widths everywhere 0.1"],
+        ),
+        (
+            2.888,
+            {"widest_score": 2.876},
+            [
+                "  distance from the float model 2.888, with the largest bit-widths everywhere 2.876: more bits of "
+                "weights gain next to nothing; ignored_scopes keeps layers in floating point"
+            ],
+        ),
+    ],
+)
+def test_what_more_bits_would_gain(score: float | None, details: dict[str, float], expected: list[str]) -> None:
+    assert list(_widest_lines(score, details)) == expected
 
 
 @pytest.mark.parametrize(
