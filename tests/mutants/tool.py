@@ -102,6 +102,8 @@ def prepare(group: Group, folder: Path) -> None:
         "pytest_add_cli_args": ["--hypothesis-profile=mutants"],
         # Threads of PyTorch and OpenVINO do not survive a fork.
         "process_isolation": "forkserver",
+        # Some tests run models where they are collected, and from then on a fork hangs.
+        "forkserver_warmup": "none",
         "do_not_mutate_patterns": _NOT_MUTATED,
         "type_check_command": type_check,
         # Seconds of the clock, four times their sum with those of the tests: a busy machine is no endless loop.
