@@ -52,7 +52,7 @@ def by_boxes(
     Returns:
         None where the outputs are boxes with no range of pixels.
     """
-    candidates = images.candidates()
+    candidates = {name: values for name, values in images.candidates().items() if "channel_order" not in values}
     geometry = _geometry(images)
     samples = load({**geometry, **candidates[RAW]})
     pixels = []

@@ -27,6 +27,9 @@ _PASSED: Final = ("Convert", "Transpose")
 IMAGENET: Final = "ImageNet's mean and deviation"
 UNIT: Final = "pixels from 0 to 1"
 RAW: Final = "pixels from 0 to 255"
+CAFFE: Final = "blue first, less Caffe's mean"
+
+_CAFFE_MEAN: Final = (103.939, 116.779, 123.68)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,11 @@ class ImageInput:
         return {"resize": round(self.height * RESIZE_TO_CROP), "crop": self.height, **last}
 
     def candidates(self) -> dict[str, dict[str, Any]]:
-        """Usual preprocessing of networks, by name; the first is the default."""
+        """Usual preprocessing of networks, by name; the first is the default.
+
+        Source: of Caffe's models, and of Keras' first ones, Simonyan and Zisserman, "Very Deep Convolutional Networks",
+        ICLR 2015.
+        """
         found: dict[str, dict[str, Any]] = {}
         if self.channels == COLOURS:
             found[IMAGENET] = dict(IMAGENET_NORMALIZATION)
@@ -70,6 +77,8 @@ class ImageInput:
         if self.channels != COLOURS:
             found["pixels from -1 to 1"] = self._normalization("0-255", 127.5, 127.5)
         found[RAW] = self._normalization("0-255", 0.0, 1.0)
+        if self.channels == COLOURS:
+            found[CAFFE] = {"scale": "0-255", "mean": list(_CAFFE_MEAN), "std": [1.0] * 3, "channel_order": "BGR"}
         return found
 
     def normalized(self, pixels: NDArray[np.float32], values: Mapping[str, Any]) -> NDArray[np.float32]:
@@ -77,10 +86,12 @@ class ImageInput:
 
         Args:
             pixels: (channels, height, width), or (height, width, channels).
-            values: `scale`, `mean` and `std`.
+            values: `scale`, `mean`, `std` and `channel_order`.
         """
         shape = (-1, 1, 1) if self.layout == "NCHW" else (-1,)
         unit = WHITE if values["scale"] == "0-1" else 1.0
+        if values.get("channel_order") == "BGR":
+            pixels = np.flip(pixels, 0 if self.layout == "NCHW" else -1)
         mean, std = (np.reshape(np.asarray(values[key], dtype=np.float32), shape) for key in ("mean", "std"))
         normalized: NDArray[np.float32] = (pixels / np.float32(unit) - mean) / std
         return normalized

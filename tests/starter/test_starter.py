@@ -82,6 +82,30 @@ def test_labels_tell_the_preprocessing(tmp_path: Path) -> None:
     assert len(starter.text.splitlines()) <= 12
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_network_that_takes_blue_first(channels_last: bool, tmp_path: Path) -> None:
+    for name, colour in (("class0", (250, 90, 20)), ("class1", (20, 90, 250))):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(8):
+            Image.new("RGB", (SIDE, SIDE), colour).save(tmp_path / "images" / name / f"{index}.png")
+
+    def build(data: ov.Node) -> ov.Node:
+        first = opset.transpose(data, opset.constant([0, 3, 1, 2])) if channels_last else data
+        kernel = opset.constant(np.array([[-1, 0, 1], [1, 0, -1]], np.float32).reshape(2, 3, 1, 1))
+        return opset.reduce_mean(convolution(first, kernel, "c"), opset.constant(np.array([2, 3])), keep_dims=False)
+
+    shape = (1, SIDE, SIDE, 3) if channels_last else (1, 3, SIDE, SIDE)
+    ov.save_model(make_model(build, shape), tmp_path / "m.xml", compress_to_fp16=False)
+    starter = make_initial_config(str(tmp_path / "m.xml"), tmp_path / "images", tmp_path / "c.json")
+    preprocessing = json.loads(starter.text)["dataset"]["preprocessing"]
+    assert preprocessing["channel_order"] == "BGR"
+    assert any("blue first, less Caffe's mean, top-1 100 % on" in note for note in starter.notes), starter.notes
+    (tmp_path / "c.json").write_text(starter.text)
+    (image, target) = Job.read(tmp_path / "c.json").load_dataset().calibration[0]
+    blue = image[..., 0] if channels_last else image[0]
+    assert (blue > 0).all() == (target == 1)
+
+
 def test_empty_class_folders_and_corrupt_images_are_named(tmp_path: Path) -> None:
     images = tmp_path / "images"
     write_images(images, (0.7, 0.85))
