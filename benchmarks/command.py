@@ -52,7 +52,7 @@ def read_job(parsed: argparse.Namespace, *changes: str, defaults: Mapping[str, A
 
 @contextlib.contextmanager
 def errors_as_messages(parser: argparse.ArgumentParser, *others: type[Exception]) -> Iterator[None]:
-    """Ends the process with one line and code 2 where what a user gave is wrong.
+    """Ends the process with one line: code 2 where what a user gave is wrong, 130 after Ctrl-C.
 
     Args:
         parser: Of the command line.
@@ -62,6 +62,8 @@ def errors_as_messages(parser: argparse.ArgumentParser, *others: type[Exception]
         yield
     except (NncfMcqError, *others) as error:
         parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted\n")
 
 
 def show(*tables: RenderableType, width: int = _WIDTH) -> None:
