@@ -30,12 +30,13 @@ ORDER = (
         "worker",
         "starter",
         "cli",
+        "entry",
         "testing",
     ),
 )
 """Modules and packages of `nncf_mcq`: each imports only itself and those before it."""
 
-ROOT_MODULES = {"__init__", "completion", "job", "pareto_front", "result", "worker", "policy", "errors"}
+ROOT_MODULES = {"__init__", "completion", "entry", "job", "pareto_front", "result", "worker", "policy", "errors"}
 LONGEST = 400
 
 

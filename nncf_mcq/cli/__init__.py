@@ -7,11 +7,11 @@ import sys
 # In the order in which the help lists their commands.
 from nncf_mcq.cli import init, search, pareto, deployment, inspection, listings  # isort: skip
 from nncf_mcq.cli.application import application, errors
-from nncf_mcq.errors import LONGEST_VALUE, NncfMcqError, reason_of
+from nncf_mcq.errors import NncfMcqError
+from nncf_mcq.utils.commands import failures_as_messages
 from nncf_mcq.utils.garbage import exit_without_collection
 from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable
 from nncf_mcq.utils.library_logs import silence_cuda_notice
-from nncf_mcq.utils.messages import missing_library
 
 __all__ = ["application", "deployment", "init", "inspection", "listings", "main", "pareto", "search"]
 
@@ -22,23 +22,8 @@ def main() -> None:
     exit_without_collection()
     with stoppable() as ending:
         try:
-            application()
-        except NncfMcqError as error:
-            errors.print(f"error: {error}", markup=False)
-            sys.exit(2)
-        except OSError as error:
-            where = "" if error.filename is None else f"{str(error.filename)[:LONGEST_VALUE]}: "
-            errors.print(f"error: {where}{error.strerror or error}", markup=False)
-            sys.exit(2)
-        except ModuleNotFoundError as error:
-            message = missing_library(error)
-            if message is None:
-                raise
-            errors.print(f"error: {message}", markup=False)
-            sys.exit(2)
-        except MemoryError as error:
-            errors.print(f"error: there is not enough memory ({reason_of(error)})", markup=False)
-            sys.exit(2)
+            with failures_as_messages(lambda message: errors.print(message, markup=False), NncfMcqError):
+                application()
         except (KeyboardInterrupt, SystemExit) as error:
             # Typer turns Ctrl-C into an exit.
             if isinstance(error, SystemExit) and error.code != INTERRUPTED:

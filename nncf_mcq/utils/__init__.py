@@ -1,6 +1,7 @@
 """Helpers that know nothing of quantization."""
 
 from nncf_mcq.utils.absence import without_library
+from nncf_mcq.utils.commands import failures_as_messages, start_command
 from nncf_mcq.utils.console_progress import ConsoleProgress, console_stage
 from nncf_mcq.utils.documents import DocumentError, read_document
 from nncf_mcq.utils.files import temporary_sibling, write_text_atomically
@@ -10,7 +11,7 @@ from nncf_mcq.utils.interrupts import INTERRUPTED, stoppable, uninterrupted
 from nncf_mcq.utils.json_values import JsonObject, JsonValue, differences
 from nncf_mcq.utils.lazy_exports import lazy_exports
 from nncf_mcq.utils.library_logs import silence_cuda_notice
-from nncf_mcq.utils.messages import QUANTIZATION_LIBRARIES, last_line, missing_library
+from nncf_mcq.utils.messages import QUANTIZATION_LIBRARIES, last_line
 from nncf_mcq.utils.output_folder import LOCK_FILE, output_folder
 from nncf_mcq.utils.pages import DARK, LIGHT, page_environment
 from nncf_mcq.utils.progress import SilentProgress, Stages
@@ -31,13 +32,14 @@ __all__ = [
     "differences",
     "examples",
     "exit_without_collection",
+    "failures_as_messages",
     "last_line",
     "lazy_exports",
-    "missing_library",
     "output_folder",
     "page_environment",
     "read_document",
     "silence_cuda_notice",
+    "start_command",
     "stoppable",
     "temporary_sibling",
     "uninterrupted",

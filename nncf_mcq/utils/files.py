@@ -66,7 +66,8 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: The file cannot be written; nothing is left behind.
     """
-    write_bytes_atomically(path, text.encode())
+    # Names of files may hold bytes that are no characters.
+    write_bytes_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
@@ -80,6 +81,10 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         OSError: The file cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_char_device():
+        # Such as /dev/null: a rename would put a file in its place.
+        path.write_bytes(content)
+        return
     temporary = temporary_sibling(path)
     try:
         with temporary.open("wb") as stream:

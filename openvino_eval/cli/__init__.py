@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from nncf_mcq import NncfMcqError
-from nncf_mcq.utils import exit_without_collection, missing_library, silence_cuda_notice
+from nncf_mcq.utils import INTERRUPTED, exit_without_collection, failures_as_messages, silence_cuda_notice
 from openvino_eval.cli import accuracy, benchmark, compare, inspection, report
 from openvino_eval.cli.application import app
 from openvino_eval.errors import EvaluationError
@@ -18,13 +18,11 @@ def main() -> None:
     silence_cuda_notice()
     exit_without_collection()
     try:
-        app()
-    except (EvaluationError, NncfMcqError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        message = missing_library(error)
-        if message is None:
+        with failures_as_messages(lambda message: print(message, file=sys.stderr), EvaluationError, NncfMcqError):
+            app()
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Typer turns Ctrl-C into an exit.
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
             raise
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

@@ -25,15 +25,19 @@ def finish(tables: Table | Sequence[Table], json_file: Path | None, result: obje
     Raises:
         EvaluationError: The file cannot be written.
     """
+    failure: EvaluationError | None = None
+    if json_file is not None:
+        # First: who reads what is printed may have gone.
+        try:
+            write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
+        except OSError as error:
+            failure = EvaluationError(f"{json_file}: cannot be written: {error.strerror}")
     # A pipe has no width of its own; 80 columns would cut the figures.
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in [tables] if isinstance(tables, Table) else tables:
         console.print(table)
-    if json_file is not None:
-        try:
-            write_text_atomically(json_file, json.dumps(result, indent=2) + "\n")
-        except OSError as error:
-            raise EvaluationError(f"{json_file}: cannot be written: {error.strerror}") from error
+    if failure is not None:
+        raise failure
 
 
 def column(heading: str) -> Column:
