@@ -201,7 +201,7 @@ def prepare(
         QuantizationError: The model or the data cannot be quantized.
     """
     calibration = as_samples(calibration)
-    check_float_model(model, calibration, runtime.threads, output_kinds or {}, initializer.parameters.aim)
+    check_float_model(model, calibration, runtime.threads, output_kinds or {}, compression.initializer.precision.aim)
     required = initializer.required_bits(tuple(compression.weights.bits))
     is_int8 = min(required, default=INT8_BITS) >= INT8_BITS
     calibrated = CalibratedModel.prepare(
