@@ -165,6 +165,24 @@ def test_stubs_hold_the_names_of_their_packages(stub: Path) -> None:
     assert {item for item in submodules & set(imported) if imported[item] != name} == set()
 
 
+MODULES = [
+    (".".join(stub.parent.relative_to(ROOT).parts), item.name)
+    for stub in STUBS
+    for node in ast.parse(stub.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ImportFrom) and node.module is not None
+    for item in node.names
+    if ROOT.joinpath(*node.module.split("."), f"{item.name}.py").is_file()
+]
+
+
+@pytest.mark.parametrize(("package", "name"), MODULES)
+def test_a_module_is_there_before_anything_has_imported_it(package: str, name: str) -> None:
+    program = f"from {package} import {name}; print({name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(f".{name}")
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     import nncf_mcq
 

@@ -36,7 +36,8 @@ def lazy_exports(package: str, init: str) -> tuple[Callable[[str], object], Call
         home = homes[name]
         value = importlib.import_module(f"{package}.{name}" if home == package else home)
         if home != package:
-            value = getattr(value, name)
+            # A module is an attribute of its package only when it has been imported.
+            value = getattr(value, name) if hasattr(value, name) else importlib.import_module(f"{home}.{name}")
         setattr(sys.modules[package], name, value)
         return value
 
