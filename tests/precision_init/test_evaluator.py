@@ -235,6 +235,8 @@ def test_what_another_process_is_at_comes_last_and_is_not_run(tmp_path: Path) ->
         end = time.monotonic() + 20
         while len(built) < 3 and time.monotonic() < end:
             time.sleep(0.01)
+        # By now it is waited for.
+        time.sleep(0.3)
         other.put(policies[0], np.full(6, 9, np.float32))
 
     thread = threading.Thread(target=finish)

@@ -15,6 +15,7 @@ from nncf_mcq import Policy
 from nncf_mcq.precision_init.study import StudyStorage, Subject
 from nncf_mcq.precision_init.study.claims import CLAIM, CLAIMANT, CLAIMED_POLICY, Claims
 from nncf_mcq.precision_init.study.databases import open_database
+from nncf_mcq.precision_init.study.memo import StudyMemo
 
 SUBJECT = Subject("model", "images", {"bits": [2, 4]})
 POLICIES = [Policy({"layer": bits, "other": more}, {}) for bits in range(2, 9) for more in range(2, 5)]
@@ -60,6 +61,10 @@ def test_nothing_is_claimed_until_a_worker_joins(tmp_path: Path) -> None:
     assert worker.claim(POLICIES[0])
     assert main.claim(POLICIES[1])
     assert not worker.claim(POLICIES[1])
+
+
+def test_a_study_without_claims_has_one_process() -> None:
+    assert StudyMemo(optuna.create_study()).claim(POLICIES[0])
 
 
 @pytest.mark.parametrize(("host", "is_free"), [(socket.gethostname(), True), ("another", False)])
