@@ -20,7 +20,7 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-QUANTIZATION_LIBRARIES: Final = ("cmaes", "matplotlib", "nncf", "optuna", "torch", "torchvision")
+QUANTIZATION_LIBRARIES: Final = ("cmaes", "matplotlib", "networkx", "nncf", "optuna", "torch", "torchvision")
 """Requirements that measuring models does without."""
 
 
