@@ -69,6 +69,13 @@ def load_run(folder: Path) -> Run:
     return Run(
         result=read(path, RunResult),
         histograms=read(histograms, Histograms) if histograms.is_file() else None,
-        config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        config=_text(config) if config.is_file() else None,
         folder=folder,
     )
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{file}: cannot be read: {error}") from error

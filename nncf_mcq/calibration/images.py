@@ -28,11 +28,14 @@ def collect_images(dataset: nncf.Dataset | Iterable[object], limit: int | None, 
         model: The float model, with static input shapes.
 
     Raises:
-        QuantizationError: The data set is empty, or an item does not fit the model's inputs.
+        QuantizationError: The data set is empty, an item does not fit the model's inputs, or a value is not a number.
     """
     found = list(islice(iterate_images(dataset, model), limit))
     if not found:
         raise QuantizationError("the data set is empty: give at least one image")
+    for number, values in enumerate(found):
+        if any(np.issubdtype(value.dtype, np.floating) and np.isnan(value).any() for value in values):
+            raise QuantizationError(f"sample {number} of the data set: found NaN, allowed: numbers")
     return Samples([np.stack(values) for values in zip(*found, strict=True)])
 
 

@@ -149,7 +149,7 @@ class Replacement:
         return _EarlierResult(
             config=config,
             model=result.get("float_model"),
-            is_of_front="size" in ((result.get("search") or {}).get("details") or {}),
+            is_of_front="size" in _inner(_inner(result, "search"), "details"),
         )
 
     def _keep_float_model(self, config: Config) -> None:
@@ -208,10 +208,16 @@ def _readable(config: Mapping[str, Any]) -> Config | None:
         return None
 
 
+def _inner(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object in another one; empty where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _json_object(file: Path) -> dict[str, Any]:
     """A JSON object; empty where there is none."""
     try:
         found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

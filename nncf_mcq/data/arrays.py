@@ -96,6 +96,9 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     if len({shape[:1] for shape in shapes.values()}) > 1 or () in shapes.values():
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ConfigError("dataset.file", found, "the same number of samples in each array, in its first dimension")
+    targets = arrays.get(TARGETS)
+    if targets is not None and targets.dtype.kind == "f" and np.isnan(targets).any():
+        raise ConfigError("dataset.file", f"NaN in {TARGETS}", "numbers")
     return {
         name: values.astype(np.float32) if values.dtype.kind == "f" and name != TARGETS else values
         for name, values in arrays.items()

@@ -42,6 +42,7 @@ from nncf_mcq.model.inference import FloatPrecision, processor_name
 from nncf_mcq.result import versions
 from nncf_mcq.utils.documents import read_document
 from nncf_mcq.utils.files import write_text_atomically
+from nncf_mcq.utils.messages import last_line
 
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]+")
 
@@ -78,7 +79,10 @@ def deploy(
     if result.verified is False:
         raise ConfigError("DIR", str(directory), "a folder with a model that was verified")
     job = Job.read(directory / CONFIG_FILE)
-    packed = ov.Core().read_model(xml)
+    try:
+        packed = ov.Core().read_model(xml)
+    except RuntimeError as error:
+        raise ConfigError("DIR", str(xml), f"a model that OpenVINO reads ({last_line(error)})") from error
     found = find_input(job.config.dataset, packed)
     names = _labels(labels, packed, job)
     # A model for any device is deployed on the one that it was measured on.

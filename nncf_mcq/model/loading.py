@@ -257,7 +257,7 @@ def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input
 
     Raises:
         ConfigError: The shape is needed and missing, or does not fit the model.
-        QuantizationError: The model has no input, is quantized already, or cannot be converted.
+        QuantizationError: The model has no input or no output, is quantized already, or cannot be converted.
     """
     if sample_size is not None:
         shapes = sample_size.values() if isinstance(sample_size, Mapping) else [sample_size]
@@ -266,6 +266,8 @@ def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input
     converted, sample_size = _convert(model, sample_size, example_input)
     if not converted.inputs:
         raise QuantizationError("the model has no inputs: one or more are needed")
+    if not converted.outputs:
+        raise QuantizationError("the model has no outputs: one or more are needed")
     refuse_quantized(converted)
     return to_normal_form(converted, sample_shapes(converted, sample_size))
 

@@ -108,6 +108,17 @@ def test_what_was_not_written_here_is_kept(copied: Path) -> None:
         check(folder, itself, overwrite=True)
 
 
+@pytest.mark.parametrize(
+    "text", ['{"search": []}', '{"search": "rl"}', '{"search": {"details": 3}}', "[" * 100_000, "\ufeff", "[1]", "{"]
+)
+def test_a_damaged_result_is_replaced_as_any_other(copied: Path, text: str) -> None:
+    output = copied.parent / "out"
+    (output / "result.json").write_text(text)
+    check(output, read(copied))
+    with pytest.raises(ConfigError, match="which has compression"):
+        check(output, read(copied, **{f"{PRECISION}.bits": 3}))
+
+
 def test_a_killed_command_can_be_repeated(copied: Path) -> None:
     output = copied.parent / "out"
     for name in ("result.json", "config.json"):

@@ -32,6 +32,7 @@ from nncf_mcq.ir.runtime_graph import runtime_precisions
 from nncf_mcq.job import Job
 from nncf_mcq.model.inference import compile_model
 from nncf_mcq.utils.documents import read_document
+from nncf_mcq.utils.files import temporary_folder
 from tests.deployment.conftest import photograph, with_dataset
 from tests.files import no_room_for_more_than
 
@@ -249,6 +250,30 @@ def test_mistakes_are_named(quantized: Path, tmp_path: Path, arguments: dict[str
 def test_what_quantize_did_not_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no model\.xml"):
         deploy(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "other", "operation"])
+def test_a_damaged_model_is_one_message(damage: str, quantized: Path, tmp_path: Path) -> None:
+    folder = with_dataset(quantized, tmp_path / "out")
+    weights, graph = folder / "model.bin", folder / "model.xml"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:100])
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "other":
+        weights.write_bytes(b"\xff" * len(weights.read_bytes()))
+    else:
+        graph.write_text(graph.read_text().replace('type="Convolution"', 'type="Konvolution"'))
+    with pytest.raises((ConfigError, VerificationError)):
+        deploy(folder)
+    assert not (folder / "deployment").exists()
+
+
+def test_what_a_killed_deploy_left_is_removed(quantized: Path, tmp_path: Path) -> None:
+    folder = with_dataset(quantized, tmp_path / "out")
+    left = temporary_folder(folder, "deployment")
+    assert CliRunner().invoke(application, ["deploy", str(folder)]).exit_code == 0
+    assert not Path(left.name).exists()
 
 
 def test_the_command_says_what_is_left_to_the_user(quantized: Path, tmp_path: Path) -> None:

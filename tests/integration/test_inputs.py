@@ -237,5 +237,7 @@ def test_archives_that_are_no_data_set_are_refused(tmp_path: Path) -> None:
     refused("an array for each input")
     np.savez(file, image=np.array(["a"]))
     refused("arrays of numbers")
+    np.savez(file, image=np.zeros((3, 2)), targets=np.array([1, np.nan, 2]))
+    refused("numbers")
     np.savez(file, image=np.zeros((3, 2)), vector=np.zeros((4, 2)))
     refused("the same number of samples")

@@ -208,6 +208,14 @@ def test_items_of_other_batches_are_put_together() -> None:
         collect_images([image[None] for image in values[:3]], None, model)
 
 
+def test_samples_that_are_no_numbers_are_refused() -> None:
+    model, values = network([1, 3, 8, 8], reshaped(1, 256)), data(4, 3, 8, 8)
+    values[2, 1, 4, 4] = np.nan
+    with pytest.raises(QuantizationError, match="sample 2 of the data set: found NaN, allowed: numbers"):
+        collect_images([image[None] for image in values], None, model)
+    assert len(collect_images([image[None] for image in values], 2, model)) == 2
+
+
 def test_the_report_gives_each_sample_its_own_output() -> None:
     """Of a model with a batch of 4, for 6 labelled images."""
     means = lambda values: opset.reduce_mean(values, np.array([2, 3]), keep_dims=False)  # noqa: E731

@@ -10,11 +10,12 @@ import openvino as ov
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from openvino import opset13 as opset
 
-from nncf_mcq import ConfigError
+from nncf_mcq import ConfigError, QuantizationError
 from nncf_mcq.cli import main
 from nncf_mcq.config.schema import load_config
-from nncf_mcq.model.loading import load_model
+from nncf_mcq.model.loading import load_model, to_openvino
 from tests.models import SAMPLE_SIZE, convolution_model, small_network
 
 SHAPES = ((1, 3, 8, 8), (4, 3, 3, 3))
@@ -176,3 +177,9 @@ def test_a_network_whose_own_names_begin_like_a_wrapper(tmp_path: Path) -> None:
     loaded = load_model("code.py:make", base_directory=tmp_path, checkpoint="trained.pt")
     assert isinstance(loaded, torch.nn.Module)
     assert torch.equal(loaded.state_dict()["module.weight"], torch.ones(2, 3))
+
+
+def test_a_model_without_outputs_is_refused() -> None:
+    data = opset.parameter([1, 3, 8, 8], ov.Type.f32)
+    with pytest.raises(QuantizationError, match="the model has no outputs: one or more are needed"):
+        to_openvino(ov.Model([], [data]), None)

@@ -430,3 +430,10 @@ def test_a_quality_of_calibration_images_is_called_so() -> None:
 def test_signals_of_single_outputs_are_no_columns() -> None:
     metrics = {"quantized": {"nme_to_float": 0.1, "sqnr_db": 12.0, "sqnr_db points": 12.0, "sqnr_db score": 14.0}}
     assert overview({"run": run_of(metrics=metrics)}, None).metrics == ["nme_to_float", "sqnr_db"]
+
+
+def test_a_configuration_that_is_no_text_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"layers": []}', encoding="utf-8")
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(EvaluationError, match=r"config\.json: cannot be read: 'utf-8' codec"):
+        load_run(tmp_path)
