@@ -172,6 +172,8 @@ def _read_json(path: Path) -> Any:
         raise ConfigError("dataset.annotations", str(path), found) from error
     except ValueError as error:
         raise ConfigError("dataset.annotations", str(path), f"valid JSON ({error})") from error
+    except RecursionError as error:
+        raise ConfigError("dataset.annotations", str(path), "valid JSON (it is nested too deeply)") from error
 
 
 def _read_annotations(path: Path, root: Path) -> LabelledImages:

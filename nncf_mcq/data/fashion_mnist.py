@@ -151,6 +151,13 @@ class FashionMnistDataset:
 
     @staticmethod
     def class_names(parameters: Parameters, base_directory: Path) -> list[str] | None:
-        """The lines of `root/labels.txt`, one class each; None where there is no such file."""
+        """The lines of `root/labels.txt`, one class each; None where there is no such file.
+
+        Raises:
+            ConfigError: It is no text.
+        """
         file = base_directory / parameters.root / NAMES_FILE
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+        try:
+            return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError("dataset.root", str(file), f"a readable text file ({error})") from error

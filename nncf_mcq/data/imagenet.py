@@ -153,11 +153,26 @@ def _read_lines(path: Path) -> dict[str, Label]:
     return found
 
 
+def listed_classes(class_list: Path) -> list[str]:
+    """The names of the classes in a file, in their order.
+
+    Args:
+        class_list: One name a line.
+
+    Raises:
+        ConfigError: It is no text.
+    """
+    try:
+        return class_list.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("dataset.root", str(class_list), f"a readable text file ({error})") from error
+
+
 def _class_indices(root: Path, folders: list[Path], lines: dict[str, Label]) -> dict[str, int]:
     """Class index of each WordNet id."""
     class_list = root / CLASS_LIST
     if class_list.is_file():
-        names = class_list.read_text(encoding="utf-8").split()
+        names = listed_classes(class_list)
         repeated = next((name for position, name in enumerate(names) if name in names[:position]), None)
         if repeated is not None:
             raise ConfigError("dataset.root", f"{repeated} twice in {class_list}", "every class once")

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from PIL import Image
 
 from nncf_mcq.data.image_files import find_images
-from nncf_mcq.data.imagenet import CLASS_LIST, is_class_folder
+from nncf_mcq.data.imagenet import CLASS_LIST, is_class_folder, listed_classes
 from nncf_mcq.errors import ConfigError
 
 _LOOKED_INTO: Final = 2000
@@ -90,7 +90,7 @@ def find_dataset(folder: Path, outputs: int | None) -> FoundImages:
     if outputs is None:
         return unlabelled(f"{len(names)} class folders, but the model is no classifier")
     class_list = folder / CLASS_LIST
-    classes = len(class_list.read_text(encoding="utf-8").split()) if class_list.is_file() else len(names)
+    classes = len(listed_classes(class_list)) if class_list.is_file() else len(names)
     if classes != outputs:
         reason = f"{len(names)} class folders, but {outputs} outputs of the model; {CLASS_LIST} can list the classes"
         if class_list.is_file():

@@ -95,6 +95,9 @@ def test_missing_data_says_what_to_fetch_and_where_to_put_it(tmp_path: Path) -> 
         build_dataset(section(), tmp_path)
     with pytest.raises(ConfigError, match=r"^dataset\.annotations: .*a readable file \(No such file or directory\)"):
         build_dataset(section(annotations="nowhere.json"), tmp_path)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"^dataset\.annotations: .*valid JSON \(it is nested too deeply\)"):
+        build_dataset(section(annotations="deep.json"), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ def test_repeated_class_is_an_error(class_folders: Path) -> None:
     (class_folders / "wnids.txt").write_text("n01\nn02\nn03\nn02\n")
     with pytest.raises(ConfigError, match=r"found 'n02 twice in .*wnids\.txt', allowed: every class once"):
         build_dataset(imagenet("images"), class_folders.parent)
+    (class_folders / "wnids.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"wnids\.txt', allowed: a readable text file"):
+        build_dataset(imagenet("images"), class_folders.parent)
 
 
 def test_empty_class_folder_is_a_class_and_is_named(class_folders: Path, caplog: pytest.LogCaptureFixture) -> None:
