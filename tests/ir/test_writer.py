@@ -99,6 +99,15 @@ def test_the_xml_says_nothing_twice(tmp_path: Path) -> None:
     assert len({edge[0] for edge in edges}) > 10
 
 
+def test_nothing_stands_between_the_tags(tmp_path: Path) -> None:
+    """OpenVINO passes over text there."""
+    for number, model in enumerate((network_of(0)[1], network_with_odd_constants())):
+        for element in ElementTree.parse(save_atomically(model, tmp_path, str(number))).iter():
+            assert (element.tail or "").strip() == ""
+            # The sizes of a shape are text.
+            assert element.tag == "dim" or (element.text or "").strip() == ""
+
+
 def test_other_failures_of_openvino_are_not_the_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("an operation cannot be written")

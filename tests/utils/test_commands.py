@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from nncf_mcq.utils.commands import FAILED, failures_as_messages
-from nncf_mcq.utils.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = Path("/dev/full")
@@ -72,20 +71,6 @@ def test_ctrl_c_while_a_command_is_imported(module: str) -> None:
     process = start(module, importing=importing)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (128 + signal.SIGINT, "", "interrupted\n")
-
-
-def test_a_device_is_written_and_stays_one(tmp_path: Path) -> None:
-    link = tmp_path / "null"
-    link.symlink_to("/dev/null")
-    write_text_atomically(link, "text")
-    assert link.is_symlink()
-    assert link.is_char_device()
-    assert [path.name for path in tmp_path.iterdir()] == ["null"]
-
-
-def test_names_that_are_no_characters_are_escaped(tmp_path: Path) -> None:
-    write_text_atomically(tmp_path / "page.html", "größe \udcff")
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "größe \\udcff"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+"""Files that are no plain ones, and names that are no text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nncf_mcq.utils.files import write_text_atomically
+
+
+def test_a_device_is_written_and_stays_one(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    write_text_atomically(link, "text")
+    assert link.is_symlink()
+    assert link.is_char_device()
+    assert [path.name for path in tmp_path.iterdir()] == ["null"]
+
+
+def test_names_that_are_no_characters_are_escaped(tmp_path: Path) -> None:
+    write_text_atomically(tmp_path / "page.html", "größe \udcff")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "größe \\udcff"
