@@ -39,8 +39,8 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _in_one_line(path: str) -> str:
-    """A path whose keys may be anything, as a message shows it."""
+def in_one_line(path: str) -> str:
+    """A path of any text, as a message shows it: what is no visible character is escaped."""
     text = "".join(part if part.isprintable() else repr(part)[1:-1] for part in path[: LONGEST_VALUE + 1])
     return text if len(path) <= LONGEST_VALUE else f"{text}..."
 
@@ -59,7 +59,7 @@ class ConfigError(NncfMcqError):
     """
 
     def __init__(self, path: str, found: object, allowed: str) -> None:
-        super().__init__(f"{_in_one_line(path)}: found {shown(found)}, allowed: {allowed}")
+        super().__init__(f"{in_one_line(path)}: found {shown(found)}, allowed: {allowed}")
         self.path = path
         self.found = found
         self.allowed = allowed

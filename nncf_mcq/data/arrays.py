@@ -86,7 +86,9 @@ def read_arrays(file: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         raise ConfigError("dataset.file", str(file), "an existing .npz file") from error
     except (OSError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError("dataset.file", str(file), f"an .npz file of arrays of numbers ({error})") from error
+        # NumPy's reason for a file that is no archive is how to load what may run code.
+        reason = "" if isinstance(error, ValueError) else f" ({error})"
+        raise ConfigError("dataset.file", str(file), f"an .npz file of arrays of numbers{reason}") from error
     shapes = {name: values.shape for name, values in arrays.items()}
     if not shapes.keys() - {TARGETS}:
         raise ConfigError("dataset.file", ", ".join(shapes) or "no arrays", "an array for each input of the model")

@@ -24,7 +24,7 @@ from nncf_mcq.data.splits import (
     SplitParameters,
     make_splits,
 )
-from nncf_mcq.errors import ConfigError
+from nncf_mcq.errors import ConfigError, in_one_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Files of a folder that are read as images: those of torchvision's image folders."""
@@ -159,7 +159,7 @@ class ImageFiles(Generic[Label]):
         names = self.skipped[before:]
         if names:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            shown = ", ".join(names[:_NAMES_SHOWN])
+            shown = ", ".join(map(in_one_line, names[:_NAMES_SHOWN]))
             _logger.warning("skipped %d of %d images that cannot be read: %s%s", len(names), len(order), shown, more)
         return found
 

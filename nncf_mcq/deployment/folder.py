@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.utils.files import temporary_folder
 from nncf_mcq.utils.output_folder import check_folder
+
+_PURPOSE: Final = "deployment"
+_LOCK: Final = "lock"
+"""Held as long as the folder is written."""
 
 
 def check_replaceable(output: Path, mark: str) -> None:
@@ -24,6 +32,18 @@ def check_replaceable(output: Path, mark: str) -> None:
     check_folder(output)
     if output.is_dir() and any(output.iterdir()) and not (output / mark).is_file():
         raise ConfigError("--output", str(output), f"a new or empty folder, or one to replace, which has a {mark}")
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes the temporary folders of commands that were killed: nobody holds their lock."""
+    for folder in parent.glob(f".{_PURPOSE}-*.*"):
+        try:
+            if (folder / _LOCK).is_file():
+                with FileLock(folder / _LOCK, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+        except (Timeout, OSError):
+            # It is at work, or another user's.
+            continue
 
 
 @contextmanager
@@ -42,7 +62,8 @@ def replaced_folder(output: Path, mark: str) -> Iterator[Path]:
     check_replaceable(output, mark)
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(output.parent, "deployment") as temporary:
+    _remove_abandoned(output.parent)
+    with temporary_folder(output.parent, _PURPOSE) as temporary, FileLock(Path(temporary) / _LOCK):
         made, before = Path(temporary) / "new", Path(temporary) / "old"
         made.mkdir()
         yield made

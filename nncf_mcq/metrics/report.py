@@ -121,7 +121,10 @@ class Report:
             assert distance.quality is not None
             distance.quality.metrics()
         except (IndexError, ValueError) as error:
-            raise ConfigError("outputs", dict(self._kinds), f"kinds that fit the outputs ({error})") from error
+            shapes = ", ".join(
+                f"{'/'.join(sorted(port.get_names()))} {port.get_partial_shape()}" for port in model.outputs
+            )
+            raise ConfigError("outputs", dict(self._kinds), f"kinds that fit the outputs {shapes}") from error
 
     def __call__(self, model: ov.Model) -> dict[str, float]:
         """The metrics of a model alone, as in `measure`."""

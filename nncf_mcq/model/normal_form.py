@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 import numpy as np
@@ -166,5 +166,6 @@ def _round_trip(model: ov.Model) -> ov.Model:
             return core().read_model(file, config={"ENABLE_MMAP": False})
         except (OSError, RuntimeError) as error:
             raise QuantizationError(
-                f"the model cannot be written to a file and read back: {reason_of(error)}"
+                f"the model cannot be written to a file in {gettempdir()} and read back: {reason_of(error)}; TMPDIR "
+                "names another folder"
             ) from error

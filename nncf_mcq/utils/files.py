@@ -80,9 +80,11 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: The file cannot be written; nothing is left behind.
     """
+    # Where a link leads to is written, as by any other program.
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_char_device():
-        # Such as /dev/null: a rename would put a file in its place.
+    if path.is_char_device() or path.is_fifo():
+        # Such as /dev/null, or a pipe of the shell: a rename would put a file in its place.
         path.write_bytes(content)
         return
     temporary = temporary_sibling(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import runpy
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from filelock import FileLock
 from openvino import opset13 as opset
 from PIL import Image
 from typer.testing import CliRunner
@@ -274,6 +276,18 @@ def test_what_a_killed_deploy_left_is_removed(quantized: Path, tmp_path: Path) -
     left = temporary_folder(folder, "deployment")
     assert CliRunner().invoke(application, ["deploy", str(folder)]).exit_code == 0
     assert not Path(left.name).exists()
+
+
+def test_a_folder_that_is_being_written_stays(tmp_path: Path) -> None:
+    for name, is_held in (("dead", False), ("alive", True)):
+        folder = tmp_path / f".deployment-0123456789ab.{name}"
+        folder.mkdir()
+        (folder / "lock").touch()
+        with FileLock(folder / "lock") if is_held else contextlib.nullcontext():
+            with replaced_folder(tmp_path / "made", DEPLOYMENT_FILE) as made:
+                (made / DEPLOYMENT_FILE).touch()
+            assert folder.exists() is is_held
+    assert (tmp_path / "made" / DEPLOYMENT_FILE).is_file()
 
 
 def test_the_command_says_what_is_left_to_the_user(quantized: Path, tmp_path: Path) -> None:
