@@ -35,7 +35,7 @@ def collect_images(dataset: nncf.Dataset | Iterable[object], limit: int | None, 
         raise QuantizationError("the data set is empty: give at least one image")
     for number, values in enumerate(found):
         if any(np.issubdtype(value.dtype, np.floating) and np.isnan(value).any() for value in values):
-            raise QuantizationError(f"sample {number} of the data set: found NaN, allowed: numbers")
+            raise QuantizationError(f"sample {number} of the data set is not finite: it holds NaN")
     return Samples([np.stack(values) for values in zip(*found, strict=True)])
 
 

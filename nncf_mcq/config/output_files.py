@@ -226,7 +226,7 @@ class RunResult(Record):
     def warnings(self) -> tuple[str, ...]:
         """What a reader should know before all else."""
         doubts = () if self.quality is None else self.quality.doubts
-        remarks = doubts if self.remark is None else (*doubts, self.remark)
+        remarks = doubts if self.remark is None else (self.remark, *doubts)
         if self.verified is not False:
             return (*remarks, *self.verification.warnings)
         problems = "; ".join(self.verification.problems)

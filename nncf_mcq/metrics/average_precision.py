@@ -58,9 +58,10 @@ def summarize(output: Outputs, target: Objects) -> Image:
         output: (1, boxes, 5 + classes), or another form of `read_labelled`.
         target: What is in the image.
     """
-    return Image(
-        target, in_image(read_labelled(output, SCORE_THRESHOLD, target.placement.input_size), target.placement)
-    )
+    # Outputs of another kind are named before targets of another kind.
+    size = target.placement.input_size if isinstance(target, Objects) else None
+    detections = read_labelled(output, SCORE_THRESHOLD, size)
+    return Image(target, in_image(detections, target.placement))
 
 
 class MatchedImages:

@@ -104,13 +104,13 @@ def single_form(output: ModelOutput, reference: Values) -> str | None:
     return None
 
 
-def read_labelled(output: Values, threshold: float, size: tuple[int, int]) -> Detections:
+def read_labelled(output: Values, threshold: float, size: tuple[int, int] | None) -> Detections:
     """Detections of a detector's only or first output, in pixels of the input, known by its shape and values alone.
 
     Args:
         output: (1, boxes, 5 + classes), (1, 4 + classes, boxes), or (1, k, 6) and (1, 1, k, 7) after a suppression.
         threshold: Of the score.
-        size: Height and width of the input in pixels.
+        size: Height and width of the input in pixels, where they are known.
 
     Raises:
         ValueError: It is none of these.
@@ -124,7 +124,7 @@ def read_labelled(output: Values, threshold: float, size: tuple[int, int]) -> De
     rows, columns = output.shape[1:]
     if CORNERS < rows < columns:
         return _read_classes(output[0].T, rows - CORNERS, threshold, MAXIMUM_DETECTIONS)
-    cells = find_cells(rows, size) if single_form(ModelOutput(""), output) == "cells" else None
+    cells = find_cells(rows, size) if size is not None and single_form(ModelOutput(""), output) == "cells" else None
     return find_detections(output[0] if cells is None else _in_pixels(output[0], cells), score_threshold=threshold)
 
 

@@ -269,7 +269,10 @@ def to_openvino(model: FloatModel, sample_size: SampleSize | None, example_input
     if not converted.outputs:
         raise QuantizationError("the model has no outputs: one or more are needed")
     refuse_quantized(converted)
-    return to_normal_form(converted, sample_shapes(converted, sample_size))
+    try:
+        return to_normal_form(converted, sample_shapes(converted, sample_size))
+    except UnicodeDecodeError as error:
+        raise QuantizationError(f"the model is damaged: a name in it is no text ({error})") from error
 
 
 def _convert(

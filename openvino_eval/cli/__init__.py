@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from nncf_mcq import NncfMcqError
 from nncf_mcq.utils import INTERRUPTED, exit_without_collection, failures_as_messages, silence_cuda_notice
 from openvino_eval.cli import accuracy, benchmark, compare, inspection, report
@@ -21,8 +23,8 @@ def main() -> None:
         with failures_as_messages(lambda message: print(message, file=sys.stderr), EvaluationError, NncfMcqError):
             app()
     except (KeyboardInterrupt, SystemExit) as error:
-        # Typer turns Ctrl-C into an exit.
-        if isinstance(error, SystemExit) and error.code != INTERRUPTED:
+        # Typer turns Ctrl-C into an exit. A command that says more about it exits by itself.
+        if isinstance(error, SystemExit) and (error.code != INTERRUPTED or isinstance(error.__context__, typer.Exit)):
             raise
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
