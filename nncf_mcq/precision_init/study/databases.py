@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import sqlalchemy
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalRedisBackend
 
-from nncf_mcq.precision_init.study.patience import patient
+from nncf_mcq.precision_init.study.patience import is_lost_connection, patient
 from nncf_mcq.utils.urls import without_password
 
 LOCK_SECONDS: Final = 60
@@ -112,7 +113,7 @@ def _begin_to_write(connection: sqlalchemy.Connection) -> None:
 
 
 def _retried(make: Callable[[], RDBStorage]) -> RDBStorage:
-    """Tries again where another process made the tables at the same moment."""
+    """Tries again where another process made the tables at the same moment, or the server went down meanwhile."""
     for number in range(_TRIES):
         try:
             return make()
@@ -123,6 +124,10 @@ def _retried(make: Callable[[], RDBStorage]) -> RDBStorage:
         ) as error:
             is_race = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
             if not is_race or number == _TRIES - 1:
+                raise
+        except StorageInternalError as error:
+            # A connection that had been made is lost.
+            if not is_lost_connection(error) or number == _TRIES - 1:
                 raise
         time.sleep(random.uniform(0, _PAUSE * 2**number))
     raise AssertionError
