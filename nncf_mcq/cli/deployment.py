@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from nncf_mcq.cli.application import application, console
 from nncf_mcq.cli.arguments import QuietOption
 from nncf_mcq.config.output_files import DEPLOYMENT_FOLDER
 from nncf_mcq.utils.help_text import examples
-from nncf_mcq.utils.output_folder import output_folder
 
 if TYPE_CHECKING:
     from nncf_mcq.deployment import Deployment
@@ -50,8 +48,7 @@ def deploy(
     # No other command needs it.
     from nncf_mcq.deployment import deploy as write_deployment
 
-    with output_folder(directory) if directory.is_dir() else contextlib.nullcontext():
-        written = write_deployment(directory, output, name=name, labels=labels)
+    written = write_deployment(directory, output, name=name, labels=labels)
     if as_json:
         print(json.dumps(written.to_dict(), indent=2))
     elif not quiet:

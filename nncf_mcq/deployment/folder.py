@@ -38,7 +38,8 @@ def _remove_abandoned(parent: Path) -> None:
     """Removes the temporary folders of commands that were killed: nobody holds their lock."""
     for folder in parent.glob(f".{_PURPOSE}-*.*"):
         try:
-            if (folder / _LOCK).is_file():
+            # What was to be replaced may have no other copy.
+            if (folder / _LOCK).is_file() and not (folder / "old").exists():
                 with FileLock(folder / _LOCK, timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):

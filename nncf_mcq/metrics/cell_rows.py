@@ -11,6 +11,10 @@ LARGEST_LOGARITHM: Final = 20.0
 """Of a side in cells: no image is that large, and areas stay finite."""
 
 _STRIDES: Final = ((8, 16, 32), (8, 16, 32, 64))
+_LARGE: Final = 0.9
+_LARGEST_SIDE: Final = 6.0
+"""Of nine tenths of the logarithms: e^6 cells are wider than an image. Pixels are more: cells have 8 or more."""
+
 _SOME: Final = 0.01
 """Share of the sides that are negative, at least: sides in pixels never are, and most cells hold small boxes."""
 
@@ -52,6 +56,15 @@ def are_in_cells(boxes: NDArray[Any]) -> bool:
         boxes: Of the float model.
     """
     return bool((boxes[..., 2:] < 0).mean() >= _SOME)
+
+
+def may_be_in_cells(boxes: NDArray[Any]) -> bool:
+    """Whether the sides of boxes (boxes, 4) of one image may be logarithms: in pixels, the larger ones are above that.
+
+    Args:
+        boxes: Of any model.
+    """
+    return bool(np.quantile(boxes[:, 2:], _LARGE) < _LARGEST_SIDE)
 
 
 def find_cells(rows: int, size: tuple[int, int]) -> Cells | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from nncf_mcq.metrics.anchor_rows import find_anchor_rows
-from nncf_mcq.metrics.cell_rows import Cells, are_in_cells, find_cells
+from nncf_mcq.metrics.cell_rows import Cells, are_in_cells, find_cells, may_be_in_cells
 from nncf_mcq.metrics.detection import (
     BOX_VALUES,
     CANDIDATES,
@@ -124,7 +124,11 @@ def read_labelled(output: Values, threshold: float, size: tuple[int, int] | None
     rows, columns = output.shape[1:]
     if CORNERS < rows < columns:
         return _read_classes(output[0].T, rows - CORNERS, threshold, MAXIMUM_DETECTIONS)
-    cells = find_cells(rows, size) if size is not None and single_form(ModelOutput(""), output) == "cells" else None
+    cells = (
+        find_cells(rows, size)
+        if size is not None and columns > BOX_VALUES and may_be_in_cells(output[0, :, :CORNERS])
+        else None
+    )
     return find_detections(output[0] if cells is None else _in_pixels(output[0], cells), score_threshold=threshold)
 
 

@@ -45,7 +45,9 @@ class Doubts:
         if self._detector is not None:
             self._found += self._detector.finds(outputs)
         for number, axis in self._axes.items():
-            self._classes[number].append(outputs[number].argmax(axis=axis).reshape(-1))
+            values = outputs[number]
+            if values.size and values.shape[axis] > 1 and np.isfinite(values).all():
+                self._classes[number].append(values.argmax(axis=axis).reshape(-1))
 
     def sentences(self) -> Iterator[str]:
         """Why it is doubtful, one sentence each without the full stop; none for a few images."""
@@ -57,6 +59,8 @@ class Doubts:
                 "may not be those that it was trained with, and being close to it then says nothing"
             )
         for number, classes in self._classes.items():
+            if len(classes) < _FEWEST_IMAGES:
+                continue
             answers = np.concatenate(classes).tolist()
             ((label, count),) = Counter(answers).most_common(1)
             of_output = f" of output {self._names[number]}" if len(self._names) > 1 else ""

@@ -39,6 +39,9 @@ _SPREAD: Final = 0.02
 
 _FEWEST_CHARACTERS: Final = 11
 _FEWEST_STEPS: Final = 32
+_MOST_STEPS: Final = 500
+"""Of an image: the boxes of a detector, of which most hold nothing too, are more."""
+
 _LEAST_NOTHING: Final = 0.3
 """Share of the steps of a text in which nothing is read, at least."""
 
@@ -158,12 +161,12 @@ def _of_rows(output: ModelOutput, images: Sequence[NDArray[Any]]) -> RecognizedO
         return RecognizedOutput("sequence", axis=2)
     if shape[2] in _COORDINATES and 2 < shape[1] <= _MOST_POINTS and output.activation == "none":
         return RecognizedOutput("landmarks", axis=2)
-    if output.activation == "none" and _are_steps(np.concatenate(images)):
+    if output.activation == "none" and _are_steps(np.concatenate(images), len(images)):
         return RecognizedOutput("sequence", axis=2)
     return RecognizedOutput("values")
 
 
-def _are_steps(logits: NDArray[Any]) -> bool:
+def _are_steps(logits: NDArray[Any], images: int) -> bool:
     """Whether rows of logits (N, steps, classes), or (N * steps, 1, classes), are read as a text.
 
     Connectionist temporal classification gives most steps a class of nothing, the first or the last one; of anything
@@ -171,8 +174,8 @@ def _are_steps(logits: NDArray[Any]) -> bool:
 
     Source: Graves et al., "Connectionist Temporal Classification", ICML 2006.
     """
-    classes = logits.shape[2]
-    if classes < _FEWEST_CHARACTERS or len(logits) * logits.shape[1] < _FEWEST_STEPS:
+    steps, classes = len(logits) * logits.shape[1], logits.shape[2]
+    if classes < _FEWEST_CHARACTERS or not _FEWEST_STEPS <= steps <= images * _MOST_STEPS:
         return False
     counts = np.bincount(logits.argmax(axis=2).reshape(-1), minlength=classes)
     share = counts.max() / counts.sum()

@@ -10,6 +10,7 @@ import openvino as ov
 
 from nncf_mcq.config.goal import Goal
 from nncf_mcq.config.quality_report import OutputKind
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.doubts import Doubts
 from nncf_mcq.metrics.recognition import RECOGNIZED_ON, recognize_outputs, run
 from nncf_mcq.model.samples import Samples
@@ -33,13 +34,16 @@ def check_float_model(
         goal: Of the search, if any.
 
     Raises:
-        ConfigError: The goal is not for the outputs of the model.
+        ConfigError: The goal, or a kind, is not for the outputs of the model.
     """
     images = run(model, calibration[:_IMAGES], threads)
     recognized = recognize_outputs(model, images[:RECOGNIZED_ON], kinds)
     check_outputs(goal, recognized, images[0][0])
     doubts = Doubts(recognized)
-    for outputs in images:
-        doubts.add(outputs)
+    try:
+        for outputs in images:
+            doubts.add(outputs)
+    except (IndexError, ValueError) as error:
+        raise ConfigError("outputs", dict(kinds), f"kinds that fit the outputs ({error})") from error
     for sentence in doubts.sentences():
         _logger.warning("%s", sentence)

@@ -20,6 +20,7 @@ from nncf_mcq.starter.preprocessing import COLOURS, RAW, UNIT, ImageInput, Recog
 PADDING: Final = 0.447
 """Grey that the detectors of Ultralytics pad images with: 114 of 255."""
 
+_PIXELS: Final = ("scale", "mean", "std", "channel_order")
 _TRIED_IMAGES: Final = 8
 _DEAD: Final = 0.25
 """Part of the images in which the model finds boxes, below which it may see nothing in this range of pixels.
@@ -107,7 +108,7 @@ def letterboxed(preprocessing: RecognizedPreprocessing, images: ImageInput) -> R
         preprocessing: Of any model with this input.
         images: The input.
     """
-    kept = {key: preprocessing.values[key] for key in ("scale", "mean", "std")}
+    kept = {key: value for key, value in preprocessing.values.items() if key in _PIXELS}
     return RecognizedPreprocessing(
         {**_geometry(images), **kept},
         f"preprocessing: letterbox, as of a detector; {preprocessing.note.split(': ', 1)[-1]}",
@@ -128,6 +129,8 @@ def boxes_section(preprocessing: RecognizedPreprocessing, images: ImageInput) ->
     section: dict[str, Any] = {"size": [images.height, images.width], "fill": PADDING}
     if values["scale"] != "0-1":
         section["scale"] = values["scale"]
+    if "channel_order" in values:
+        section["channel_order"] = values["channel_order"]
     if images.channels != COLOURS:
         section["channels"] = images.channels
     return section if images.layout == "NCHW" else {**section, "layout": images.layout}

@@ -117,7 +117,9 @@ def discard(stream: Any) -> None:
 
 
 def _flush_or_discard(stream: Any) -> None:
+    if stream is None:
+        return
     try:
         stream.flush()
-    except OSError:
+    except (OSError, ValueError):
         discard(stream)

@@ -80,13 +80,14 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: The file cannot be written; nothing is left behind.
     """
+    if path.is_char_device() or path.is_fifo() or path.absolute().parts[1:2] in (("dev",), ("proc",)):
+        # Such as /dev/null, /dev/stdout, or a pipe of the shell: a rename would put a file in its place.
+        with path.open("ab") as stream:
+            stream.write(content)
+        return
     # Where a link leads to is written, as by any other program.
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_char_device() or path.is_fifo():
-        # Such as /dev/null, or a pipe of the shell: a rename would put a file in its place.
-        path.write_bytes(content)
-        return
     temporary = temporary_sibling(path)
     try:
         with temporary.open("wb") as stream:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from nncf_mcq import NncfMcqError
 from nncf_mcq.utils import INTERRUPTED, exit_without_collection, failures_as_messages, silence_cuda_notice
 from openvino_eval.cli import accuracy, benchmark, compare, inspection, report
@@ -24,7 +22,12 @@ def main() -> None:
             app()
     except (KeyboardInterrupt, SystemExit) as error:
         # Typer turns Ctrl-C into an exit. A command that says more about it exits by itself.
-        if isinstance(error, SystemExit) and (error.code != INTERRUPTED or isinstance(error.__context__, typer.Exit)):
+        if isinstance(error, SystemExit) and not _is_ctrl_c(error):
             raise
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _is_ctrl_c(error: SystemExit) -> bool:
+    causes = (error.__context__, getattr(error.__context__, "__cause__", None))
+    return error.code == INTERRUPTED and any(isinstance(cause, KeyboardInterrupt) for cause in causes)

@@ -274,6 +274,7 @@ def test_a_damaged_model_is_one_message(damage: str, quantized: Path, tmp_path: 
 def test_what_a_killed_deploy_left_is_removed(quantized: Path, tmp_path: Path) -> None:
     folder = with_dataset(quantized, tmp_path / "out")
     left = temporary_folder(folder, "deployment")
+    (Path(left.name) / "lock").touch()
     assert CliRunner().invoke(application, ["deploy", str(folder)]).exit_code == 0
     assert not Path(left.name).exists()
 

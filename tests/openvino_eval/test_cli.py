@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+import typer
 
 from nncf_mcq.config.catalog import find_config
 from nncf_mcq.job import Job
@@ -140,6 +141,20 @@ def test_compare_then_report(run: RunCommand, float_ir: Path, int8_ir: Path, dat
     text = page.read_text(encoding="utf-8")
     for shown in ("Two models", "mobilenet_v2", "90.5 %", "3 of 3"):
         assert shown in text
+
+
+@pytest.mark.parametrize(("cause", "said"), [(KeyboardInterrupt(), "interrupted\n"), (None, "")])
+def test_ctrl_c_is_said_unless_the_command_has_said_more(
+    cause: BaseException | None, said: str, run: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end() -> None:
+        try:
+            raise typer.Exit(130) from cause
+        except typer.Exit as error:
+            sys.exit(error.exit_code)
+
+    monkeypatch.setattr("openvino_eval.cli.app", end)
+    assert run() == (130, "", said)
 
 
 def test_the_report_of_one_result_lies_beside_it(

@@ -8,12 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from openvino import opset13 as opset
 
-from nncf_mcq import quantize
+from nncf_mcq import ConfigError, quantize
 from nncf_mcq.config.output_files import RunResult
+from nncf_mcq.model.outputs import describe_outputs
+from nncf_mcq.model.samples import Samples
+from nncf_mcq.pipeline.float_check import check_float_model
 from nncf_mcq.summaries.result import result_lines
-from tests.models import as_dataset
+from tests.models import as_dataset, make_model, random_images
 from tests.test_api import PRECISIONS, config
+
+
+def test_kinds_that_do_not_fit_are_named() -> None:
+    model = make_model(lambda data: opset.reduce_mean(data, opset.constant([1, 2, 3]), keep_dims=False), (1, 3, 8, 8))
+    name = describe_outputs(model)[0].name
+    with pytest.raises(ConfigError, match=r"^outputs: .*kinds that fit the outputs"):
+        check_float_model(model, Samples(random_images(8)), 1, {name: "classes"}, None)
 
 
 @pytest.mark.parametrize("bias", [0.0, 100.0])

@@ -28,6 +28,15 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert (found, pipe.is_fifo()) == (["text"], True)
 
 
+def test_a_stream_by_its_name_gets_more(tmp_path: Path) -> None:
+    """As /dev/stdout that a shell has sent to a file."""
+    with (tmp_path / "log").open("ab") as log:
+        log.write(b"before ")
+        log.flush()
+        write_text_atomically(Path(f"/dev/fd/{log.fileno()}"), "text")
+    assert (tmp_path / "log").read_text() == "before text"
+
+
 def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
     link, target = tmp_path / "link", tmp_path / "folder" / "file"
     link.symlink_to(target)
