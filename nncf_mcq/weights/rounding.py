@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nncf_mcq.errors import QuantizationError
 from nncf_mcq.range_init.grid import Grid
 
 _BLOCK = 64
@@ -43,10 +44,16 @@ def prepare_compensation(moments: torch.Tensor, damping: float = 0.01) -> Compen
         moments: (groups, columns, columns) second moments or covariance of the layer's input.
         damping: Added to the diagonal, relative to its mean; larger values compensate less.
 
+    Raises:
+        QuantizationError: The moments are not finite.
+
     Source: Frantar, Ashkboos, Hoefler and Alistarh, "GPTQ", ICLR 2023, with columns ordered by decreasing moment. They
     factorize the inverse of the moments; the same without the inverse is the LDLQ of Chee, Cai, Kuleshov and De Sa,
     "QuIP", NeurIPS 2023.
     """
+    if not bool(torch.isfinite(moments).all()):
+        # No damping makes them invertible.
+        raise QuantizationError("the inputs of a layer are too large: their second moments are not finite")
     diagonal = torch.diagonal(moments, dim1=1, dim2=2)
     order = diagonal.argsort(dim=1, descending=True, stable=True)
     # Back to front: the lower Cholesky factor is then the upper one of the moments in order.

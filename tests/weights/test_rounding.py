@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from nncf_mcq.errors import QuantizationError
 from nncf_mcq.range_init.grid import Grid, grid_from_range
 from nncf_mcq.weights.moments import multiply, output_error
 from nncf_mcq.weights.rounding import (
@@ -262,3 +263,11 @@ def test_damping_adds_a_share_of_the_mean_diagonal_and_edits_nothing() -> None:
     mean = torch.diagonal(moments, dim1=1, dim2=2).mean(dim=1)
     torch.testing.assert_close(damped.damping, 0.5 * mean)
     torch.testing.assert_close(added, 0.5 * mean[:, None, None] * torch.eye(6).expand(2, 6, 6))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_moments_that_overflowed_are_refused_rather_than_damped_for_ever(value: float) -> None:
+    moments = torch.eye(3)[None].clone()
+    moments[0, 1, 1] = value
+    with pytest.raises(QuantizationError, match="their second moments are not finite"):
+        prepare_compensation(moments)
