@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from nncf_mcq.metrics.detectors import find_detector
 from nncf_mcq.metrics.doubts import Doubts
 from nncf_mcq.metrics.output_kinds import RecognizedOutput
 from nncf_mcq.metrics.quality import Quality
 from nncf_mcq.metrics.recognition import RecognizedOutputs
 from nncf_mcq.model.outputs import ModelOutput
-from tests.metrics.test_detectors import described, find_detector, head
+from nncf_mcq.model.samples import Arrays
+from tests.metrics.test_detectors import described, head
 
 IMAGES = 20
 
 
-def sentences(recognized: RecognizedOutputs, images: list[tuple[np.ndarray, ...]]) -> list[str]:
+def sentences(recognized: RecognizedOutputs, images: Sequence[Arrays]) -> list[str]:
     doubts = Doubts(recognized)
     for outputs in images:
         doubts.add(outputs)

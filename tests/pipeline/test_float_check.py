@@ -32,8 +32,9 @@ def test_one_answer_to_all_images_is_said_before_and_after(
     bias: float, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3))
-    model[3].bias.data[1] += bias
+    last = torch.nn.Linear(144, 3)
+    last.bias.data[1] += bias
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), last)
     images = 5 * np.random.default_rng(0).normal(size=(24, 3, 8, 8)).astype(np.float32)
     with caplog.at_level(logging.WARNING, logger="nncf_mcq"):
         result = quantize(

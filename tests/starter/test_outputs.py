@@ -164,6 +164,7 @@ class Reader(torch.nn.Module):
         super().__init__()
         torch.manual_seed(4)
         self.body = torch.nn.Conv2d(3, 12, (SIZE[0], 2), stride=(1, 2))
+        assert self.body.bias is not None
         self.body.bias.data[nothing] += 1.0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
