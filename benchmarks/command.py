@@ -14,6 +14,7 @@ from nncf_mcq.config.catalog import find_config
 from nncf_mcq.config.overrides import parse_overrides
 from nncf_mcq.errors import NncfMcqError
 from nncf_mcq.job import Job
+from nncf_mcq.utils.interrupts import INTERRUPTED
 
 _WIDTH = 110
 
@@ -63,7 +64,7 @@ def errors_as_messages(parser: argparse.ArgumentParser, *others: type[Exception]
     except (NncfMcqError, *others) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, "interrupted\n")
+        parser.exit(INTERRUPTED, "interrupted\n")
 
 
 def show(*tables: RenderableType, width: int = _WIDTH) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 
 DEFAULT_THREADS: Final = 2
 
+REPORT_FILE: Final = "report.html"
+
 
 class Precision(enum.StrEnum):
     """Precision of layers that are not quantized."""

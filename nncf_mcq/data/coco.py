@@ -18,6 +18,7 @@ from nncf_mcq.data.image_files import DecodingParameters, ImageFiles, find_image
 from nncf_mcq.data.letterbox import Letterbox, LetterboxParameters
 from nncf_mcq.data.objects import Objects
 from nncf_mcq.data.splits import DatasetSplits, make_splits
+from nncf_mcq.data.text_files import read_text
 from nncf_mcq.errors import ConfigError
 
 IMAGES, LABELS = "images", "labels"
@@ -133,10 +134,7 @@ def _read_text_layout(root: Path) -> LabelledImages:
 
 def _read_text(path: Path) -> Boxes:
     """Labels of one image; none where there is no such file."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("dataset.root", str(path), f"a readable text file ({error})") from error
+    lines = read_text(path, "dataset.root").splitlines() if path.is_file() else []
     rows = [_read_line(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1) if line.strip()]
     values = np.array(rows, dtype=np.float64).reshape(-1, 5)
     classes, sizes = values[:, 0].astype(np.int64), values[:, 3:]

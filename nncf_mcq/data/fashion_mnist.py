@@ -14,6 +14,7 @@ from pydantic import Field
 
 from nncf_mcq.config.parameters import PathMarker
 from nncf_mcq.data.splits import DatasetParameters, DatasetSplits, Sample, SplitParameters, make_splits
+from nncf_mcq.data.text_files import read_text
 from nncf_mcq.errors import ConfigError
 
 IDX_UNSIGNED_BYTE = 0x08
@@ -157,7 +158,4 @@ class FashionMnistDataset:
             ConfigError: It is no text.
         """
         file = base_directory / parameters.root / NAMES_FILE
-        try:
-            return file.read_text(encoding="utf-8").splitlines() if file.is_file() else None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("dataset.root", str(file), f"a readable text file ({error})") from error
+        return read_text(file, "dataset.root").splitlines() if file.is_file() else None

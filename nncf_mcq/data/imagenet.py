@@ -12,6 +12,7 @@ from nncf_mcq.config.parameters import PathMarker
 from nncf_mcq.data.image_files import ImageFiles, ImageFilesParameters, classified, find_images, resolve_root
 from nncf_mcq.data.preprocessing import Preprocessor
 from nncf_mcq.data.splits import DatasetSplits, make_splits
+from nncf_mcq.data.text_files import read_text
 from nncf_mcq.errors import ConfigError
 
 _logger = logging.getLogger(__name__)
@@ -136,10 +137,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 def _read_lines(path: Path) -> dict[str, Label]:
     """Image name to its label."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("dataset.labels", str(path), f"a readable text file ({error})") from error
+    lines = read_text(path, "dataset.labels").splitlines()
     found: dict[str, Label] = {}
     for number, line in enumerate(lines, start=1):
         parts = line.rsplit(maxsplit=1)
@@ -162,10 +160,7 @@ def listed_classes(class_list: Path) -> list[str]:
     Raises:
         ConfigError: It is no text.
     """
-    try:
-        return class_list.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("dataset.root", str(class_list), f"a readable text file ({error})") from error
+    return read_text(class_list, "dataset.root").split()
 
 
 def _class_indices(root: Path, folders: list[Path], lines: dict[str, Label]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from nncf_mcq.utils.files import temporary_folder
 from nncf_mcq.utils.output_folder import check_folder
 
 _PURPOSE: Final = "deployment"
+_BEFORE: Final = "old"
 _LOCK: Final = "lock"
 """Held as long as the folder is written."""
 
@@ -39,7 +40,7 @@ def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f".{_PURPOSE}-*.*"):
         try:
             # What was to be replaced may have no other copy.
-            if (folder / _LOCK).is_file() and not (folder / "old").exists():
+            if (folder / _LOCK).is_file() and not (folder / _BEFORE).exists():
                 with FileLock(folder / _LOCK, timeout=0):
                     shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):
@@ -65,7 +66,7 @@ def replaced_folder(output: Path, mark: str) -> Iterator[Path]:
     output.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(output.parent)
     with temporary_folder(output.parent, _PURPOSE) as temporary, FileLock(Path(temporary) / _LOCK):
-        made, before = Path(temporary) / "new", Path(temporary) / "old"
+        made, before = Path(temporary) / "new", Path(temporary) / _BEFORE
         made.mkdir()
         yield made
         if output.exists():

@@ -21,15 +21,13 @@ from nncf_mcq.metrics.detection import (
     to_corners,
 )
 from nncf_mcq.metrics.detector import Detector
-from nncf_mcq.metrics.final_rows import CORNERS, FINAL_VALUES, Values, are_corners, find_labelled, find_rows
+from nncf_mcq.metrics.final_rows import CORNERS, FINAL_VALUES, USUALLY, Values, are_corners, find_labelled, find_rows
 from nncf_mcq.metrics.yolo_maps import find_maps, read_maps
 from nncf_mcq.model.outputs import ModelOutput
 from nncf_mcq.model.samples import Arrays
 
 PIXELS: Final = 1.5
 """Boxes of detectors are in pixels: where no value of the first four is above this, they are something else."""
-
-_USUALLY: Final = 0.95
 
 
 def find_detector(
@@ -255,7 +253,7 @@ def _scored(images: Sequence[Arrays], boxes: int, scores: int) -> Detector | Non
     found = np.concatenate([image[boxes][0] for image in images])
     is_corner = are_corners(found)
     # Offsets from anchors have either sign.
-    if not is_corner and not (found[:, 2:] >= 0).mean() >= _USUALLY:
+    if not is_corner and not (found[:, 2:] >= 0).mean() >= USUALLY:
         return None
     given = np.concatenate([image[scores][0] for image in images]).astype(np.float64)
     are_probabilities = given.min() >= 0 and given.max() <= 1

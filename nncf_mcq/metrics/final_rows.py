@@ -21,7 +21,7 @@ _DETECTION_OUTPUT_VALUES: Final = 7
 _MOST_ROWS: Final = 2000
 """More of them have not gone through a suppression."""
 
-_USUALLY: Final = 0.95
+USUALLY: Final = 0.95
 
 
 def find_rows(output: ModelOutput, number: int, images: Sequence[Values]) -> Detector | None:
@@ -69,7 +69,7 @@ def are_corners(boxes: Values) -> bool:
     if not len(boxes):
         return False
     is_ordered = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
-    return bool(is_ordered.mean() >= _USUALLY and np.abs(boxes).max() > 0)
+    return bool(is_ordered.mean() >= USUALLY and np.abs(boxes).max() > 0)
 
 
 def _best(boxes: Values, scores: Values, labels: Values, threshold: float, limit: int) -> Detections:

@@ -10,11 +10,11 @@ import numpy as np
 import openvino as ov
 
 from nncf_mcq.config.quality_report import OutputKind
+from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.closeness import CLOSENESS, BoxCloseness, Closeness
 from nncf_mcq.metrics.detector import Detector
 from nncf_mcq.metrics.detectors import find_detector
 from nncf_mcq.metrics.output_kinds import RecognizedOutput, alike, given, image_sizes, recognize
-from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.outputs import ModelOutput, describe_outputs
 from nncf_mcq.model.samples import Arrays, Samples, input_shapes
 
@@ -57,20 +57,31 @@ class RecognizedOutputs:
         return "" if self.detector is None else ", ".join(self.outputs[number].name for number in self.detector.outputs)
 
 
-def run(model: ov.Model, samples: Samples, threads: int = 1) -> list[Arrays]:
+def outputs_of(compiled: ov.CompiledModel, samples: Samples) -> list[Arrays]:
     """For each sample, the array of each output.
 
     Args:
-        model: The float model.
+        compiled: The float model.
         samples: A few.
-        threads: Inference threads.
     """
-    compiled, shapes = compile_model(model, threads), input_shapes(model)
-    found = []
+    shapes, found = input_shapes(compiled), []
     for index in range(len(samples)):
         outputs = compiled(samples.tensors(index, shapes))
-        found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
+        found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(compiled.outputs))))
     return found
+
+
+def misfit(model: ov.Model, kinds: Mapping[str, OutputKind]) -> ConfigError:
+    """The error of kinds that the outputs of a model cannot have.
+
+    Args:
+        model: The float model.
+        kinds: Name of an output to its kind.
+    """
+    names = [output.name for output in describe_outputs(model)]
+    shapes = [port.get_partial_shape() for port in model.outputs]
+    found = ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
+    return ConfigError("outputs", dict(kinds), f"kinds that fit the outputs {found}")
 
 
 def recognize_outputs(

@@ -17,7 +17,7 @@ from nncf_mcq.data.splits import Target
 from nncf_mcq.errors import ConfigError, QuantizationError
 from nncf_mcq.metrics.metrics import Metric, SampleMetric, is_classifier, label_free_metrics, stack_targets
 from nncf_mcq.metrics.quality import Quality
-from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, misfit, recognize_outputs
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.runner import ModelRunner, samples_per_chunk
 from nncf_mcq.model.samples import Arrays, in_order, samples_in_batch, to_array
@@ -121,10 +121,7 @@ class Report:
             assert distance.quality is not None
             distance.quality.metrics()
         except (IndexError, ValueError) as error:
-            shapes = ", ".join(
-                f"{'/'.join(sorted(port.get_names()))} {port.get_partial_shape()}" for port in model.outputs
-            )
-            raise ConfigError("outputs", dict(self._kinds), f"kinds that fit the outputs {shapes}") from error
+            raise misfit(model, self._kinds) from error
 
     def __call__(self, model: ov.Model) -> dict[str, float]:
         """The metrics of a model alone, as in `measure`."""

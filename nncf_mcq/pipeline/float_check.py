@@ -10,9 +10,9 @@ import openvino as ov
 
 from nncf_mcq.config.goal import Goal
 from nncf_mcq.config.quality_report import OutputKind
-from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.doubts import Doubts
-from nncf_mcq.metrics.recognition import RECOGNIZED_ON, recognize_outputs, run
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, misfit, outputs_of, recognize_outputs
+from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.precision_init.goal import check_outputs
 
@@ -36,7 +36,7 @@ def check_float_model(
     Raises:
         ConfigError: The goal, or a kind, is not for the outputs of the model.
     """
-    images = run(model, calibration[:_IMAGES], threads)
+    images = outputs_of(compile_model(model, threads), calibration[:_IMAGES])
     recognized = recognize_outputs(model, images[:RECOGNIZED_ON], kinds)
     check_outputs(goal, recognized, images[0][0])
     doubts = Doubts(recognized)
@@ -44,6 +44,6 @@ def check_float_model(
         for outputs in images:
             doubts.add(outputs)
     except (IndexError, ValueError) as error:
-        raise ConfigError("outputs", dict(kinds), f"kinds that fit the outputs ({error})") from error
+        raise misfit(model, kinds) from error
     for sentence in doubts.sentences():
         _logger.warning("%s", sentence)

@@ -10,12 +10,11 @@ import numpy as np
 import openvino as ov
 
 from nncf_mcq.data.splits import ImageDataset
-from nncf_mcq.errors import ConfigError
 from nncf_mcq.metrics.detector import SHOWN_SCORE
-from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, recognize_outputs
+from nncf_mcq.metrics.recognition import RECOGNIZED_ON, RecognizedOutputs, outputs_of, recognize_outputs
 from nncf_mcq.model.inference import compile_model
-from nncf_mcq.model.samples import Arrays
-from nncf_mcq.starter.preprocessing import COLOURS, RAW, UNIT, ImageInput, RecognizedPreprocessing
+from nncf_mcq.model.samples import Samples
+from nncf_mcq.starter.preprocessing import COLOURS, RAW, UNIT, ImageInput, RecognizedPreprocessing, readable
 
 PADDING: Final = 0.447
 """Grey that the detectors of Ultralytics pad images with: 114 of 255."""
@@ -56,21 +55,13 @@ def by_boxes(
     candidates = {name: values for name, values in images.candidates().items() if "channel_order" not in values}
     geometry = _geometry(images)
     samples = load({**geometry, **candidates[RAW]})
-    pixels = []
-    for index in range(min(len(samples), _TRIED_IMAGES)):
-        try:
-            pixels.append(samples[index][0])
-        except ConfigError:
-            # One image is no reason to stop; quantize names it.
-            continue
+    pixels = [image for image, _ in readable(samples, min(len(samples), _TRIED_IMAGES))]
     compiled = compile_model(model, 1)
     trials: dict[str, _Trial] = {}
     # The range that saturates the networks of all others comes last.
     for name in sorted(candidates, key=lambda name: (name != UNIT, name == RAW)):
-        found: list[Arrays] = []
-        for image in pixels:
-            outputs = compiled(images.normalized(image, candidates[name])[None])
-            found.append(tuple(np.array(outputs[number], ndmin=1) for number in range(len(model.outputs))))
+        inputs = Samples(np.stack([images.normalized(image, candidates[name]) for image in pixels]))
+        found = outputs_of(compiled, inputs)
         recognized = recognize_outputs(model, found[:RECOGNIZED_ON])
         if recognized.detector is not None:
             scores = [recognized.detector.best_score(image) for image in found]

@@ -10,7 +10,8 @@ import openvino as ov
 
 from nncf_mcq.config.quality_report import OutputKind
 from nncf_mcq.data.splits import ImageDataset
-from nncf_mcq.metrics.recognition import RecognizedOutputs, recognize_outputs, run
+from nncf_mcq.metrics.recognition import RecognizedOutputs, outputs_of, recognize_outputs
+from nncf_mcq.model.inference import compile_model
 from nncf_mcq.model.layers import QuantizableLayer, QuantizableModel
 from nncf_mcq.model.nodes import constant_value, operations_by_name
 from nncf_mcq.model.samples import Samples
@@ -50,7 +51,7 @@ def recognize_on_samples(model: ov.Model, samples: Samples) -> RecognizedOutputs
         model: The float model.
         samples: A few.
     """
-    return recognize_outputs(model, run(model, samples))
+    return recognize_outputs(model, outputs_of(compile_model(model, 1), samples))
 
 
 def may_be_detector(recognized: RecognizedOutputs) -> bool:

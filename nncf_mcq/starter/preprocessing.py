@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,8 +14,8 @@ from openvino import op
 
 from nncf_mcq.config.imagenet import IMAGENET_NORMALIZATION
 from nncf_mcq.data.decoding import WHITE
-from nncf_mcq.data.letterbox import INTERPOLATIONS, Layout
-from nncf_mcq.data.splits import ImageDataset
+from nncf_mcq.data.letterbox import INTERPOLATIONS, UNITS, Layout
+from nncf_mcq.data.splits import ImageDataset, Sample
 from nncf_mcq.errors import ConfigError
 from nncf_mcq.model.inference import compile_model
 
@@ -89,7 +90,7 @@ class ImageInput:
             values: `scale`, `mean`, `std` and `channel_order`.
         """
         shape = (-1, 1, 1) if self.layout == "NCHW" else (-1,)
-        unit = WHITE if values["scale"] == "0-1" else 1.0
+        unit = WHITE / UNITS[values["scale"]]
         if values.get("channel_order") == "BGR":
             pixels = np.flip(pixels, 0 if self.layout == "NCHW" else -1)
         mean, std = (np.reshape(np.asarray(values[key], dtype=np.float32), shape) for key in ("mean", "std"))
@@ -182,12 +183,7 @@ def by_accuracy(
     samples = load({**images.geometry(), **images.candidates()[RAW]})
     count = min(len(samples), TRIED_IMAGES)
     right = dict.fromkeys(candidates, 0)
-    for index in range(count):
-        try:
-            pixels, target = samples[index]
-        except ConfigError:
-            # One image is no reason to stop; quantize names it.
-            continue
+    for pixels, target in readable(samples, count):
         for name, values in candidates.items():
             found = compiled(images.normalized(pixels, values)[None])[0]
             right[name] += int(np.array(found).argmax() == target)
@@ -203,6 +199,18 @@ def by_accuracy(
     others = ", ".join(f"{name} {100 * value:.0f} %" for name, value in accuracy.items() if name != best)
     note = f"preprocessing: {best}, top-1 {100 * accuracy[best]:.0f} % on {count} images (others: {others})"
     return RecognizedPreprocessing(candidates[best], note)
+
+
+def readable(samples: ImageDataset, count: int) -> Iterator[Sample]:
+    """The first samples, without those that cannot be read: one is no reason to stop, and quantize names it.
+
+    Args:
+        samples: The data set.
+        count: How many are tried.
+    """
+    for index in range(count):
+        with contextlib.suppress(ConfigError):
+            yield samples[index]
 
 
 def default(images: ImageInput) -> RecognizedPreprocessing:

@@ -37,14 +37,7 @@ class UnreadOutput:
 
     def flush(self) -> None:
         """Passes on what was written, where that is possible."""
-        try:
-            self._stream.flush()
-        except OSError:
-            self._discard()
-
-    def _discard(self) -> None:
-        """Lets what could not be written go, which the interpreter would try again at its end."""
-        discard(self._stream)
+        _flush_or_discard(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -101,12 +94,17 @@ def failures_as_messages(show: Callable[[str], None], *mistakes: type[Exception]
     sys.exit(FAILED)
 
 
-def discard(stream: Any) -> None:
-    """Sends what a stream still holds nowhere.
+def _flush_or_discard(stream: Any) -> None:
+    """Passes on what a stream holds, or lets it go: the interpreter would try again at its end."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        _discard(stream)
 
-    Args:
-        stream: Of a file.
-    """
+
+def _discard(stream: Any) -> None:
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -114,12 +112,3 @@ def discard(stream: Any) -> None:
     except (OSError, AttributeError, ValueError):
         # It is no file.
         return
-
-
-def _flush_or_discard(stream: Any) -> None:
-    if stream is None:
-        return
-    try:
-        stream.flush()
-    except (OSError, ValueError):
-        discard(stream)

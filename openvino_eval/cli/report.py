@@ -14,9 +14,8 @@ from nncf_mcq.utils import examples, write_text_atomically
 from openvino_eval.cli.application import app
 from openvino_eval.cli.arguments import Threads, unique_names
 from openvino_eval.errors import EvaluationError
-from openvino_eval.options import DEFAULT_THREADS
+from openvino_eval.options import DEFAULT_THREADS, REPORT_FILE
 
-REPORT_FILE = "report.html"
 LAYER_SECONDS = 0.5
 """How long a report runs each model to time its layers."""
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import openvino as ov
 from rich.console import Console
@@ -17,12 +16,12 @@ from nncf_mcq.data import DatasetSplits
 from nncf_mcq.model import core, quantize_int8
 from nncf_mcq.utils import ConsoleProgress, SilentProgress, Stages, temporary_sibling, uninterrupted
 from openvino_eval.compare import FLOAT_ROW, INT8_ROW, MODELS_FILE, Comparison, compare_models
+from openvino_eval.options import REPORT_FILE
 from openvino_eval.recipe_comparison.table import comparison_table
 from openvino_eval.recipe_comparison.variants import folder_name, read_variants
 from openvino_eval.report import write_report
 from openvino_eval.run_result import load_run
 
-REPORT_FILE: Final = "report.html"
 _FLOAT_FOLDER, _INT8_FOLDER = "fp32", "nncf_int8"
 
 

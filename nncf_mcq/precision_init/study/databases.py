@@ -121,13 +121,14 @@ def _retried(make: Callable[[], RDBStorage]) -> RDBStorage:
             sqlalchemy.exc.IntegrityError,
             sqlalchemy.exc.ProgrammingError,
             sqlalchemy.exc.OperationalError,
+            StorageInternalError,
         ) as error:
-            is_race = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
-            if not is_race or number == _TRIES - 1:
-                raise
-        except StorageInternalError as error:
-            # A connection that had been made is lost.
-            if not is_lost_connection(error) or number == _TRIES - 1:
+            if isinstance(error, StorageInternalError):
+                # A connection that had been made.
+                is_passing = is_lost_connection(error)
+            else:
+                is_passing = isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error)
+            if not is_passing or number == _TRIES - 1:
                 raise
         time.sleep(random.uniform(0, _PAUSE * 2**number))
     raise AssertionError
