@@ -53,9 +53,10 @@ def test_pixels_and_padding(mode: str) -> None:
     assert (pixels[:, 30:] == 0.25).all()
 
 
-def test_a_size_beyond_memory_is_refused() -> None:
+def test_a_size_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nncf_mcq.utils.memory.available_bytes", lambda: 2 * 10**8)
     with pytest.raises(ConfigError, match=r"dataset.preprocessing.size: found .*GB are needed"):
-        Letterbox(LetterboxParameters(size=[10**6, 10**7]))(Image.new("RGB", (20, 10)))
+        Letterbox(LetterboxParameters(size=[6000, 7000]))(Image.new("RGB", (20, 10)))
 
 
 def test_the_range_and_the_order_of_the_colours() -> None:

@@ -66,6 +66,13 @@ def test_outputs_of_the_shape_of_landmarks_are_landmarks() -> None:
     assert [kind.kind for kind in alike(kinds, images).values()] == ["landmarks", "landmarks", "classes"]
 
 
+def mostly_first(*shape: int) -> np.ndarray:
+    """Logits of which the first is the largest in most rows."""
+    values = RANDOM.normal(size=shape)
+    values[..., 0] += 3
+    return values
+
+
 @pytest.mark.parametrize(
     ("output", "values", "kind"),
     [
@@ -89,6 +96,11 @@ def test_outputs_of_the_shape_of_landmarks_are_landmarks() -> None:
         (ModelOutput("y", "softmax", 2), softmax(RANDOM.normal(size=(1, 12, 30)), axis=2), "sequence"),
         (ModelOutput("y"), RANDOM.uniform(0, 9, (1, 21, 3)), "landmarks"),
         (ModelOutput("y"), RANDOM.normal(size=(1, 12, 30)), "values"),
+        (ModelOutput("y"), mostly_first(1, 400, 20), "sequence"),
+        (ModelOutput("y"), mostly_first(400, 1, 20), "sequence"),
+        # As many are the boxes of a detector, of which most hold nothing.
+        (ModelOutput("y"), mostly_first(1, 600, 20), "values"),
+        (ModelOutput("y"), mostly_first(1, 400, 8), "values"),
     ],
 )
 def test_an_output_is_recognized(output: ModelOutput, values: np.ndarray, kind: str) -> None:

@@ -183,3 +183,11 @@ def test_a_model_without_outputs_is_refused() -> None:
     data = opset.parameter([1, 3, 8, 8], ov.Type.f32)
     with pytest.raises(QuantizationError, match="the model has no outputs: one or more are needed"):
         to_openvino(ov.Model([], [data]), None)
+
+
+def test_a_name_that_is_no_text_is_one_message(tmp_path: Path) -> None:
+    xml = tmp_path / "model.xml"
+    ov.save_model(convolution_model((1, 3, 8, 8), (4, 3, 3, 3)), xml)
+    xml.write_bytes(xml.read_bytes().replace(b'name="layer"', b'name="lay\xf3"'))
+    with pytest.raises(QuantizationError, match="the model is damaged: a name in it is no text"):
+        to_openvino(load_model(str(xml), base_directory=tmp_path), None)

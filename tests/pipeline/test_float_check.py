@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import torch
 from openvino import opset13 as opset
 
 from nncf_mcq import ConfigError, quantize
+from nncf_mcq.config.goal import Goal
 from nncf_mcq.config.output_files import RunResult
+from nncf_mcq.model.loading import to_openvino
 from nncf_mcq.model.outputs import describe_outputs
 from nncf_mcq.model.samples import Samples
 from nncf_mcq.pipeline.float_check import check_float_model
 from nncf_mcq.summaries.result import result_lines
-from tests.models import as_dataset, make_model, random_images
+from tests.models import SAMPLE_SIZE, as_dataset, make_model, random_images, small_network
 from tests.test_api import PRECISIONS, config
 
 
@@ -25,6 +28,25 @@ def test_kinds_that_do_not_fit_are_named() -> None:
     name = describe_outputs(model)[0].name
     with pytest.raises(ConfigError, match=r"^outputs: .*kinds that fit the outputs"):
         check_float_model(model, Samples(random_images(8)), 1, {name: "classes"}, None)
+
+
+@pytest.mark.parametrize(
+    ("goal", "is_met"), [({"box_map50": 0.9}, False), ({"kl": 0.1}, True), ({"top1_drop": 1}, True)]
+)
+def test_a_goal_of_other_outputs_is_found_before_anything_is_computed(goal: dict[str, float], is_met: bool) -> None:
+    model, images = to_openvino(small_network(), list(SAMPLE_SIZE)), Samples(random_images(8))
+    check = functools.partial(check_float_model, model, images, 1, {}, Goal.model_validate(goal))
+    if is_met:
+        check()
+    else:
+        with pytest.raises(ConfigError, match=r"found 'box_map50', .*recognized outputs: .*: classes\)"):
+            check()
+
+
+def test_agreement_is_no_goal_of_maps() -> None:
+    maps = make_model(lambda data: opset.relu(data), (1, 3, 8, 8))
+    with pytest.raises(ConfigError, match=r"found 'agreement', .* the model is no classifier"):
+        check_float_model(maps, Samples(random_images(8)), 1, {}, Goal(agreement=0.9))
 
 
 @pytest.mark.parametrize("bias", [0.0, 100.0])

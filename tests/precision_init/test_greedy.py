@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import nncf_mcq
 from nncf_mcq import BudgetError
 from nncf_mcq.config.budget import Budget
 from nncf_mcq.precision_init import GreedyPrecision, IlpPrecision, PrecisionResult, PrecisionTask, separable
+from nncf_mcq.summaries.result import result_lines
 from tests.models import TABLE_BITS, as_dataset, details_of, make_task, random_images, small_config, small_network
 
 SIZE = {"weight_size": {"average_bits": 4}}
@@ -108,3 +110,6 @@ def test_a_network_is_quantized_as_the_configuration_says() -> None:
     assert result.metrics["quantized"]["average_weight_bits"] <= 4
     details = json.loads(json.dumps(result.to_dict()))["search"]["details"]
     assert set(details) == {"sensitivities", "predicted_score", "widest_score"}
+    assert 0 < details["widest_score"] < result.search.score
+    (line,) = [line for line in result_lines(result, Path()) if line.startswith("  distance from the float model ")]
+    assert line.endswith(f"with the largest bit-widths everywhere {details['widest_score']:.4g}")

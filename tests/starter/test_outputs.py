@@ -121,6 +121,24 @@ class Cells(torch.nn.Module):
         return torch.cat(rows, dim=2).transpose(1, 2)
 
 
+class Saturating(Cells):
+    """Made for pixels around 0, and certain of everything where they are far too large."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = super().forward(images)
+        mean = images.mean()
+        certain = ((mean.abs() < 0.3) | (mean > 50)).float()
+        return torch.cat([rows[..., :4], 0.99 * certain + 0 * rows[..., 4:]], dim=2)
+
+
+def test_the_range_that_saturates_comes_last(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", count=12)
+    config, notes = configuration(Saturating(0.4), (1, 3, *SIZE), tmp_path)
+    assert "boxes of a score above 0.25 in 6 of 6 images (pixels from 0 to 1: 0" in notes
+    assert "pixels from 0 to 255" not in notes
+    assert max(config["dataset"]["preprocessing"]["mean"]) > 0
+
+
 @pytest.mark.parametrize(
     ("level", "scale", "reason"),
     [
